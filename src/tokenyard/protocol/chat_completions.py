@@ -1,0 +1,269 @@
+"""Chat Completions and Completions on the wire: requests with their ranges, answers, stream chunks.
+
+Source: OpenAI API reference, `CreateChatCompletionRequest` and `CreateCompletionRequest`, with the
+extensions that vLLM made common (`top_k`, `ignore_eos`). A field that is not listed here is refused
+by name; nothing is dropped in silence.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.messages import Message, Role
+
+STOP_TEXTS_MAX = 4
+SEED_MAX = 2**63 - 1
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(gt=0, le=1)]
+TopK = Annotated[int, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=-SEED_MAX - 1, le=SEED_MAX)]
+TokenCount = Annotated[int, Meta(ge=1)]
+StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
+Stop = StopText | Annotated[list[StopText], Meta(max_length=STOP_TEXTS_MAX)] | None
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+
+
+class TextPart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One piece of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One turn of the conversation, text only."""
+
+    role: Role
+    content: str | list[TextPart]
+    name: str | None = None
+
+    def text(self) -> str:
+        """The content as one string."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a stream carries beside its text."""
+
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The form of the answer; plain text for now is the only one that the engine serves."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The parameters that both kinds of completion share."""
+
+    model: Name
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_k: TopK | None = None
+    seed: Seed | None = None
+    stop: Stop = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    ignore_eos: bool | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    user: str | None = None
+
+    def _sampling(self, max_tokens: int | None) -> SamplingParameters:
+        stop = self.stop or ()
+        return SamplingParameters(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            top_k=self.top_k or 0,
+            seed=self.seed,
+            max_tokens=max_tokens,
+            stop=(stop,) if isinstance(stop, str) else tuple(stop),
+            ignore_eos=bool(self.ignore_eos),
+        )
+
+
+class ChatCompletionRequest(_Sampling, kw_only=True):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
+    max_tokens: TokenCount | None = None
+    max_completion_tokens: TokenCount | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+
+    def sampling(self) -> SamplingParameters:
+        """The drawing parameters; `max_completion_tokens` wins over the older `max_tokens`."""
+        return self._sampling(self.max_completion_tokens or self.max_tokens)
+
+    def turns(self) -> tuple[Message, ...]:
+        """The conversation without its wire form."""
+        return tuple(Message(message.role, message.text()) for message in self.messages)
+
+
+class CompletionRequest(_Sampling, kw_only=True):
+    """The body of `POST /v1/completions`; a prompt is text or token ids."""
+
+    prompt: str | Annotated[list[int], Meta(min_length=1)]
+    max_tokens: TokenCount = 16
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    echo: bool | None = None
+    best_of: int | None = None
+    suffix: str | None = None
+
+    def sampling(self) -> SamplingParameters:
+        """The drawing parameters."""
+        return self._sampling(self.max_tokens)
+
+
+def check_stream_options(request: ChatCompletionRequest | CompletionRequest) -> None:
+    """Refuse `stream_options` on a request that does not stream, as OpenAI does."""
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest(
+            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+        )
+
+
+class PromptTokensDetails(msgspec.Struct):
+    """Where the prompt's tokens came from."""
+
+    cached_tokens: int = 0
+
+
+class CompletionTokensDetails(msgspec.Struct):
+    """What the answer's tokens were spent on."""
+
+    reasoning_tokens: int = 0
+
+
+class UsageBody(msgspec.Struct, kw_only=True):
+    """Token counts on the wire."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageBody":
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.total_tokens,
+            prompt_tokens_details=PromptTokensDetails(usage.cached_tokens),
+            completion_tokens_details=CompletionTokensDetails(usage.reasoning_tokens),
+        )
+
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.prompt_tokens_details.cached_tokens,
+            reasoning_tokens=self.completion_tokens_details.reasoning_tokens,
+        )
+
+
+class Timings(msgspec.Struct, kw_only=True):
+    """Our extension of the last event: how long each part took, in milliseconds."""
+
+    queue_ms: float
+    first_token_ms: float
+    total_ms: float
+
+
+class AnswerMessage(msgspec.Struct, kw_only=True):
+    """The assistant's turn in a whole answer."""
+
+    content: str | None
+    role: Literal["assistant"] = "assistant"
+    refusal: str | None = None
+
+
+class ChatChoice(msgspec.Struct, kw_only=True):
+    """One of the n answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None = None
+
+
+class ChatCompletion(msgspec.Struct, kw_only=True):
+    """A whole answer of Chat Completions."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageBody
+    object: Literal["chat.completion"] = "chat.completion"
+    timings: Timings | UnsetType = UNSET
+
+
+class Delta(msgspec.Struct, kw_only=True):
+    """What one chunk adds."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChunkChoice(msgspec.Struct, kw_only=True):
+    """One of the n answers, as far as this chunk takes it."""
+
+    index: int
+    delta: Delta
+    finish_reason: Literal["stop", "length"] | None = None
+    logprobs: None = None
+
+
+class ChatCompletionChunk(msgspec.Struct, kw_only=True):
+    """One event of a streamed answer; the one with `usage` has no choices."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    usage: UsageBody | None | UnsetType = UNSET
+    timings: Timings | UnsetType = UNSET
+
+
+class TextChoice(msgspec.Struct, kw_only=True):
+    """One answer of the older Completions."""
+
+    index: int
+    text: str
+    finish_reason: Literal["stop", "length"] | None
+    logprobs: None = None
+
+
+class Completion(msgspec.Struct, kw_only=True):
+    """A whole answer of Completions, and each of its stream events."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    object: Literal["text_completion"] = "text_completion"
+    usage: UsageBody | None | UnsetType = UNSET
+    timings: Timings | UnsetType = UNSET

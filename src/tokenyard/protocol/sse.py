@@ -1,0 +1,110 @@
+"""Server-sent events: framing and an incremental parser, after the WHATWG HTML standard, section 9.2."""
+
+from dataclasses import dataclass
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+DONE = b"data: [DONE]\n\n"
+HEARTBEAT = b": keep-alive\n\n"
+# An event longer than this is an attack or a fault, not a token.
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One event: its data lines joined by newlines, and the type and id it was sent with."""
+
+    data: bytes
+    event: str = "message"
+    id: str | None = None
+
+
+def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
+    """Encode one event. JSON holds no raw newline; other data is split into data lines."""
+    lines = []
+    if event is not None:
+        lines.append(f"event: {event}".encode())
+    if id is not None:
+        lines.append(f"id: {id}".encode())
+    normal = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines.extend(b"data: " + line for line in normal.split(b"\n"))
+    return b"\n".join(lines) + b"\n\n"
+
+
+class SseParser:
+    """Feed it chunks cut anywhere, even inside a character or a line ending; it yields whole events."""
+
+    def __init__(self, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._buffer = bytearray()
+        self._size = 0
+        self._started = False
+        self._skip_newline = False
+        self._data: list[bytes] = []
+        self._event = ""
+        self._id: str | None = None
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """Take the next bytes; raises ValueError when one event passes the size limit."""
+        self._buffer += chunk
+        if not self._started:
+            if len(self._buffer) < 3 and b"\xef\xbb\xbf".startswith(self._buffer):
+                return []
+            self._started = True
+            if self._buffer.startswith(b"\xef\xbb\xbf"):
+                del self._buffer[:3]
+        if self._skip_newline and self._buffer:
+            if self._buffer[0] == 0x0A:
+                del self._buffer[:1]
+            self._skip_newline = False
+        events = []
+        for line in self._lines():
+            event = self._take(line)
+            if event is not None:
+                events.append(event)
+        if self._size + len(self._buffer) > self._event_bytes_max:
+            raise ValueError(f"an event is longer than {self._event_bytes_max} bytes")
+        return events
+
+    def _lines(self) -> list[bytes]:
+        """Cut complete lines off the buffer; a line ends with LF, CR or CR LF."""
+        lines = []
+        start = 0
+        buffer = self._buffer
+        while True:
+            line_feed = buffer.find(b"\n", start)
+            carriage = buffer.find(b"\r", start, line_feed if line_feed >= 0 else len(buffer))
+            if carriage >= 0:
+                lines.append(bytes(buffer[start:carriage]))
+                start = carriage + 1
+                if start == len(buffer):
+                    self._skip_newline = True
+                elif buffer[start] == 0x0A:
+                    start += 1
+            elif line_feed >= 0:
+                lines.append(bytes(buffer[start:line_feed]))
+                start = line_feed + 1
+            else:
+                break
+        del buffer[:start]
+        return lines
+
+    def _take(self, line: bytes) -> SseEvent | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+            self._size += len(value) + 1
+        elif field == b"event":
+            self._event = value.decode(errors="replace")
+        elif field == b"id" and b"\x00" not in value:
+            self._id = value.decode(errors="replace")
+        return None
+
+    def _dispatch(self) -> SseEvent | None:
+        data, event = self._data, self._event
+        self._data, self._event, self._size = [], "", 0
+        if not data:
+            return None
+        return SseEvent(b"\n".join(data), event or "message", self._id)

@@ -1,0 +1,1 @@
+"""The clock, randomness, tasks, settings and the data folder: the only room that touches time and chance."""

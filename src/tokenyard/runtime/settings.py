@@ -1,0 +1,226 @@
+"""The one tree of settings: defaults, then `settings.toml` in the data folder, then the environment.
+
+`TOKENYARD_GATEWAY__PORT=9000` sets `gateway.port`. A key that does not exist or a value that does
+not fit stops the start with the key's name. `assembly` hands each room its own branch only.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from tokenyard.vocabulary.errors import StartError
+
+ENVIRONMENT_PREFIX = "TOKENYARD_"
+HOME_VARIABLE = "TOKENYARD_HOME"
+FILE_NAME = "settings.toml"
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Decimals = Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+
+
+class _Branch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the tree; each field carries its meaning as the description of its type."""
+
+
+class GatewaySettings(_Branch):
+    """The HTTP face."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8400
+    body_bytes_max: Annotated[
+        Count, Meta(description="Longest request body; longer ones get 413.")
+    ] = 4 * 1024 * 1024
+    connections_max: Annotated[
+        Count, Meta(description="Most open connections; further ones get 503.")
+    ] = 10_000
+    drain_seconds: Annotated[
+        Seconds, Meta(description="How long running answers may go on after a stop signal.")
+    ] = 10.0
+    heartbeat_seconds: Annotated[
+        Seconds, Meta(description="A comment is sent on a stream that was silent for this long.")
+    ] = 15.0
+    session_seconds: Annotated[
+        Seconds, Meta(description="How long a web sign-in lasts.")
+    ] = 30 * 86_400.0
+    sign_in_link_seconds: Annotated[
+        Seconds, Meta(description="How long a one-time sign-in link can be used.")
+    ] = 3_600.0
+
+
+class LimitSettings(_Branch):
+    """How much one caller, and all of them together, may ask."""
+
+    requests_per_minute: Annotated[
+        Count, Meta(description="Requests that cost money, per key (or web user) and minute.")
+    ] = 600
+    requests_burst: Annotated[
+        Count, Meta(description="How many of them may come at once.")
+    ] = 60
+    concurrent_requests_per_key: Annotated[
+        Count, Meta(description="Answers in progress for one key (or web user).")
+    ] = 32
+    concurrent_requests: Annotated[
+        Count, Meta(description="Answers in progress on this gateway in all.")
+    ] = 256
+
+
+class EngineSettings(_Branch):
+    """Our model server."""
+
+    model: Annotated[
+        str, Meta(description="Name of the model to serve, one that `tokenyard models list` shows.")
+    ] = "smollm2-135m-instruct"
+    host: Annotated[str, Meta(description="Loopback address of the model server.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Its port; 0 takes a free one.")] = 0
+    threads: Annotated[
+        int, Meta(ge=0, description="Compute threads; 0 means one per core.")
+    ] = 0
+    block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
+    kv_cache_bytes: Annotated[
+        Count, Meta(description="Memory for the KV cache.")
+    ] = 512 * 1024 * 1024
+    context_tokens_max: Annotated[
+        Count, Meta(description="Longest sequence; the model's own limit applies as well.")
+    ] = 8192
+    sequences_max: Annotated[
+        Count, Meta(description="Sequences that run at the same time.")
+    ] = 64
+    step_tokens_max: Annotated[
+        Count, Meta(description="Token budget of one step; long prompts are cut into chunks.")
+    ] = 512
+    queued_requests_max: Annotated[
+        Count, Meta(description="Requests that may wait; further ones get 503 queue_full.")
+    ] = 256
+    drain_seconds: Annotated[
+        Seconds, Meta(description="How long running sequences may go on after a stop signal.")
+    ] = 10.0
+
+
+class UpstreamSettings(_Branch):
+    """How the gateway talks to model servers."""
+
+    connect_seconds: Annotated[Seconds, Meta(description="Time to connect.")] = 2.0
+    first_token_seconds: Annotated[
+        Seconds, Meta(description="Time until the first event of an answer.")
+    ] = 120.0
+    between_tokens_seconds: Annotated[
+        Seconds, Meta(description="Longest silence inside an answer.")
+    ] = 60.0
+    health_seconds: Annotated[
+        Seconds, Meta(description="How often each model server is asked for its health.")
+    ] = 1.0
+
+
+class PriceSettings(_Branch):
+    """What one million tokens of a model cost; decimal numbers as text, so that they stay exact."""
+
+    model: Annotated[str, Meta(description="Model name; `*` stands for every other one.")]
+    input: Annotated[Decimals, Meta(description="Price of a million prompt tokens.")]
+    cached_input: Annotated[Decimals, Meta(description="The same from the prefix cache.")]
+    output: Annotated[Decimals, Meta(description="Price of a million answer tokens.")]
+
+
+class LedgerSettings(_Branch):
+    """What it costs."""
+
+    currency: Annotated[str, Meta(description="ISO 4217 code.", pattern="^[A-Z]{3}$")] = "USD"
+    prices: Annotated[
+        tuple[PriceSettings, ...], Meta(description="The price book, the first match counts.")
+    ] = (
+        PriceSettings(
+            model="smollm2-135m-instruct", input="0.02", cached_input="0.002", output="0.08"
+        ),
+        PriceSettings(model="*", input="0", cached_input="0", output="0"),
+    )
+
+
+class ChatSettings(_Branch):
+    """Conversations and their streams."""
+
+    stream_events_max: Annotated[
+        Count, Meta(description="Events that the log of one response may hold.")
+    ] = 100_000
+    streams_kept_seconds: Annotated[
+        Seconds, Meta(description="How long the log of a finished response can be replayed.")
+    ] = 600.0
+    conversation_items_max: Annotated[
+        Count, Meta(description="Items that one conversation may hold.")
+    ] = 10_000
+
+
+class FleetSettings(_Branch):
+    """The model servers that we start ourselves."""
+
+    engines: Annotated[
+        int, Meta(ge=0, le=64, description="How many of our engines to start.")
+    ] = 1
+    restart_seconds_min: Annotated[
+        Seconds, Meta(description="Wait before a dead server is started again, at first.")
+    ] = 0.5
+    restart_seconds_max: Annotated[
+        Seconds, Meta(description="The wait doubles up to this.")
+    ] = 30.0
+    stop_seconds: Annotated[
+        Seconds, Meta(description="Time between the polite stop signal and the forceful one.")
+    ] = 15.0
+
+
+class LogSettings(_Branch):
+    """Structured logs."""
+
+    level: Annotated[
+        str, Meta(description="Least severe level.", pattern="^(debug|info|warning|error)$")
+    ] = "info"
+
+
+class Settings(_Branch):
+    """Everything that can be set."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    upstreams: UpstreamSettings = UpstreamSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    chat: ChatSettings = ChatSettings()
+    fleet: FleetSettings = FleetSettings()
+    logs: LogSettings = LogSettings()
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """The folder that holds all state: `TOKENYARD_HOME`, or `~/.tokenyard`."""
+    named = environment.get(HOME_VARIABLE)
+    return Path(named).expanduser().absolute() if named else Path.home() / ".tokenyard"
+
+
+def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
+    """Read the file and the environment; raises StartError naming the key that is wrong."""
+    path = home / FILE_NAME
+    try:
+        tree: dict[str, Any] = tomllib.loads(path.read_text()) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise StartError(f"{path} cannot be read: {error}. Mend or remove the file.") from None
+    _merge_environment(tree, environment)
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        text = str(error).replace("`$.", "`")
+        raise StartError(f"A setting is wrong: {text}. See docs/reference/settings.md.") from None
+
+
+def _merge_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for name, value in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == HOME_VARIABLE:
+            continue
+        *branches, leaf = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        node = tree
+        for branch in branches:
+            node = node.setdefault(branch, {})
+            if not isinstance(node, dict):
+                raise StartError(f"{name} does not fit: {branch} is not a section of the file.")
+        node[leaf] = value

@@ -1,0 +1,122 @@
+"""Structured logs: one JSON object a line, with an event name that is declared here.
+
+Prompts, answers and keys never reach a log. On a terminal the same events are written as text.
+"""
+
+import json
+import logging
+import sys
+from enum import StrEnum
+from typing import Any, TextIO
+
+from tokenyard.runtime.clock import Clock
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Event(StrEnum):
+    """Every event that may appear in a log."""
+
+    STARTED = "process.started"
+    STOPPING = "process.stopping"
+    STOPPED = "process.stopped"
+    TASK_FAILED = "task.failed"
+    LIBRARY_MESSAGE = "library.message"
+    REQUEST_DONE = "request.done"
+    REQUEST_FAILED = "request.failed"
+    REPLICA_STARTING = "replica.starting"
+    REPLICA_READY = "replica.ready"
+    REPLICA_DIED = "replica.died"
+    REPLICA_LOST = "replica.lost"
+    MODEL_LOADED = "model.loaded"
+    ENGINE_STEP_FAILED = "engine.step_failed"
+    RESPONSE_DONE = "response.done"
+    LEDGER_SETTLED = "ledger.settled"
+    LEDGER_RELEASED = "ledger.released"
+    MIGRATED = "storage.migrated"
+
+
+class Log:
+    """Writes events to a stream; cheap enough to pass to every room."""
+
+    def __init__(
+        self, stream: TextIO, clock: Clock, *, level: str = "info", text: bool = False
+    ) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._threshold = _LEVELS[level]
+        self._text = text
+
+    def debug(self, event: Event, **fields: Any) -> None:
+        self._write("debug", event, fields)
+
+    def info(self, event: Event, **fields: Any) -> None:
+        self._write("info", event, fields)
+
+    def warning(self, event: Event, **fields: Any) -> None:
+        self._write("warning", event, fields)
+
+    def error(self, event: Event, error: BaseException | None = None, **fields: Any) -> None:
+        if error is not None:
+            fields["error"] = f"{type(error).__name__}: {error}"
+            if error.__traceback__ is not None:
+                fields["at"] = _last_frames(error)
+        self._write("error", event, fields)
+
+    def task_failed(self, name: str, error: BaseException) -> None:
+        """Fits `TaskSupervisor(failed=...)`."""
+        self.error(Event.TASK_FAILED, error, task=name)
+
+    def _write(self, level: str, event: Event, fields: dict[str, Any]) -> None:
+        if _LEVELS[level] < self._threshold:
+            return
+        if self._text:
+            details = " ".join(f"{key}={value}" for key, value in fields.items())
+            line = f"{level:7} {event} {details}".rstrip()
+        else:
+            stamp = round(self._clock.now(), 3)
+            line = json.dumps(
+                {"time": stamp, "level": level, "event": event, **fields}, default=str
+            )
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class _Bridge(logging.Handler):
+    """Brings the warnings of libraries into our log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(level=logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        level = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        fields = {"library": record.name, "message": record.getMessage()}
+        if error is not None:
+            fields["error"] = f"{type(error).__name__}: {error}"
+        level(Event.LIBRARY_MESSAGE, **fields)
+
+
+def bridge_library_logs(log: Log) -> None:
+    """Send what libraries log through the standard `logging` module to our log, warnings and up."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.addHandler(_Bridge(log))
+
+
+def open_log(clock: Clock, level: str, stream: TextIO | None = None) -> Log:
+    """A log on standard error (or `stream`): JSON in files and pipes, text on a terminal."""
+    stream = stream or sys.stderr
+    return Log(stream, clock, level=level, text=stream.isatty())
+
+
+def _last_frames(error: BaseException, frames_max: int = 4) -> str:
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return " < ".join(reversed(frames[-frames_max:]))

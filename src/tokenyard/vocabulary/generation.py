@@ -1,0 +1,50 @@
+"""What a generation is asked for and how it ended."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended. The first two are OpenAI's; the others never reach a client as success."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the engine counted them; the ledger bills these and nothing else.
+
+    `cached_tokens` is the part of `prompt_tokens` that came from the prefix cache, and
+    `reasoning_tokens` the part of `completion_tokens` that the client does not see as text.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """How the next token is drawn. Ranges are checked where a request is parsed, not here.
+
+    temperature: 0 means greedy. top_p: in (0, 1]. top_k: 0 means all tokens.
+    seed: together with the position it alone decides each random draw.
+    max_tokens: None means as many as the context holds.
+    stop: texts that end the answer and are not part of it.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False

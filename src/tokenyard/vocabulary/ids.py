@@ -1,0 +1,38 @@
+"""Typed ids, so that a key can never be passed where a conversation is meant.
+
+An id is its prefix, an underscore and random characters (`resp_3f…`), in the manner of OpenAI's ids.
+Minting needs randomness and therefore lives in `runtime.randomness`.
+"""
+
+from enum import StrEnum
+from typing import NewType
+
+UserId = NewType("UserId", str)
+ProjectId = NewType("ProjectId", str)
+KeyId = NewType("KeyId", str)
+SessionId = NewType("SessionId", str)
+RequestId = NewType("RequestId", str)
+CompletionId = NewType("CompletionId", str)
+ConversationId = NewType("ConversationId", str)
+ResponseId = NewType("ResponseId", str)
+ItemId = NewType("ItemId", str)
+ReservationId = NewType("ReservationId", str)
+ReplicaId = NewType("ReplicaId", str)
+ModelName = NewType("ModelName", str)
+
+
+class IdPrefix(StrEnum):
+    """The first part of each kind of id; what follows the underscore is random."""
+
+    USER = "user"
+    PROJECT = "proj"
+    KEY = "key"
+    SESSION = "sess"
+    REQUEST = "req"
+    CHAT_COMPLETION = "chatcmpl"
+    COMPLETION = "cmpl"
+    CONVERSATION = "conv"
+    RESPONSE = "resp"
+    MESSAGE = "msg"
+    RESERVATION = "rsv"
+    REPLICA = "repl"

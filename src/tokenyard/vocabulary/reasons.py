@@ -1,0 +1,50 @@
+"""Why something was denied, delayed or failed: one word for API, metrics, logs, page and docs.
+
+A reason is stable: clients match on it (`error.code`), dashboards group by it. The sentence that
+goes with it may change at any time.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The one list of named reasons; `docs/reference/reasons.md` is generated from it."""
+
+    # The request cannot be understood (400, 404, 405, 413).
+    INVALID_JSON = "invalid_json"
+    INVALID_VALUE = "invalid_value"
+    UNKNOWN_PARAMETER = "unknown_parameter"
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    TEMPLATE_FAILED = "template_failed"
+    BODY_TOO_LARGE = "body_too_large"
+    NOT_FOUND = "not_found"
+    MODEL_NOT_FOUND = "model_not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    INVALID_CURSOR = "invalid_cursor"
+
+    # The caller may not (401, 403).
+    MISSING_CREDENTIALS = "missing_credentials"
+    INVALID_API_KEY = "invalid_api_key"
+    REVOKED_API_KEY = "revoked_api_key"
+    EXPIRED_SESSION = "expired_session"
+    INVALID_SIGN_IN_LINK = "invalid_sign_in_link"
+    FOREIGN_ORIGIN = "foreign_origin"
+
+    # Not now (409, 429, 503).
+    CONVERSATION_BUSY = "conversation_busy"
+    RATE_LIMIT_REQUESTS = "rate_limit_requests"
+    CONCURRENCY_LIMIT = "concurrency_limit"
+    INSUFFICIENT_BUDGET = "insufficient_quota"
+    SYSTEM_OVERLOADED = "system_overloaded"
+    QUEUE_FULL = "queue_full"
+    MODEL_LOADING = "model_loading"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    SHUTTING_DOWN = "shutting_down"
+
+    # It broke (500, 502, 504).
+    UPSTREAM_FAILED = "upstream_failed"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    GENERATION_FAILED = "generation_failed"
+    PRODUCER_LOST = "producer_lost"
+    INTERNAL_ERROR = "internal_error"
