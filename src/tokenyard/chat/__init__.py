@@ -1,0 +1,1 @@
+"""Conversations, and responses whose stream outlives the connection that asked for it."""

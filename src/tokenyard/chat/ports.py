@@ -1,0 +1,76 @@
+"""What the chat needs from a store; `storage.memory` and `storage.sql` both keep this contract."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tokenyard.chat.records import Conversation, Item, Response
+from tokenyard.ledger.records import UsageRow
+from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
+from tokenyard.vocabulary.reasons import Reason
+
+
+class ChatStore(Protocol):
+    """Durable conversations and responses. A call that returns has been committed."""
+
+    async def add_conversation(self, conversation: Conversation, items: Sequence[Item]) -> None:
+        """Store a new conversation with its first items (perhaps none)."""
+        ...
+
+    async def find_conversation(
+        self, conversation: ConversationId, project: ProjectId
+    ) -> Conversation | None:
+        """None when there is none, or when it belongs to another project."""
+        ...
+
+    async def list_conversations(
+        self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
+    ) -> list[Conversation]:
+        """Most recently updated first; `after` names the last one of the page before."""
+        ...
+
+    async def set_metadata(
+        self, conversation: ConversationId, project: ProjectId, metadata: Mapping[str, str]
+    ) -> bool:
+        """Replace the metadata; False when there is no such conversation."""
+        ...
+
+    async def delete_conversation(self, conversation: ConversationId, project: ProjectId) -> bool:
+        """Remove it with its items and responses; usage rows stay. False when there is none."""
+        ...
+
+    async def list_items(
+        self,
+        conversation: ConversationId,
+        *,
+        limit: int,
+        after: ItemId | None = None,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        """Items in the order in which they were added, or the reverse."""
+        ...
+
+    async def count_items(self, conversation: ConversationId) -> int:
+        """How many items the conversation holds."""
+        ...
+
+    async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
+        """Store a response in progress and append what was asked to its conversation, in one step."""
+        ...
+
+    async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
+        """Store the final state, the output item and the usage row in one transaction.
+
+        Exactly once: False, and nothing written, when the response is already final.
+        """
+        ...
+
+    async def find_response(self, response: ResponseId, project: ProjectId) -> Response | None:
+        """None when there is none, or when it belongs to another project."""
+        ...
+
+    async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
+        """Mark every response that is still in progress as failed; returns how many there were.
+
+        For the start of a process that owns the store alone.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Our model server: a process of its own that speaks the OpenAI API over HTTP."""

@@ -1,0 +1,1 @@
+"""Serving replicas as jobs: which model servers run, where, and what happens when one dies."""

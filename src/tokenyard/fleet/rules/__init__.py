@@ -1,0 +1,1 @@
+"""Pure decisions about replicas: when to start one again."""

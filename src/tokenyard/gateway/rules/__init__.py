@@ -1,0 +1,1 @@
+"""Pure decisions at the door: limits, keys, admission."""

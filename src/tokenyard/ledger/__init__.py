@@ -1,0 +1,1 @@
+"""What it costs: price book, reservations before the work, settled usage after it."""

@@ -1,0 +1,33 @@
+"""What the ledger keeps: one usage row for each generation that was admitted."""
+
+from dataclasses import dataclass
+
+from tokenyard.vocabulary.generation import FinishReason, Usage
+from tokenyard.vocabulary.ids import KeyId, ModelName, ProjectId, UserId
+from tokenyard.vocabulary.money import Money
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """The bill of one generation. `id` is the completion's or response's id and unique in the ledger."""
+
+    id: str
+    at: float
+    user: UserId
+    project: ProjectId
+    key: KeyId | None
+    model: ModelName
+    usage: Usage
+    cost: Money
+    finish: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """Usage summed over rows that share the group's value."""
+
+    # Value of what was grouped by: a model name, a key id, a user id or a day ("2026-11-23").
+    group: str
+    requests: int
+    usage: Usage
+    cost: Money

@@ -1,0 +1,1 @@
+"""Pure decisions about model servers: which one, and when to stop asking one."""
