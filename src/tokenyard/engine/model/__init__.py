@@ -1,0 +1,1 @@
+"""The tensors: checkpoints, decoder, attention, KV pool and sampler; the only torch in the tree."""
