@@ -1,4 +1,4 @@
-"""What the chat needs from a store; `storage.memory` and `storage.sql` both keep this contract."""
+"""What the chat needs from a store; memory and SQL in `storage` both keep it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -54,7 +54,7 @@ class ChatStore(Protocol):
         ...
 
     async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
-        """Store a response in progress and append what was asked to its conversation, in one step."""
+        """Store a response in progress and append what was asked to its conversation, at once."""
         ...
 
     async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:

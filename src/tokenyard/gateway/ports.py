@@ -1,4 +1,4 @@
-"""What the gateway needs from a store; `storage.memory` and `storage.sql` both keep this contract."""
+"""What the gateway needs from a store; memory and SQL in `storage` both keep it."""
 
 from typing import Protocol
 

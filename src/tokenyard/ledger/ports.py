@@ -1,4 +1,4 @@
-"""What the ledger needs from a store; `storage.memory` and `storage.sql` both keep this contract."""
+"""What the ledger needs from a store; memory and SQL in `storage` both keep it."""
 
 from enum import StrEnum
 from typing import Protocol

@@ -9,7 +9,7 @@ from tokenyard.vocabulary.money import Money
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """The bill of one generation. `id` is the completion's or response's id and unique in the ledger."""
+    """The bill of one generation; `id` is that of the completion or response, unique here."""
 
     id: str
     at: float

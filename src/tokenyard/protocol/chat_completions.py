@@ -244,7 +244,7 @@ class ChatCompletionChunk(msgspec.Struct, kw_only=True):
     model: str
     choices: list[ChunkChoice]
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    usage: UsageBody | None | UnsetType = UNSET
+    usage: UsageBody | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
 
 
@@ -265,5 +265,5 @@ class Completion(msgspec.Struct, kw_only=True):
     model: str
     choices: list[TextChoice]
     object: Literal["text_completion"] = "text_completion"
-    usage: UsageBody | None | UnsetType = UNSET
+    usage: UsageBody | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET

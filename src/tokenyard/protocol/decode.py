@@ -28,7 +28,7 @@ def decode_request(kind: type[T], body: bytes) -> T:
 
 
 def _explain(text: str) -> InvalidRequest:
-    """Turn msgspec's wording ("… - at `$.messages[0].role`") into a message, a reason and a param."""
+    """Turn msgspec's wording ("… - at `$.messages[0].role`") into message, reason and param."""
     path = ""
     if match := _AT_PATH.search(text):
         path = match["path"].replace("[...]", "[]")

@@ -38,7 +38,7 @@ class ErrorResponse(msgspec.Struct):
 
 
 def error_response(error: BaseException) -> tuple[int, ErrorResponse, dict[str, str]]:
-    """Status, body and extra headers for an error; anything that is not ours becomes a plain 500."""
+    """Status, body and extra headers for an error; what is not ours becomes a plain 500."""
     if not isinstance(error, TokenyardError):
         error = InternalFailure("Something broke on our side. The request id names it in the log.")
     body = ErrorBody(

@@ -1,4 +1,4 @@
-"""The list of models, after the `Model` and `ListModelsResponse` schemas of the OpenAI API reference."""
+"""The list of models, after `Model` and `ListModelsResponse` of the OpenAI API reference."""
 
 from typing import Literal
 

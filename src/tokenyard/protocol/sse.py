@@ -1,4 +1,4 @@
-"""Server-sent events: framing and an incremental parser, after the WHATWG HTML standard, section 9.2."""
+"""Server-sent events: framing and an incremental parser, after section 9.2 of the HTML standard."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,7 @@ def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> by
 
 
 class SseParser:
-    """Feed it chunks cut anywhere, even inside a character or a line ending; it yields whole events."""
+    """Feed it chunks cut anywhere, inside a character or a line ending too; it yields events."""
 
     def __init__(self, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self._event_bytes_max = event_bytes_max

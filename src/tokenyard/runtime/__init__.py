@@ -1,1 +1,1 @@
-"""The clock, randomness, tasks, settings and the data folder: the only room that touches time and chance."""
+"""Clock, randomness, tasks, settings, lifecycle: the only room that touches time and chance."""

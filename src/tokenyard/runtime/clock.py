@@ -40,7 +40,7 @@ class RealClock:
 
 
 class SimulatedClock:
-    """Time for tests and simulations: it stands still until `advance`, and wakes sleepers in order."""
+    """Time for tests and simulations: stands still until `advance`, wakes sleepers in order."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._now = start
@@ -62,7 +62,7 @@ class SimulatedClock:
         await woken
 
     async def advance(self, seconds: float) -> None:
-        """Move time forward, letting every task that wakes on the way run before the next one wakes."""
+        """Move time forward; every task that wakes on the way runs before the next one wakes."""
         end = self._now + seconds
         await self.settle()
         while self._sleepers and self._sleepers[0][0] <= end:

@@ -1,4 +1,4 @@
-"""The one tree of settings: defaults, then `settings.toml` in the data folder, then the environment.
+"""The one tree of settings: defaults, then `settings.toml` in the data folder, then environment.
 
 `TOKENYARD_GATEWAY__PORT=9000` sets `gateway.port`. A key that does not exist or a value that does
 not fit stops the start with the key's name. `assembly` hands each room its own branch only.
@@ -28,7 +28,7 @@ class _Branch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A part of the tree; each field carries its meaning as the description of its type."""
 
 
-class GatewaySettings(_Branch):
+class GatewaySettings(_Branch, frozen=True):
     """The HTTP face."""
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
@@ -45,23 +45,21 @@ class GatewaySettings(_Branch):
     heartbeat_seconds: Annotated[
         Seconds, Meta(description="A comment is sent on a stream that was silent for this long.")
     ] = 15.0
-    session_seconds: Annotated[
-        Seconds, Meta(description="How long a web sign-in lasts.")
-    ] = 30 * 86_400.0
+    session_seconds: Annotated[Seconds, Meta(description="How long a web sign-in lasts.")] = (
+        30 * 86_400.0
+    )
     sign_in_link_seconds: Annotated[
         Seconds, Meta(description="How long a one-time sign-in link can be used.")
     ] = 3_600.0
 
 
-class LimitSettings(_Branch):
+class LimitSettings(_Branch, frozen=True):
     """How much one caller, and all of them together, may ask."""
 
     requests_per_minute: Annotated[
         Count, Meta(description="Requests that cost money, per key (or web user) and minute.")
     ] = 600
-    requests_burst: Annotated[
-        Count, Meta(description="How many of them may come at once.")
-    ] = 60
+    requests_burst: Annotated[Count, Meta(description="How many of them may come at once.")] = 60
     concurrent_requests_per_key: Annotated[
         Count, Meta(description="Answers in progress for one key (or web user).")
     ] = 32
@@ -70,7 +68,7 @@ class LimitSettings(_Branch):
     ] = 256
 
 
-class EngineSettings(_Branch):
+class EngineSettings(_Branch, frozen=True):
     """Our model server."""
 
     model: Annotated[
@@ -78,19 +76,15 @@ class EngineSettings(_Branch):
     ] = "smollm2-135m-instruct"
     host: Annotated[str, Meta(description="Loopback address of the model server.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Its port; 0 takes a free one.")] = 0
-    threads: Annotated[
-        int, Meta(ge=0, description="Compute threads; 0 means one per core.")
-    ] = 0
+    threads: Annotated[int, Meta(ge=0, description="Compute threads; 0 means one per core.")] = 0
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
-    kv_cache_bytes: Annotated[
-        Count, Meta(description="Memory for the KV cache.")
-    ] = 512 * 1024 * 1024
+    kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
+        512 * 1024 * 1024
+    )
     context_tokens_max: Annotated[
         Count, Meta(description="Longest sequence; the model's own limit applies as well.")
     ] = 8192
-    sequences_max: Annotated[
-        Count, Meta(description="Sequences that run at the same time.")
-    ] = 64
+    sequences_max: Annotated[Count, Meta(description="Sequences that run at the same time.")] = 64
     step_tokens_max: Annotated[
         Count, Meta(description="Token budget of one step; long prompts are cut into chunks.")
     ] = 512
@@ -102,7 +96,7 @@ class EngineSettings(_Branch):
     ] = 10.0
 
 
-class UpstreamSettings(_Branch):
+class UpstreamSettings(_Branch, frozen=True):
     """How the gateway talks to model servers."""
 
     connect_seconds: Annotated[Seconds, Meta(description="Time to connect.")] = 2.0
@@ -117,7 +111,7 @@ class UpstreamSettings(_Branch):
     ] = 1.0
 
 
-class PriceSettings(_Branch):
+class PriceSettings(_Branch, frozen=True):
     """What one million tokens of a model cost; decimal numbers as text, so that they stay exact."""
 
     model: Annotated[str, Meta(description="Model name; `*` stands for every other one.")]
@@ -126,7 +120,7 @@ class PriceSettings(_Branch):
     output: Annotated[Decimals, Meta(description="Price of a million answer tokens.")]
 
 
-class LedgerSettings(_Branch):
+class LedgerSettings(_Branch, frozen=True):
     """What it costs."""
 
     currency: Annotated[str, Meta(description="ISO 4217 code.", pattern="^[A-Z]{3}$")] = "USD"
@@ -140,7 +134,7 @@ class LedgerSettings(_Branch):
     )
 
 
-class ChatSettings(_Branch):
+class ChatSettings(_Branch, frozen=True):
     """Conversations and their streams."""
 
     stream_events_max: Annotated[
@@ -154,24 +148,20 @@ class ChatSettings(_Branch):
     ] = 10_000
 
 
-class FleetSettings(_Branch):
+class FleetSettings(_Branch, frozen=True):
     """The model servers that we start ourselves."""
 
-    engines: Annotated[
-        int, Meta(ge=0, le=64, description="How many of our engines to start.")
-    ] = 1
+    engines: Annotated[int, Meta(ge=0, le=64, description="How many of our engines to start.")] = 1
     restart_seconds_min: Annotated[
         Seconds, Meta(description="Wait before a dead server is started again, at first.")
     ] = 0.5
-    restart_seconds_max: Annotated[
-        Seconds, Meta(description="The wait doubles up to this.")
-    ] = 30.0
+    restart_seconds_max: Annotated[Seconds, Meta(description="The wait doubles up to this.")] = 30.0
     stop_seconds: Annotated[
         Seconds, Meta(description="Time between the polite stop signal and the forceful one.")
     ] = 15.0
 
 
-class LogSettings(_Branch):
+class LogSettings(_Branch, frozen=True):
     """Structured logs."""
 
     level: Annotated[
@@ -179,7 +169,7 @@ class LogSettings(_Branch):
     ] = "info"
 
 
-class Settings(_Branch):
+class Settings(_Branch, frozen=True):
     """Everything that can be set."""
 
     gateway: GatewaySettings = GatewaySettings()

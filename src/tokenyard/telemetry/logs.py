@@ -91,11 +91,11 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        level = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        fields = {"library": record.name, "message": record.getMessage()}
-        if error is not None:
-            fields["error"] = f"{type(error).__name__}: {error}"
-        level(Event.LIBRARY_MESSAGE, **fields)
+        message = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self._log.error(Event.LIBRARY_MESSAGE, error, library=record.name, message=message)
+        else:
+            self._log.warning(Event.LIBRARY_MESSAGE, library=record.name, message=message)
 
 
 def bridge_library_logs(log: Log) -> None:

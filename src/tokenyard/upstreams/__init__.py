@@ -1,1 +1,1 @@
-"""Where a generation runs: model servers that speak the OpenAI API, their health and the choice among them."""
+"""Where a generation runs: model servers, their health, and the choice among them."""

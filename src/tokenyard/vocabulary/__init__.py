@@ -1,1 +1,1 @@
-"""The words that all rooms share: ids, messages, usage, money, reasons and errors; no behaviour that can wait or fail."""
+"""The words that all rooms share: ids, messages, usage, money, reasons and errors."""

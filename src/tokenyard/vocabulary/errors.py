@@ -92,7 +92,7 @@ class Conflict(TokenyardError):
 
 
 class LimitReached(TokenyardError):
-    """A limit of the caller's key, user or budget; `retry_after_seconds` says when it is worth trying again."""
+    """A limit of the caller's; `retry_after_seconds` says when it is worth trying again."""
 
     status = 429
     default_reason = Reason.RATE_LIMIT_REQUESTS

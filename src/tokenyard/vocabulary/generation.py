@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class FinishReason(StrEnum):
-    """Why a generation ended. The first two are OpenAI's; the others never reach a client as success."""
+    """Why a generation ended. The first two are OpenAI's; the others are never a success."""
 
     STOP = "stop"
     LENGTH = "length"

@@ -1,6 +1,6 @@
 """Typed ids, so that a key can never be passed where a conversation is meant.
 
-An id is its prefix, an underscore and random characters (`resp_3f…`), in the manner of OpenAI's ids.
+An id is its prefix, an underscore and random characters (`resp_3f…`), like OpenAI's ids.
 Minting needs randomness and therefore lives in `runtime.randomness`.
 """
 

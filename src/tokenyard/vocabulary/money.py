@@ -36,7 +36,7 @@ class Money:
 
 
 def parse_nanos(text: str) -> int:
-    """Read a decimal amount ("0.15") as nanos; raises ValueError when it is not a whole number of them."""
+    """Read a decimal amount ("0.15") as nanos; ValueError when that is no whole number."""
     amount = Decimal(text) * NANOS_PER_UNIT
     if not amount.is_finite() or amount != amount.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number of nano-units")

@@ -1,0 +1,176 @@
+"""A model server at an HTTP address: our engine, vLLM, llama.cpp or any that speaks OpenAI's API.
+
+Knows the wire and its failures; does not know which server to ask, nor what an answer costs.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import msgspec
+
+from tokenyard.protocol.errors import ErrorResponse
+from tokenyard.protocol.models import Model, ModelList
+from tokenyard.protocol.sse import SseEvent, SseParser
+from tokenyard.runtime.settings import UpstreamSettings
+from tokenyard.upstreams.ports import GenerationCall, Health
+from tokenyard.vocabulary.errors import (
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    TokenyardError,
+    Unavailable,
+    UpstreamFailed,
+)
+from tokenyard.vocabulary.reasons import Reason
+
+_HEALTH_SECONDS = 2.0
+_ABORT_SECONDS = 2.0
+_BROKEN = (aiohttp.ClientError, ConnectionError, OSError, EOFError)
+
+
+class HttpUpstream:
+    """One address. `url` is the server's root, without `/v1`."""
+
+    def __init__(self, url: str, settings: UpstreamSettings, *, api_key: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._settings = settings
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
+            auto_decompress=False,
+        )
+
+    async def health(self) -> Health:
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                async with self._session.get(f"{self._url}/health") as answer:
+                    if answer.status == 200:
+                        return Health.READY
+                    return Health.LOADING if answer.status == 503 else Health.DOWN
+        except (*_BROKEN, TimeoutError):
+            return Health.DOWN
+
+    async def models(self) -> list[Model]:
+        try:
+            async with asyncio.timeout(self._settings.connect_seconds + _HEALTH_SECONDS):
+                async with self._session.get(f"{self._url}/v1/models") as answer:
+                    body = await answer.read()
+                    if answer.status != 200:
+                        raise _refusal(answer, body)
+            return msgspec.json.decode(body, type=ModelList).data
+        except (*_BROKEN, TimeoutError, msgspec.MsgspecError) as error:
+            raise UpstreamFailed(f"The model server did not list its models: {error}.") from error
+
+    async def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
+        parser = SseParser()
+        async with self._open(call) as answer:
+            if not answer.content_type.startswith("text/event-stream"):
+                raise UpstreamFailed("The model server answered a stream request without a stream.")
+            while True:
+                chunk = await self._next_chunk(answer)
+                if not chunk:
+                    raise UpstreamFailed("The model server ended its answer half-way.")
+                try:
+                    events = parser.feed(chunk)
+                except ValueError as error:
+                    raise UpstreamFailed(f"The model server sent too much: {error}.") from error
+                for event in events:
+                    if event.data == b"[DONE]":
+                        return
+                    yield event
+
+    async def complete(self, call: GenerationCall) -> bytes:
+        async with self._open(call) as answer:
+            try:
+                async with asyncio.timeout(self._settings.first_token_seconds):
+                    return await answer.read()
+            except _BROKEN as error:
+                raise UpstreamFailed(f"The model server broke off: {error}.") from error
+            except TimeoutError:
+                raise _too_slow(self._settings.first_token_seconds) from None
+
+    async def abort(self, request_id: str) -> None:
+        try:
+            async with asyncio.timeout(_ABORT_SECONDS):
+                async with self._session.post(
+                    f"{self._url}/v1/abort", json={"request_id": request_id}
+                ):
+                    pass
+        except (*_BROKEN, TimeoutError):
+            # Closing the connection stops it as well; this was the polite way.
+            return
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    @asynccontextmanager
+    async def _open(self, call: GenerationCall) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send the call and wait for its headers, which come with the first token at the latest."""
+        headers = {"content-type": "application/json", "x-request-id": call.request_id}
+        url = f"{self._url}/v1{call.path}"
+        try:
+            async with asyncio.timeout(self._settings.first_token_seconds):
+                answer = await self._session.post(
+                    url, data=call.body, headers=headers, allow_redirects=False
+                )
+        except TimeoutError:
+            raise _too_slow(self._settings.first_token_seconds) from None
+        except _BROKEN as error:
+            raise Unavailable(
+                "The model server cannot be reached; it is being started again.",
+                reason=Reason.UPSTREAM_UNAVAILABLE,
+                retry_after_seconds=2,
+            ) from error
+        try:
+            if answer.status != 200:
+                raise _refusal(answer, await self._next_chunk(answer))
+            yield answer
+        finally:
+            # Not released to the pool: an answer that was not read to its end must not be reused.
+            if answer.content.at_eof():
+                answer.release()
+            else:
+                answer.close()
+
+    async def _next_chunk(self, answer: aiohttp.ClientResponse) -> bytes:
+        try:
+            async with asyncio.timeout(self._settings.between_tokens_seconds):
+                return await answer.content.readany()
+        except TimeoutError:
+            raise _too_slow(self._settings.between_tokens_seconds) from None
+        except _BROKEN as error:
+            raise UpstreamFailed(f"The model server broke off: {error}.") from error
+
+
+def _too_slow(seconds: float) -> UpstreamFailed:
+    return UpstreamFailed(
+        f"The model server was silent for {seconds:g} s.", reason=Reason.UPSTREAM_TIMEOUT
+    )
+
+
+def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> TokenyardError:
+    """What the server refused, as an error of ours with its words, field and reason."""
+    try:
+        told = msgspec.json.decode(body, type=ErrorResponse).error
+    except msgspec.MsgspecError:
+        return UpstreamFailed(f"The model server answered {answer.status} without an explanation.")
+    try:
+        reason = Reason(told.code or "")
+    except ValueError:
+        reason = None
+    kinds: dict[int, type[TokenyardError]] = {404: NotFound, 429: LimitReached, 503: Unavailable}
+    kind = kinds.get(answer.status, InvalidRequest if answer.status < 500 else UpstreamFailed)
+    return kind(
+        told.message,
+        reason=reason,
+        param=told.param,
+        retry_after_seconds=_retry_after(answer.headers.get("retry-after")),
+    )
+
+
+def _retry_after(value: str | None) -> float | None:
+    return float(value) if value is not None and value.isdigit() else None

@@ -1,0 +1,69 @@
+"""What the platform needs from a model server; `http` and `scripted` both keep this contract."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from tokenyard.protocol.models import Model
+from tokenyard.protocol.sse import SseEvent
+
+
+class Health(StrEnum):
+    """What a model server says of itself."""
+
+    READY = "ready"
+    LOADING = "loading"
+    DOWN = "down"
+
+
+class GenerationPath(StrEnum):
+    """The calls that make tokens, below the server's `/v1`."""
+
+    CHAT = "/chat/completions"
+    TEXT = "/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCall:
+    """One request for tokens: a JSON body as the OpenAI API has it.
+
+    `request_id` names the call for `abort`, and in the logs of both sides.
+    """
+
+    path: GenerationPath
+    body: bytes
+    request_id: str
+
+
+class Upstream(Protocol):
+    """A model server that speaks the OpenAI API."""
+
+    async def health(self) -> Health:
+        """Ask how it is; never raises."""
+        ...
+
+    async def models(self) -> list[Model]:
+        """The models that it serves."""
+        ...
+
+    def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
+        """The events of a streamed answer, `[DONE]` left out; ends only after the server said so.
+
+        Raises before the first event what the server refused (InvalidRequest, LimitReached,
+        Unavailable), and UpstreamFailed when the connection breaks, stays silent for too long or
+        ends without `[DONE]`.
+        """
+        ...
+
+    async def complete(self, call: GenerationCall) -> bytes:
+        """The body of a whole answer; raises like `stream`."""
+        ...
+
+    async def abort(self, request_id: str) -> None:
+        """Ask it to stop that call; its stream then ends with the usage so far. Never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...

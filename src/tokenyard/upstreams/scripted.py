@@ -1,0 +1,130 @@
+"""A model server that says what it is told: for tests, demonstrations and the page without a model.
+
+It keeps the same contract as a real one, its faults included: it can be loading, break off
+half-way, refuse, or wait at a chosen place until it is let go.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tokenyard.protocol.chat_completions import (
+    AnswerMessage,
+    ChatChoice,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChunkChoice,
+    Delta,
+    UsageBody,
+)
+from tokenyard.protocol.models import Model
+from tokenyard.protocol.sse import SseEvent
+from tokenyard.upstreams.ports import GenerationCall, Health
+from tokenyard.vocabulary.errors import TokenyardError
+from tokenyard.vocabulary.generation import Usage
+
+_ID = "chatcmpl-scripted"
+
+
+@dataclass(slots=True)
+class Script:
+    """What to say: each piece of text counts as one token.
+
+    refuse: raise this before the first event. break_after: raise `broken` after that many pieces.
+    hold_after: wait for `ScriptedUpstream.go_on()` after that many pieces.
+    """
+
+    pieces: Sequence[str] = ("Hello", ", ", "world", ".")
+    prompt_tokens: int = 7
+    cached_tokens: int = 0
+    refuse: TokenyardError | None = None
+    broken: TokenyardError | None = None
+    break_after: int = 0
+    hold_after: int | None = None
+
+
+class ScriptedUpstream:
+    """Serves one model from a script; `calls` and `aborted` tell what it was asked."""
+
+    def __init__(self, model: str = "scripted", script: Script | None = None) -> None:
+        self.model = model
+        self.script = script or Script()
+        self.reported_health = Health.READY
+        self.calls: list[GenerationCall] = []
+        self.aborted: list[str] = []
+        self.closed = False
+        self._gate = asyncio.Event()
+
+    def go_on(self) -> None:
+        """Open the gate of `hold_after`."""
+        self._gate.set()
+
+    async def health(self) -> Health:
+        return self.reported_health
+
+    async def models(self) -> list[Model]:
+        return [Model(id=self.model, created=0, owned_by="tokenyard", context_window=8192)]
+
+    async def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
+        said = 0
+        async for piece in self._speak(call):
+            said += 1
+            yield _event(self._chunk([_choice(Delta(content=piece))]))
+        reason = "length" if said < len(self.script.pieces) else "stop"
+        yield _event(self._chunk([_choice(Delta(), "length" if reason == "length" else "stop")]))
+        yield _event(self._chunk([], UsageBody.of(self._usage(said))))
+
+    async def complete(self, call: GenerationCall) -> bytes:
+        pieces = [piece async for piece in self._speak(call)]
+        choice = ChatChoice(
+            index=0, message=AnswerMessage(content="".join(pieces)), finish_reason="stop"
+        )
+        usage = UsageBody.of(self._usage(len(pieces)))
+        return msgspec.json.encode(
+            ChatCompletion(id=_ID, created=0, model=self.model, choices=[choice], usage=usage)
+        )
+
+    async def abort(self, request_id: str) -> None:
+        self.aborted.append(request_id)
+        self._gate.set()
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def _speak(self, call: GenerationCall) -> AsyncIterator[str]:
+        self.calls.append(call)
+        script = self.script
+        if script.refuse is not None:
+            raise script.refuse
+        for number, piece in enumerate(script.pieces):
+            if number == script.hold_after:
+                await self._gate.wait()
+            if call.request_id in self.aborted:
+                return
+            if script.broken is not None and number == script.break_after:
+                raise script.broken
+            await asyncio.sleep(0)
+            yield piece
+
+    def _usage(self, said: int) -> Usage:
+        return Usage(self.script.prompt_tokens, said, self.script.cached_tokens)
+
+    def _chunk(
+        self, choices: list[ChunkChoice], usage: UsageBody | None = None
+    ) -> ChatCompletionChunk:
+        chunk = ChatCompletionChunk(id=_ID, created=0, model=self.model, choices=choices)
+        if usage is not None:
+            chunk.usage = usage
+        return chunk
+
+
+def _choice(delta: Delta, finish: "str | None" = None) -> ChunkChoice:
+    return msgspec.convert(
+        {"index": 0, "delta": msgspec.to_builtins(delta), "finish_reason": finish}, ChunkChoice
+    )
+
+
+def _event(chunk: ChatCompletionChunk) -> SseEvent:
+    return SseEvent(msgspec.json.encode(chunk))
