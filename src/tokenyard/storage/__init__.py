@@ -1,1 +1,1 @@
-"""Where truth is kept: the ports of many rooms over memory, SQLite and, when scaled, Postgres and Redis."""
+"""Where truth is kept: the ports of many rooms over memory, SQLite and later Postgres and Redis."""

@@ -1,0 +1,364 @@
+"""The stores in memory: for tests, and for a gateway that may forget everything when it stops.
+
+Three classes, one for each room's port, over one shared state: the end of a response and its usage
+row are written together because no call gives up control half way. Knows nothing of limits on its
+size; it lives as long as its process.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.ledger.ports import GroupBy
+from tokenyard.ledger.records import UsageRow, UsageTotal
+from tokenyard.storage.days import day_number, day_text
+from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
+from tokenyard.storage.retention import SESSION_KEPT_SECONDS
+from tokenyard.vocabulary.generation import Usage
+from tokenyard.vocabulary.identity import ApiKey, WebSession
+from tokenyard.vocabulary.ids import (
+    ConversationId,
+    ItemId,
+    KeyId,
+    ProjectId,
+    ResponseId,
+    SessionId,
+    UserId,
+)
+from tokenyard.vocabulary.reasons import Reason
+
+
+@dataclass(slots=True)
+class _State:
+    """Everything that the stores hold; one object so that rooms can be written together."""
+
+    conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
+    # Items of each conversation in the order in which they were added; responses without a
+    # conversation keep theirs under None.
+    items: dict[ConversationId | None, list[Item]] = field(default_factory=dict)
+    item_ids: set[ItemId] = field(default_factory=set)
+    responses: dict[ResponseId, Response] = field(default_factory=dict)
+    usage: dict[str, UsageRow] = field(default_factory=dict)
+    keys: dict[KeyId, ApiKey] = field(default_factory=dict)
+    key_hashes: dict[str, KeyId] = field(default_factory=dict)
+    sessions: dict[str, WebSession] = field(default_factory=dict)
+    links: dict[str, float] = field(default_factory=dict)
+
+    def append(self, conversation: ConversationId | None, items: Sequence[Item]) -> None:
+        self.items.setdefault(conversation, []).extend(items)
+        self.item_ids.update(item.id for item in items)
+
+    def check_new(self, items: Sequence[Item]) -> None:
+        ids = {item.id for item in items}
+        if len(ids) < len(items) or ids & self.item_ids:
+            raise already_there("item")
+
+    def add_usage(self, row: UsageRow) -> bool:
+        if row.id in self.usage:
+            return False
+        self.usage[row.id] = row
+        return True
+
+    def touch(self, conversation: ConversationId | None, at: float) -> None:
+        held = None if conversation is None else self.conversations.get(conversation)
+        if held is not None and held.updated_at < at:
+            self.conversations[held.id] = replace(held, updated_at=at)
+
+
+class MemoryChatStore:
+    """Keeps `chat.ports.ChatStore`."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+
+    async def add_conversation(self, conversation: Conversation, items: Sequence[Item]) -> None:
+        """Store a new conversation with its first items (perhaps none)."""
+        if conversation.id in self._state.conversations:
+            raise already_there("conversation")
+        self._state.check_new(items)
+        metadata = dict(conversation.metadata)
+        self._state.conversations[conversation.id] = replace(conversation, metadata=metadata)
+        self._state.append(conversation.id, items)
+
+    async def find_conversation(
+        self, conversation: ConversationId, project: ProjectId
+    ) -> Conversation | None:
+        """None when there is none, or when it belongs to another project."""
+        held = self._state.conversations.get(conversation)
+        return held if held is not None and held.project == project else None
+
+    async def list_conversations(
+        self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
+    ) -> list[Conversation]:
+        """Most recently updated first; of equal times the greater id first."""
+        mine = [
+            held
+            for held in self._state.conversations.values()
+            if held.project == project and held.user == user
+        ]
+        mine.sort(key=lambda held: (held.updated_at, held.id), reverse=True)
+        if after is None:
+            return mine[:limit]
+        places = [place for place, held in enumerate(mine) if held.id == after]
+        if not places:
+            raise unknown_cursor()
+        return mine[places[0] + 1 :][:limit]
+
+    async def set_metadata(
+        self, conversation: ConversationId, project: ProjectId, metadata: Mapping[str, str]
+    ) -> bool:
+        """Replace the metadata; False when there is no such conversation."""
+        held = await self.find_conversation(conversation, project)
+        if held is None:
+            return False
+        self._state.conversations[conversation] = replace(held, metadata=dict(metadata))
+        return True
+
+    async def delete_conversation(self, conversation: ConversationId, project: ProjectId) -> bool:
+        """Remove it with its items and responses; usage rows stay. False when there is none."""
+        if await self.find_conversation(conversation, project) is None:
+            return False
+        state = self._state
+        del state.conversations[conversation]
+        state.item_ids.difference_update(item.id for item in state.items.pop(conversation, []))
+        for response in list(state.responses.values()):
+            if response.conversation == conversation:
+                del state.responses[response.id]
+        return True
+
+    async def list_items(
+        self,
+        conversation: ConversationId,
+        *,
+        limit: int,
+        after: ItemId | None = None,
+        newest_first: bool = False,
+    ) -> list[Item]:
+        """Items in the order in which they were added, or the reverse."""
+        items = list(self._state.items.get(conversation, []))
+        if newest_first:
+            items.reverse()
+        if after is None:
+            return items[:limit]
+        places = [place for place, item in enumerate(items) if item.id == after]
+        if not places:
+            raise unknown_cursor()
+        return items[places[0] + 1 :][:limit]
+
+    async def count_items(self, conversation: ConversationId) -> int:
+        """How many items the conversation holds."""
+        return len(self._state.items.get(conversation, []))
+
+    async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
+        """Store a response in progress and append what was asked to its conversation."""
+        state = self._state
+        if response.id in state.responses:
+            raise already_there("response")
+        state.check_new(asked)
+        if response.conversation is not None:
+            held = await self.find_conversation(response.conversation, response.project)
+            if held is None:
+                raise no_conversation()
+        state.responses[response.id] = replace(response, metadata=dict(response.metadata))
+        asked = [replace(item, response=response.id) for item in asked]
+        state.append(response.conversation, asked)
+        state.touch(response.conversation, at)
+
+    async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
+        """Store the final state, the output item and the usage row in one transaction."""
+        state = self._state
+        if response.status is ResponseStatus.IN_PROGRESS or response.finished_at is None:
+            raise ValueError("a response is finished with a final status and a time")
+        held = state.responses.get(response.id)
+        if held is None:
+            return usage is not None and state.add_usage(usage)
+        if held.status is not ResponseStatus.IN_PROGRESS:
+            return False
+        output = None
+        if response.output is not None:
+            state.check_new([response.output])
+            output = replace(response.output, response=response.id)
+            state.append(held.conversation, [output])
+        state.responses[held.id] = replace(
+            held,
+            status=response.status,
+            finished_at=response.finished_at,
+            usage=response.usage,
+            cost_nanos=response.cost_nanos,
+            incomplete_reason=response.incomplete_reason,
+            error_reason=response.error_reason,
+            error_message=response.error_message,
+            output=output,
+        )
+        state.touch(held.conversation, response.finished_at)
+        if usage is not None:
+            state.add_usage(usage)
+        return True
+
+    async def find_response(self, response: ResponseId, project: ProjectId) -> Response | None:
+        """None when there is none, or when it belongs to another project."""
+        held = self._state.responses.get(response)
+        return held if held is not None and held.project == project else None
+
+    async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
+        """Mark every response that is still in progress as failed; returns how many there were."""
+        responses = self._state.responses
+        abandoned = [
+            held for held in responses.values() if held.status is ResponseStatus.IN_PROGRESS
+        ]
+        for held in abandoned:
+            responses[held.id] = replace(
+                held,
+                status=ResponseStatus.FAILED,
+                finished_at=at,
+                error_reason=reason,
+                error_message=message,
+            )
+        return len(abandoned)
+
+
+class MemoryLedgerStore:
+    """Keeps `ledger.ports.LedgerStore`."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+
+    async def add_usage(self, row: UsageRow) -> bool:
+        """Store the row; False, and nothing written, when its id is already there."""
+        return self._state.add_usage(row)
+
+    async def total_usage(
+        self, project: ProjectId, *, since: float, until: float, group_by: GroupBy
+    ) -> list[UsageTotal]:
+        """Sums over rows with since <= at < until, ordered by group; days are in UTC."""
+        totals: dict[tuple[str, str], UsageTotal] = {}
+        for row in self._state.usage.values():
+            if row.project == project and since <= row.at < until:
+                place = (_group_of(row, group_by), row.cost.currency)
+                totals[place] = _sum(place[0], totals.get(place), row)
+        return [totals[place] for place in sorted(totals)]
+
+    async def spent_nanos(
+        self, project: ProjectId, *, currency: str, since: float, until: float
+    ) -> int:
+        """The cost of the project's rows in that currency with since <= at < until."""
+        spent = await self.spent_by_project(currency=currency, since=since, until=until)
+        return spent.get(project, 0)
+
+    async def spent_by_project(
+        self, *, currency: str, since: float, until: float
+    ) -> dict[ProjectId, int]:
+        """The same for every project that has such rows."""
+        spent: dict[ProjectId, int] = {}
+        for row in self._state.usage.values():
+            if row.cost.currency == currency and since <= row.at < until:
+                spent[row.project] = spent.get(row.project, 0) + row.cost.nanos
+        return spent
+
+
+def _group_of(row: UsageRow, group_by: GroupBy) -> str:
+    match group_by:
+        case GroupBy.MODEL:
+            return row.model
+        case GroupBy.KEY:
+            return row.key or ""
+        case GroupBy.USER:
+            return row.user
+        case GroupBy.DAY:
+            return day_text(day_number(row.at))
+
+
+def _sum(group: str, total: UsageTotal | None, row: UsageRow) -> UsageTotal:
+    if total is None:
+        return UsageTotal(group, 1, row.usage, row.cost)
+    usage = Usage(
+        prompt_tokens=total.usage.prompt_tokens + row.usage.prompt_tokens,
+        completion_tokens=total.usage.completion_tokens + row.usage.completion_tokens,
+        cached_tokens=total.usage.cached_tokens + row.usage.cached_tokens,
+        reasoning_tokens=total.usage.reasoning_tokens + row.usage.reasoning_tokens,
+    )
+    return UsageTotal(group, total.requests + 1, usage, total.cost + row.cost)
+
+
+class MemoryIdentityStore:
+    """Keeps `gateway.ports.IdentityStore`."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+
+    async def add_key(self, key: ApiKey) -> None:
+        """Store a new key."""
+        if key.id in self._state.keys or key.secret_hash in self._state.key_hashes:
+            raise already_there("key")
+        self._state.keys[key.id] = key
+        self._state.key_hashes[key.secret_hash] = key.id
+
+    async def find_key(self, secret_hash: str) -> ApiKey | None:
+        """The key with that hash, revoked or not."""
+        key = self._state.key_hashes.get(secret_hash)
+        return None if key is None else self._state.keys[key]
+
+    async def list_keys(self, project: ProjectId) -> list[ApiKey]:
+        """All keys of the project, oldest first, revoked ones too."""
+        mine = [key for key in self._state.keys.values() if key.project == project]
+        return sorted(mine, key=lambda key: (key.created_at, key.id))
+
+    async def revoke_key(self, key: KeyId, project: ProjectId, at: float) -> bool:
+        """Stamp the key as revoked, keeping an earlier stamp; False when there is no such key."""
+        held = self._state.keys.get(key)
+        if held is None or held.project != project:
+            return False
+        if held.revoked_at is None:
+            self._state.keys[key] = replace(held, revoked_at=at)
+        return True
+
+    async def add_session(self, session: WebSession) -> None:
+        """Store a new web session, and forget those that ended long before it."""
+        sessions = self._state.sessions
+        if session.token_hash in sessions or session.id in {held.id for held in sessions.values()}:
+            raise already_there("session")
+        ended_before = session.created_at - SESSION_KEPT_SECONDS
+        for held in list(sessions.values()):
+            if held.expires_at < ended_before:
+                del sessions[held.token_hash]
+        sessions[session.token_hash] = session
+
+    async def find_session(self, token_hash: str) -> WebSession | None:
+        """The session with that hash, expired or not."""
+        return self._state.sessions.get(token_hash)
+
+    async def remove_session(self, session: SessionId) -> None:
+        """Forget the session; quiet when it is not there."""
+        for held in list(self._state.sessions.values()):
+            if held.id == session:
+                del self._state.sessions[held.token_hash]
+
+    async def add_sign_in_link(self, token_hash: str, expires_at: float) -> None:
+        """Store a one-time link."""
+        if token_hash in self._state.links:
+            raise already_there("sign-in link")
+        self._state.links[token_hash] = expires_at
+
+    async def take_sign_in_link(self, token_hash: str, now: float) -> bool:
+        """Use the link up; True for exactly one caller, and only before it expires."""
+        expires_at = self._state.links.pop(token_hash, None)
+        for held in [held for held, end in self._state.links.items() if end <= now]:
+            del self._state.links[held]
+        return expires_at is not None and now < expires_at
+
+
+class MemoryStore:
+    """The three stores over one state; a fresh object is an empty store."""
+
+    def __init__(self) -> None:
+        state = _State()
+        self.chat = MemoryChatStore(state)
+        self.ledger = MemoryLedgerStore(state)
+        self.identity = MemoryIdentityStore(state)
+
+
+@asynccontextmanager
+async def open_memory_store() -> AsyncIterator[MemoryStore]:
+    """An empty store that is forgotten at the end; opened like `storage.sql.open_sql_store`."""
+    yield MemoryStore()
