@@ -19,6 +19,9 @@ ItemId = NewType("ItemId", str)
 ReservationId = NewType("ReservationId", str)
 ReplicaId = NewType("ReplicaId", str)
 ModelName = NewType("ModelName", str)
+JobId = NewType("JobId", str)
+QueueName = NewType("QueueName", str)
+NodeName = NewType("NodeName", str)
 
 
 class IdPrefix(StrEnum):
