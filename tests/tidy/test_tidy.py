@@ -68,6 +68,7 @@ FAULTS = [
         "gateway/app.py",
         "from starlette.middleware.base import BaseHTTPMiddleware as B\nclass M(B): x = 1",
     ),
+    ("banned-call", "gateway/a.py", "from urllib.request import urlopen\nOPEN = urlopen"),
     ("leftover", "chat/thread.py", "X = 1  # " + "TO" + "DO later"),
     ("leftover", "chat/thread.py", "X = 1  # " + "FIX" + "ME"),
     ("leftover", "chat/thread.py", "X = 1  # " + "XX" + "X"),

@@ -55,6 +55,8 @@ BANS = (
     Ban("os.system", (), _PROCESS + ", without a shell"),
     Ban("os.popen", (), _PROCESS + ", without a shell"),
     Ban("os.fork", (), _PROCESS),
+    Ban("urllib.request", ("upstreams",), "HTTP clients belong in upstreams"),
+    Ban("http.client", ("upstreams",), "HTTP clients belong in upstreams"),
     Ban("os.environ", ("cli", "runtime", "jobs.executors"), _SETTING),
     Ban("os.getenv", ("cli", "runtime", "jobs.executors"), _SETTING),
     Ban("print", ("cli",), _LOG),
