@@ -232,7 +232,8 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
     index: int
     delta: Delta
-    finish_reason: Literal["stop", "length"] | None = None
+    # `abort` is only seen between our own processes: the gateway asked the engine to stop.
+    finish_reason: Literal["stop", "length", "abort"] | None = None
     logprobs: None = None
 
 

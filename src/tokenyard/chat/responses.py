@@ -1,0 +1,220 @@
+"""Responses: a task owned by the server writes each one; connections only read its stream.
+
+Decides which responses run, and who may find, cancel and read them. Does not know limits (the
+gateway does), nor how one response is written (`writer` does).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.ports import ChatStore
+from tokenyard.chat.records import Item, Response, ResponseStatus
+from tokenyard.chat.rendering import render_response
+from tokenyard.chat.streams import LiveStream, StreamRegistry
+from tokenyard.chat.writer import Run, write_response
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.ledger.records import Reservation
+from tokenyard.protocol.responses import ResponseBody
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness, mint
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Log
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.vocabulary.errors import Conflict, NotFound
+from tokenyard.vocabulary.generation import SamplingParameters
+from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ModelName, ResponseId
+from tokenyard.vocabulary.messages import Message, Role
+from tokenyard.vocabulary.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants answered."""
+
+    model: ModelName
+    turns: tuple[Message, ...]
+    sampling: SamplingParameters
+    conversation: ConversationId | None = None
+    instructions: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The right to one generation: money set aside, and a place that is given back at its end."""
+
+    reservation: Reservation
+    release: Callable[[], None]
+
+
+class Responses:
+    """All responses of this process."""
+
+    def __init__(
+        self,
+        *,
+        store: ChatStore,
+        conversations: Conversations,
+        streams: StreamRegistry,
+        pool: UpstreamPool,
+        ledger: Ledger,
+        tasks: TaskSupervisor,
+        clock: Clock,
+        randomness: Randomness,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._conversations = conversations
+        self._streams = streams
+        self._pool = pool
+        self._ledger = ledger
+        self._tasks = tasks
+        self._clock = clock
+        self._randomness = randomness
+        self._log = log
+        self._runs: dict[ResponseId, Run] = {}
+        self._busy: dict[ConversationId, ResponseId] = {}
+
+    async def create(self, caller: Principal, ask: Ask, permit: Permit) -> LiveStream:
+        """Open a response and start writing it; the permit is used up in any case.
+
+        Raises NotFound (conversation), Conflict (the conversation is being answered) and
+        InvalidRequest (it is full).
+        """
+        new = ResponseId(mint(IdPrefix.RESPONSE, self._randomness))
+        opened = False
+        try:
+            if ask.conversation is not None:
+                self._claim(ask.conversation, new)
+            run = await self._open(caller, ask, permit, new)
+            self._runs[new] = run
+            self._tasks.spawn(f"response {new}", self._write(run, permit))
+            opened = True
+            return run.stream
+        finally:
+            if not opened:
+                self._unclaim(ask.conversation, new)
+                self._ledger.release(permit.reservation)
+                permit.release()
+
+    async def get(self, caller: Principal, id: ResponseId) -> ResponseBody:
+        """The response as it stands; raises NotFound."""
+        return render_response(await self._find(caller, id), self._ledger.currency)
+
+    async def stream(self, caller: Principal, id: ResponseId) -> LiveStream | None:
+        """Its stream, or None when that has been forgotten; raises NotFound."""
+        await self._find(caller, id)
+        return self._streams.find(id)
+
+    async def cancel(self, caller: Principal, id: ResponseId) -> ResponseBody:
+        """Stop it and keep what there is; does nothing to one that has ended. Raises NotFound."""
+        await self._find(caller, id)
+        run = self._runs.get(id)
+        if run is not None:
+            self._stop(run, ResponseStatus.CANCELLED)
+            await run.stream.closed()
+        return await self.get(caller, id)
+
+    def active(self, conversation: ConversationId) -> ResponseId | None:
+        """The response that is being written in the conversation."""
+        return self._busy.get(conversation)
+
+    async def stop_in(self, conversation: ConversationId) -> None:
+        """Cancel what is being written in the conversation and wait for its end."""
+        writing = self._busy.get(conversation)
+        run = None if writing is None else self._runs.get(writing)
+        if run is not None:
+            self._stop(run, ResponseStatus.CANCELLED)
+            await run.stream.closed()
+
+    async def drain(self, seconds: float) -> None:
+        """Let running responses end; after that many seconds stop them and keep what there is."""
+        waits = [asyncio.ensure_future(run.stream.closed()) for run in self._runs.values()]
+        if not waits:
+            return
+        await asyncio.wait(waits, timeout=seconds)
+        for run in list(self._runs.values()):
+            self._stop(run, ResponseStatus.FAILED)
+        await asyncio.gather(*waits)
+
+    def _claim(self, conversation: ConversationId, id: ResponseId) -> None:
+        if self._busy.setdefault(conversation, id) != id:
+            raise Conflict(
+                "This conversation is being answered. Wait for the end, or cancel that response.",
+                reason=Reason.CONVERSATION_BUSY,
+                param="conversation",
+            )
+
+    def _unclaim(self, conversation: ConversationId | None, id: ResponseId) -> None:
+        if conversation is not None and self._busy.get(conversation) == id:
+            del self._busy[conversation]
+
+    async def _open(self, caller: Principal, ask: Ask, permit: Permit, id: ResponseId) -> Run:
+        history: list[Message] = []
+        if ask.conversation is not None:
+            history = await self._conversations.history(caller, ask.conversation, len(ask.turns))
+        if ask.instructions is not None:
+            history.insert(0, Message(Role.SYSTEM, ask.instructions))
+        now = self._clock.now()
+        response = Response(
+            id=id,
+            project=caller.project,
+            user=caller.user,
+            key=caller.key,
+            model=ask.model,
+            status=ResponseStatus.IN_PROGRESS,
+            created_at=now,
+            sampling=ask.sampling,
+            conversation=ask.conversation,
+            instructions=ask.instructions,
+            metadata=dict(ask.metadata),
+        )
+        asked = [replace(item, response=id) for item in self._conversations.write_items(ask.turns)]
+        await self._store.open_response(response, asked, now)
+        item = Item(
+            id=ItemId(mint(IdPrefix.MESSAGE, self._randomness)),
+            role=Role.ASSISTANT,
+            text="",
+            created_at=now,
+            response=id,
+            complete=False,
+        )
+        return Run(
+            response=response,
+            turns=(*history, *ask.turns),
+            reservation=permit.reservation,
+            stream=self._streams.open(id),
+            item=item,
+        )
+
+    async def _find(self, caller: Principal, id: ResponseId) -> Response:
+        response = await self._store.find_response(id, caller.project)
+        if response is None:
+            raise NotFound(f"There is no response '{id}'.", param="response_id")
+        return response
+
+    def _stop(self, run: Run, status: ResponseStatus) -> None:
+        run.stopped = run.stopped or status
+        run.stop.set()
+
+    async def _write(self, run: Run, permit: Permit) -> None:
+        """Write the response to its end, whatever that is; nothing that was set aside stays so."""
+        try:
+            await write_response(
+                run,
+                store=self._store,
+                pool=self._pool,
+                ledger=self._ledger,
+                tasks=self._tasks,
+                clock=self._clock,
+                log=self._log,
+            )
+        finally:
+            self._ledger.release(permit.reservation)
+            permit.release()
+            self._runs.pop(run.response.id, None)
+            self._unclaim(run.response.conversation, run.response.id)
+            self._streams.ended(run.response.id)
