@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from tokenyard.ledger.rules.pricing import Rates
 from tokenyard.vocabulary.generation import FinishReason, Usage
-from tokenyard.vocabulary.ids import KeyId, ModelName, ProjectId, UserId
+from tokenyard.vocabulary.ids import KeyId, ModelName, ProjectId, ReservationId, UserId
 from tokenyard.vocabulary.money import Money
 
 
@@ -20,6 +21,21 @@ class UsageRow:
     usage: Usage
     cost: Money
     finish: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What was set aside for one generation before it began; it is billed at these rates."""
+
+    id: ReservationId
+    at: float
+    user: UserId
+    project: ProjectId
+    key: KeyId | None
+    model: ModelName
+    rates: Rates
+    # No usage within the bounds that were reserved for costs more.
+    worst_cost: Money
 
 
 @dataclass(frozen=True, slots=True)

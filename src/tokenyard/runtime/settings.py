@@ -132,6 +132,34 @@ class LedgerSettings(_Branch, frozen=True):
         ),
         PriceSettings(model="*", input="0", cached_input="0", output="0"),
     )
+    monthly_budget: Annotated[
+        str,
+        Meta(
+            description="What each project may spend in a calendar month (UTC), as a decimal "
+            "number; empty means no limit.",
+            pattern=r"^(\d{1,9}(\.\d{1,9})?)?$",
+        ),
+    ] = ""
+    reservations_max: Annotated[
+        Count, Meta(description="Reservations that may be open at once; further ones get 503.")
+    ] = 100_000
+
+
+class StorageSettings(_Branch, frozen=True):
+    """The database."""
+
+    queued_writes_max: Annotated[
+        Count, Meta(description="Writes that may wait for the disk; further ones get 503.")
+    ] = 10_000
+    batch_writes_max: Annotated[
+        Count, Meta(description="Writes that are committed together at most.")
+    ] = 256
+    readers: Annotated[
+        int, Meta(ge=1, le=64, description="Connections that read beside the one that writes.")
+    ] = 2
+    busy_seconds: Annotated[
+        Seconds, Meta(description="How long to wait while another process writes.")
+    ] = 10.0
 
 
 class ChatSettings(_Branch, frozen=True):
@@ -177,6 +205,7 @@ class Settings(_Branch, frozen=True):
     engine: EngineSettings = EngineSettings()
     upstreams: UpstreamSettings = UpstreamSettings()
     ledger: LedgerSettings = LedgerSettings()
+    storage: StorageSettings = StorageSettings()
     chat: ChatSettings = ChatSettings()
     fleet: FleetSettings = FleetSettings()
     logs: LogSettings = LogSettings()

@@ -30,7 +30,7 @@ from tokenyard.vocabulary.reasons import Reason
 
 
 @dataclass(slots=True)
-class _State:
+class MemoryState:
     """Everything that the stores hold; one object so that rooms can be written together."""
 
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class _State:
 class MemoryChatStore:
     """Keeps `chat.ports.ChatStore`."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: MemoryState) -> None:
         self._state = state
 
     async def add_conversation(self, conversation: Conversation, items: Sequence[Item]) -> None:
@@ -221,7 +221,7 @@ class MemoryChatStore:
 class MemoryLedgerStore:
     """Keeps `ledger.ports.LedgerStore`."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: MemoryState) -> None:
         self._state = state
 
     async def add_usage(self, row: UsageRow) -> bool:
@@ -284,7 +284,7 @@ def _sum(group: str, total: UsageTotal | None, row: UsageRow) -> UsageTotal:
 class MemoryIdentityStore:
     """Keeps `gateway.ports.IdentityStore`."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: MemoryState) -> None:
         self._state = state
 
     async def add_key(self, key: ApiKey) -> None:
@@ -352,10 +352,10 @@ class MemoryStore:
     """The three stores over one state; a fresh object is an empty store."""
 
     def __init__(self) -> None:
-        state = _State()
-        self.chat = MemoryChatStore(state)
-        self.ledger = MemoryLedgerStore(state)
-        self.identity = MemoryIdentityStore(state)
+        self.state = MemoryState()
+        self.chat = MemoryChatStore(self.state)
+        self.ledger = MemoryLedgerStore(self.state)
+        self.identity = MemoryIdentityStore(self.state)
 
 
 @asynccontextmanager

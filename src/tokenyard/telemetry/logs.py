@@ -33,6 +33,9 @@ class Event(StrEnum):
     RESPONSE_DONE = "response.done"
     LEDGER_SETTLED = "ledger.settled"
     LEDGER_RELEASED = "ledger.released"
+    # A bill that the store did not take; the fields are all of the row, so that nothing is lost.
+    LEDGER_UNWRITTEN = "ledger.unwritten"
+    STORAGE_FAILED = "storage.failed"
     MIGRATED = "storage.migrated"
 
 

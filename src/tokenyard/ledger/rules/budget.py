@@ -1,0 +1,61 @@
+"""Whether a cost still fits under a cap, and which month it belongs to.
+
+Decides from sums alone. Knows neither who spends nor how the sums were made.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tokenyard.vocabulary.money import Money
+from tokenyard.vocabulary.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The cost fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The cost could pass the cap; `remaining` is what is neither spent nor reserved."""
+
+    reason: Reason
+    remaining: Money
+
+
+def decide(
+    spent: Money, reserved: Money, worst_case: Money, cap: Money | None
+) -> Admitted | Denied:
+    """Admit a request whose worst cost fits beside what is spent and reserved.
+
+    No cap admits all, and what costs nothing is admitted even when the cap was passed before (it
+    may have been lowered). Raises ValueError when the amounts are of different currencies.
+    """
+    committed = spent + reserved
+    if cap is None or worst_case.nanos == 0 or committed + worst_case <= cap:
+        return Admitted()
+    remaining = max(cap - committed, Money(0, cap.currency))
+    return Denied(Reason.INSUFFICIENT_BUDGET, remaining)
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A calendar month in UTC: since <= at < until, in Unix seconds."""
+
+    since: float
+    until: float
+
+    def holds(self, at: float) -> bool:
+        return self.since <= at < self.until
+
+
+def month_of(at: float) -> Month:
+    """The month in which that time (Unix seconds) lies."""
+    day = datetime.fromtimestamp(at, UTC)
+    first = datetime(day.year, day.month, 1, tzinfo=UTC)
+    after = (
+        datetime(day.year + 1, 1, 1, tzinfo=UTC)
+        if day.month == 12
+        else datetime(day.year, day.month + 1, 1, tzinfo=UTC)
+    )
+    return Month(first.timestamp(), after.timestamp())
