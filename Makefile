@@ -1,0 +1,112 @@
+# Everything a person or CI does with Tokenyard. `make help` lists it.
+#
+# Each step leaves a stamp and is skipped while its inputs are older. Stamps lie in .venv/made, so
+# that a deleted .venv takes them with it; logs of the long steps lie in .make/logs.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+SHELL := /bin/sh
+BIN := .venv/bin
+MADE := .venv/made
+PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check --progress-bar off
+PAGE := src/tokenyard/_web/index.html
+WEB_MODULES := web/node_modules/.package-lock.json
+CLIENT_MODULES := tests/acceptance/node/node_modules/.package-lock.json
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/tests/*' \
+	-not -path 'web/dev/*' 2>/dev/null)
+NETWORK := Is the network there? Run the same command again: it goes on where it stopped.
+
+.PHONY: help up test check fast web bench docs format clean ready model chromium web-check
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ready ## Install what is missing, build the page, fetch the model, start (PORT=8400)
+	@exec $(BIN)/tokenyard up $(if $(PORT),--port '$(PORT)')
+
+test: ready $(CLIENT_MODULES) chromium check ## Everything CI runs
+	@tools/step "Testing the page" "Mend the test named above; repeat with: cd web && npm test" \
+		tools/with-node npm --prefix web test
+	@$(BIN)/python -m pytest tests
+
+check: $(MADE)/dev $(MADE)/package web-check ## Format, lint, types, import contracts, house style
+	@$(BIN)/ruff format --check --quiet . || { echo "  Not formatted: run make format." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tools.tidy
+
+fast: $(MADE)/dev $(MADE)/package ## Unit tests, in under 10 seconds
+	@$(BIN)/python -m pytest tests/unit -q
+
+web: $(PAGE) ## Build the page
+
+bench: ready $(MADE)/dev ## Time to ready, first token, tokens per second at 1, 8 and 16 streams
+	@$(BIN)/python -m benchmarks
+
+docs: $(MADE)/dev $(MADE)/package ## Write the generated reference pages again
+	@$(BIN)/python -m tools.generate_docs
+
+format: $(MADE)/dev $(WEB_MODULES) ## Format the code and mend what can be mended by itself
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+	@tools/with-node npm --prefix web run --silent format
+
+clean: ## Remove all that was made here (not the data folder, ~/.tokenyard)
+	rm -rf .venv .make web/node_modules tests/acceptance/node/node_modules src/tokenyard/_web dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# --- the steps behind these ----------------------------------------------------------------------
+
+ready: $(MADE)/package $(PAGE) model
+
+$(MADE)/venv:
+	@python=$$(tools/python) && { $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+		tools/step "Making .venv with $$python" \
+		"Debian and Ubuntu keep this part of Python apart: apt-get install python3-venv" \
+		"$$python" -m venv .venv; }
+	@mkdir -p $(MADE) && touch $@
+
+$(MADE)/runtime: requirements/base.txt requirements/engine.txt $(MADE)/venv
+	@tools/step "Installing the Python packages (some 300 MB, a minute or more)" "$(NETWORK)" \
+		$(PIP) -r requirements/base.txt -r requirements/engine.txt
+	@touch $@
+
+$(MADE)/package: pyproject.toml $(MADE)/runtime
+	@tools/step "Installing tokenyard itself" "Run make clean, then the same command again." \
+		$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(MADE)/dev: requirements/dev.txt $(MADE)/runtime
+	@tools/step "Installing the packages for tests" "$(NETWORK)" \
+		$(PIP) -r requirements/base.txt -r requirements/engine.txt -r requirements/dev.txt
+	@touch $@
+
+$(WEB_MODULES): web/package.json web/package-lock.json | $(MADE)/venv
+	@tools/step "Installing what the page is built with" "$(NETWORK)" \
+		tools/with-node npm --prefix web ci --no-audit --no-fund
+	@touch $@
+
+$(CLIENT_MODULES): tests/acceptance/node/package.json tests/acceptance/node/package-lock.json | $(MADE)/venv
+	@tools/step "Installing the Node client for tests" "$(NETWORK)" \
+		tools/with-node npm --prefix tests/acceptance/node ci --no-audit --no-fund
+	@touch $@
+
+$(PAGE): $(WEB_SOURCES) $(WEB_MODULES)
+	@tools/step "Building the page" "Run make check: it says what does not fit." \
+		tools/with-node npm --prefix web run build
+	@touch $@
+
+model: $(MADE)/package
+	@$(BIN)/tokenyard models path >/dev/null 2>&1 || \
+		tools/step "Fetching the model (93 MB)" "$(NETWORK)" $(BIN)/tokenyard models pull
+
+web-check: $(WEB_MODULES)
+	@tools/with-node npm --prefix web run --silent check
+
+chromium:
+	@[ "$$TOKENYARD_SKIP_BROWSER" = 1 ] || tools/chromium --install >/dev/null || true
