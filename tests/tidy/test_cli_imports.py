@@ -1,4 +1,4 @@
-"""The command line answers at once: it loads no engine, database or HTTP library to print its help."""
+"""The command line answers at once: printing its help loads no engine, database or server."""
 
 import os
 import resource
@@ -9,8 +9,8 @@ from pathlib import Path
 CPU_SECONDS_MAX = 0.3
 TRIES = 3
 HEAVY = {
-    "torch", "numpy", "ray", "sqlalchemy", "aiosqlite", "alembic", "aiohttp", "starlette", "uvicorn",
-    "uvloop", "transformers", "tokenizers", "jinja2", "prometheus_client",
+    "torch", "numpy", "ray", "sqlalchemy", "aiosqlite", "alembic", "aiohttp", "starlette",
+    "uvicorn", "uvloop", "transformers", "tokenizers", "jinja2", "prometheus_client",
 }  # fmt: skip
 ASK_FOR_HELP = """
 import sys
