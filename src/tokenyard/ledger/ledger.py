@@ -206,6 +206,11 @@ class Ledger:
         return self._currency
 
     @property
+    def currency(self) -> str:
+        """ISO 4217 code of everything that is billed."""
+        return self._currency
+
+    @property
     def monthly_budget(self) -> Money | None:
         """What each project may spend in a month; None when nothing limits it."""
         return self._budget
