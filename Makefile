@@ -19,7 +19,7 @@ WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path
 	-not -path 'web/dev/*' 2>/dev/null)
 NETWORK := Is the network there? Run the same command again: it goes on where it stopped.
 
-.PHONY: help up test check fast web bench docs format clean ready model chromium web-check
+.PHONY: help up test check fast web bench docs format clean ready model chromium
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,12 +32,8 @@ test: ready $(CLIENT_MODULES) chromium check ## Everything CI runs
 		tools/with-node npm --prefix web test
 	@$(BIN)/python -m pytest tests
 
-check: $(MADE)/dev $(MADE)/package web-check ## Format, lint, types, import contracts, house style
-	@$(BIN)/ruff format --check --quiet . || { echo "  Not formatted: run make format." >&2; exit 1; }
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m tools.tidy
+check: $(MADE)/dev $(MADE)/package $(WEB_MODULES) ## Format, lint, types, import contracts, house style
+	@tools/check
 
 fast: $(MADE)/dev $(MADE)/package ## Unit tests, in under 10 seconds
 	@$(BIN)/python -m pytest tests/unit -q
@@ -104,9 +100,6 @@ $(PAGE): $(WEB_SOURCES) $(WEB_MODULES)
 model: $(MADE)/package
 	@$(BIN)/tokenyard models path >/dev/null 2>&1 || \
 		tools/step "Fetching the model (93 MB)" "$(NETWORK)" $(BIN)/tokenyard models pull
-
-web-check: $(WEB_MODULES)
-	@tools/with-node npm --prefix web run --silent check
 
 chromium:
 	@[ "$$TOKENYARD_SKIP_BROWSER" = 1 ] || tools/chromium --install >/dev/null || true
