@@ -1,0 +1,241 @@
+"""Which tokens the next step computes, and who has to wait or give way.
+
+There are no phases. Each sequence has tokens, and a count of those that are computed; a step moves
+counts forward under a token budget. Decodes (one token missing) go first and are never starved;
+what is left of the budget goes to prompts, oldest first, cut into chunks. When the blocks run out,
+the youngest sequence of the lowest class gives all of its blocks back and is computed again later;
+no one is admitted in a step that took something away. A sequence is admitted only when its whole
+prompt fits, and a request that could never fit is refused before it gets here, so the oldest one
+always moves on.
+
+Knows ids and counts; not what a token means, how it is drawn, or when an answer is complete.
+"""
+
+from bisect import insort
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.engine.rules.prefixes import BlockName, extend_names, name_root
+
+
+class SequenceState(StrEnum):
+    """Where a sequence is; always set, never guessed from counts."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One text in the making: the prompt and what was generated so far."""
+
+    id: int
+    # Prompt first; grows by one with each generated token.
+    tokens: list[int]
+    # Lower comes first.
+    priority: int = 0
+    # Of the prefix cache; sequences with different salts share nothing.
+    salt: str = ""
+    state: SequenceState = SequenceState.WAITING
+    # The first `computed` tokens have their keys and values in `blocks`.
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    names: list[BlockName] = field(default_factory=list)
+    # Of the blocks, the first so many are published under their names.
+    published: int = 0
+    prompt_count: int = 0
+    # Prompt tokens found in the prefix cache at the first admission; None before it.
+    cached_count: int | None = None
+    preemptions: int = 0
+
+    def __post_init__(self) -> None:
+        self.prompt_count = len(self.tokens)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Order of service: class, then arrival, as ids grow with it."""
+        return (self.priority, self.id)
+
+    @property
+    def missing(self) -> int:
+        return len(self.tokens) - self.computed
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens [start, start + count) of one sequence, to be computed in this step."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    # Whether the step reaches the end of the sequence, so that its next token is drawn.
+    draws: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What one step computes. `admitted` and `preempted` are for metrics."""
+
+    chunks: tuple[Chunk, ...]
+    admitted: tuple[Sequence, ...] = ()
+    preempted: tuple[Sequence, ...] = ()
+
+    @property
+    def token_count(self) -> int:
+        return sum(chunk.count for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How large a step may be."""
+
+    step_tokens_max: int
+    sequences_max: int
+    block_tokens: int
+    # While others are decoding, a step computes no more prompt tokens than this.
+    chunk_tokens_max: int
+
+
+class Batch:
+    """All sequences of one engine that have not ended, and the blocks they hold."""
+
+    def __init__(self, pool: BlockPool, limits: BatchLimits, *, prefix_cache: bool = True) -> None:
+        self.pool = pool
+        self.limits = limits
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self._prefix_cache = prefix_cache
+
+    @property
+    def capacity_tokens(self) -> int:
+        """The most tokens that one sequence can have computed."""
+        return self.pool.block_count * self.limits.block_tokens
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence by its turn."""
+        insort(self.waiting, sequence, key=lambda one: one.turn)
+
+    def plan_step(self) -> StepPlan:
+        """Choose the next step and give out the blocks it needs."""
+        preempted: list[Sequence] = []
+        chunks = self._plan_decodes(preempted)
+        budget = self.limits.step_tokens_max - len(chunks)
+        if chunks:
+            budget = min(budget, self.limits.chunk_tokens_max)
+        for sequence in self.running:
+            if sequence.missing > 1 and budget > 0:
+                budget -= _plan_chunk(chunks, sequence, budget)
+        admitted: list[Sequence] = []
+        while not preempted and budget > 0 and self._admit_next():
+            sequence = self.running[-1]
+            admitted.append(sequence)
+            budget -= _plan_chunk(chunks, sequence, budget)
+        self.running.sort(key=lambda one: one.turn)
+        return StepPlan(tuple(chunks), tuple(admitted), tuple(preempted))
+
+    def settle(self, plan: StepPlan, drawn: dict[int, int]) -> None:
+        """Book a step that was computed. `drawn`: the new token by id of each sequence that drew.
+
+        A sequence that ended meanwhile is passed over.
+        """
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            if sequence.state is not SequenceState.RUNNING:
+                continue
+            sequence.computed = chunk.start + chunk.count
+            self._publish(sequence)
+            if chunk.draws:
+                sequence.tokens.append(drawn[sequence.id])
+
+    def end(self, sequence: Sequence) -> None:
+        """Take a sequence out, wherever it is, and give its blocks back; quiet the second time."""
+        if sequence.state is SequenceState.RUNNING:
+            self.running.remove(sequence)
+        elif sequence.state is SequenceState.WAITING:
+            self.waiting.remove(sequence)
+        sequence.state = SequenceState.ENDED
+        self._give_back(sequence)
+
+    def _plan_decodes(self, preempted: list[Sequence]) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        for sequence in list(self.running):
+            if sequence.missing != 1 or sequence.state is not SequenceState.RUNNING:
+                continue
+            if len(chunks) == self.limits.step_tokens_max:
+                break
+            if self._make_room(sequence, preempted):
+                chunks.append(Chunk(sequence, sequence.computed, 1, draws=True))
+        return chunks
+
+    def _make_room(self, sequence: Sequence, preempted: list[Sequence]) -> bool:
+        """A block for the next token, taken from the last in turn if need be; itself may be it."""
+        while sequence.computed == len(sequence.blocks) * self.limits.block_tokens:
+            if self.pool.available:
+                sequence.blocks += self.pool.take(1)
+                break
+            victim = max(self.running, key=lambda one: one.turn)
+            self._preempt(victim)
+            preempted.append(victim)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._give_back(sequence)
+        sequence.computed = sequence.published = 0
+        sequence.preemptions += 1
+        sequence.state = SequenceState.WAITING
+        self.add(sequence)
+
+    def _give_back(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.blocks)
+        sequence.blocks = []
+
+    def _admit_next(self) -> bool:
+        """Look up the prefix, then reserve, then count: one transaction for the first in line."""
+        if not self.waiting or len(self.running) >= self.limits.sequences_max:
+            return False
+        sequence = self.waiting[0]
+        size = self.limits.block_tokens
+        hits = self._find_prefix(sequence)
+        needed = -(-len(sequence.tokens) // size) - len(hits)
+        if needed > self.pool.available - self.pool.count_unused(hits):
+            return False
+        self.pool.share(hits)
+        sequence.blocks = hits + self.pool.take(needed)
+        sequence.computed = len(hits) * size
+        sequence.published = len(hits)
+        if sequence.cached_count is None:
+            sequence.cached_count = sequence.computed
+        del self.waiting[0]
+        sequence.state = SequenceState.RUNNING
+        self.running.append(sequence)
+        return True
+
+    def _find_prefix(self, sequence: Sequence) -> list[int]:
+        """Stored blocks of the prompt, but never its last token: something must be computed."""
+        if not self._prefix_cache:
+            return []
+        size = self.limits.block_tokens
+        extend_names(sequence.names, name_root(sequence.salt), sequence.tokens, size)
+        return self.pool.find(sequence.names, (len(sequence.tokens) - 1) // size)
+
+    def _publish(self, sequence: Sequence) -> None:
+        whole = sequence.computed // self.limits.block_tokens
+        if not self._prefix_cache or whole == sequence.published:
+            return
+        size = self.limits.block_tokens
+        extend_names(sequence.names, name_root(sequence.salt), sequence.tokens, size)
+        for place in range(sequence.published, whole):
+            self.pool.publish(sequence.blocks[place], sequence.names[place])
+        sequence.published = whole
+
+
+def _plan_chunk(chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
+    """Add as much of the sequence as the budget allows; gives the tokens it took."""
+    count = min(sequence.missing, budget)
+    chunks.append(Chunk(sequence, sequence.computed, count, draws=count == sequence.missing))
+    return count
