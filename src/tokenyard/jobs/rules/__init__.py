@@ -1,0 +1,1 @@
+"""Who runs where and who waits why: the scheduler's decisions, without clock, chance or I/O."""

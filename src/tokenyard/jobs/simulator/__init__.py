@@ -1,0 +1,1 @@
+"""Workloads replayed in virtual time through the very plan() that schedules in production."""
