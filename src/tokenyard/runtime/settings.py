@@ -157,6 +157,14 @@ class StorageSettings(_Branch, frozen=True):
     readers: Annotated[
         int, Meta(ge=1, le=64, description="Connections that read beside the one that writes.")
     ] = 2
+    durability: Annotated[
+        str,
+        Meta(
+            description="What a commit survives: `full` also the loss of power, `normal` the death "
+            "of the process only.",
+            pattern="^(full|normal)$",
+        ),
+    ] = "full"
     busy_seconds: Annotated[
         Seconds, Meta(description="How long to wait while another process writes.")
     ] = 10.0

@@ -1,0 +1,13 @@
+"""What Alembic runs to apply the steps to the connection that `storage.sql.upgrade` gives it."""
+
+from alembic import context
+
+from tokenyard.storage.sql.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    # SQLite changes a table by making it anew.
+    render_as_batch=True,
+)
+context.run_migrations()

@@ -1,0 +1,219 @@
+"""Records as rows and back, field by field."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.ledger.records import UsageRow
+from tokenyard.storage.days import day_number
+from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.identity import ApiKey, WebSession
+from tokenyard.vocabulary.ids import (
+    ConversationId,
+    ItemId,
+    KeyId,
+    ModelName,
+    ProjectId,
+    ResponseId,
+    SessionId,
+    UserId,
+)
+from tokenyard.vocabulary.messages import Role
+from tokenyard.vocabulary.reasons import Reason
+
+Values = dict[str, Any]
+
+
+def write_conversation(conversation: Conversation) -> Values:
+    return {
+        "id": conversation.id,
+        "project_id": conversation.project,
+        "user_id": conversation.user,
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+        "metadata": dict(conversation.metadata),
+    }
+
+
+def read_conversation(row: Row[Any]) -> Conversation:
+    return Conversation(
+        id=ConversationId(row.id),
+        project=ProjectId(row.project_id),
+        user=UserId(row.user_id),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        # An attribute of that name would be SQLAlchemy's own.
+        metadata=row._mapping["metadata"],
+    )
+
+
+def write_items(
+    items: Sequence[Item], conversation: ConversationId | None, response: ResponseId | None
+) -> list[Values]:
+    """Rows for items of one conversation; `response` is named by all of them when it is given."""
+    return [
+        {
+            "id": item.id,
+            "conversation_id": conversation,
+            "response_id": response or item.response,
+            "role": item.role.value,
+            "text": item.text,
+            "created_at": item.created_at,
+            "complete": item.complete,
+        }
+        for item in items
+    ]
+
+
+def read_item(row: Row[Any]) -> Item:
+    return Item(
+        id=ItemId(row.id),
+        role=Role(row.role),
+        text=row.text,
+        created_at=row.created_at,
+        response=None if row.response_id is None else ResponseId(row.response_id),
+        complete=row.complete,
+    )
+
+
+def write_response(response: Response) -> Values:
+    """The row of a response that is in progress."""
+    return {
+        "id": response.id,
+        "project_id": response.project,
+        "user_id": response.user,
+        "key_id": response.key,
+        "model": response.model,
+        "created_at": response.created_at,
+        "sampling": msgspec.to_builtins(response.sampling),
+        "conversation_id": response.conversation,
+        "instructions": response.instructions,
+        "metadata": dict(response.metadata),
+        **write_progress(response),
+    }
+
+
+def write_progress(response: Response) -> Values:
+    """The part of a response's row that its end changes."""
+    used = response.usage
+    return {
+        "status": response.status.value,
+        "finished_at": response.finished_at,
+        **(_NO_USAGE if used is None else _write_usage(used)),
+        "cost_nanos": response.cost_nanos,
+        "incomplete_reason": response.incomplete_reason,
+        "error_reason": None if response.error_reason is None else response.error_reason.value,
+        "error_message": response.error_message,
+        "output_id": None if response.output is None else response.output.id,
+    }
+
+
+def read_response(row: Row[Any], output: Item | None) -> Response:
+    return Response(
+        id=ResponseId(row.id),
+        project=ProjectId(row.project_id),
+        user=UserId(row.user_id),
+        key=None if row.key_id is None else KeyId(row.key_id),
+        model=ModelName(row.model),
+        status=ResponseStatus(row.status),
+        created_at=row.created_at,
+        sampling=msgspec.convert(row.sampling, SamplingParameters),
+        conversation=None if row.conversation_id is None else ConversationId(row.conversation_id),
+        instructions=row.instructions,
+        metadata=row._mapping["metadata"],
+        finished_at=row.finished_at,
+        usage=None if row.prompt_tokens is None else _read_usage(row),
+        cost_nanos=row.cost_nanos,
+        incomplete_reason=row.incomplete_reason,
+        error_reason=None if row.error_reason is None else Reason(row.error_reason),
+        error_message=row.error_message,
+        output=output,
+    )
+
+
+def write_usage_row(row: UsageRow) -> Values:
+    return {
+        "id": row.id,
+        "at": row.at,
+        "day": day_number(row.at),
+        "user_id": row.user,
+        "project_id": row.project,
+        "key_id": row.key,
+        "model": row.model,
+        **_write_usage(row.usage),
+        "cost_nanos": row.cost.nanos,
+        "currency": row.cost.currency,
+        "finish": row.finish.value,
+    }
+
+
+def write_key(key: ApiKey) -> Values:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "secret_hash": key.secret_hash,
+        "hint": key.hint,
+        "user_id": key.user,
+        "project_id": key.project,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def read_key(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        id=KeyId(row.id),
+        name=row.name,
+        secret_hash=row.secret_hash,
+        hint=row.hint,
+        user=UserId(row.user_id),
+        project=ProjectId(row.project_id),
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def write_session(session: WebSession) -> Values:
+    return {
+        "id": session.id,
+        "token_hash": session.token_hash,
+        "user_id": session.user,
+        "project_id": session.project,
+        "created_at": session.created_at,
+        "expires_at": session.expires_at,
+    }
+
+
+def read_session(row: Row[Any]) -> WebSession:
+    return WebSession(
+        id=SessionId(row.id),
+        token_hash=row.token_hash,
+        user=UserId(row.user_id),
+        project=ProjectId(row.project_id),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+def _write_usage(usage: Usage) -> Values:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
+_NO_USAGE: Values = dict.fromkeys(_write_usage(Usage(0, 0)))
+
+
+def _read_usage(row: Row[Any]) -> Usage:
+    return Usage(
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        cached_tokens=row.cached_tokens,
+        reasoning_tokens=row.reasoning_tokens,
+    )

@@ -1,0 +1,147 @@
+"""The tables, as the newest migration leaves them; a test compares the two.
+
+Times are Unix seconds in double precision and come back exactly as they went in. Money is an
+integer of nano-units. Nothing here is SQLite's alone.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+_OPEN = text("status = 'in_progress'")
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Index("ix_conversations_recent", "project_id", "user_id", "updated_at", "id"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    # The order in which items were added.
+    Column(
+        "place", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    ),
+    Column("id", String, nullable=False, unique=True),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE")),
+    # No foreign key: a copied item may name a response of the conversation it was copied from.
+    Column("response_id", String, index=True),
+    Column("role", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Index(None, "conversation_id", "place"),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("key_id", String),
+    Column("model", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("sampling", JSON, nullable=False),
+    Column("conversation_id", ForeignKey("conversations.id", ondelete="CASCADE"), index=True),
+    Column("instructions", Text),
+    Column("metadata", JSON, nullable=False),
+    # The four counts are there together or not at all.
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("cost_nanos", BigInteger),
+    Column("incomplete_reason", String),
+    Column("error_reason", String),
+    Column("error_message", Text),
+    # The id of the item that holds the answer.
+    Column("output_id", String),
+    # Few responses are in progress at a time, however many have ended.
+    Index("ix_responses_in_progress", "status", sqlite_where=_OPEN, postgresql_where=_OPEN),
+)
+
+usage_rows = Table(
+    "usage_rows",
+    metadata,
+    # The completion's or response's id: what makes a bill unique.
+    Column("id", String, primary_key=True),
+    Column("at", Double, nullable=False),
+    # Days since the Unix epoch, in UTC; follows from `at`.
+    Column("day", Integer, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("key_id", String),
+    Column("model", String, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nanos", BigInteger, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("finish", String, nullable=False),
+    Index(None, "project_id", "at"),
+    Index(None, "at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("secret_hash", String, nullable=False, unique=True),
+    Column("hint", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("revoked_at", Double),
+    Index(None, "project_id", "created_at", "id"),
+)
+
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("token_hash", String, nullable=False, unique=True),
+    Column("user_id", String, nullable=False),
+    Column("project_id", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False, index=True),
+)
+
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("token_hash", String, primary_key=True),
+    Column("expires_at", Double, nullable=False, index=True),
+)
