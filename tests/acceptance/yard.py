@@ -110,6 +110,13 @@ class Yard:
         except OSError:
             return False
 
+    def active_generations(self) -> int:
+        """Answers in progress, as the gateway's own metric tells."""
+        for line in self.request("GET", "/metrics").body.decode().splitlines():
+            if line.startswith("tokenyard_gateway_active_generations "):
+                return int(float(line.split()[1]))
+        raise AssertionError("there is no such metric")
+
     def processes(self) -> dict[int, str]:
         """Every living process of this yard by pid, with its command line."""
         return find_processes(self.home)

@@ -157,13 +157,6 @@ def test_a_caller_that_leaves_frees_the_engine(client: openai.OpenAI, yard: Yard
         extra_body={"ignore_eos": True},
     )
     next(iter(stream))
-    assert active_generations(yard) == 1
+    assert yard.active_generations() == 1
     stream.close()
-    wait_until(lambda: active_generations(yard) == 0, 10, "the abandoned answer ends")
-
-
-def active_generations(yard: Yard) -> int:
-    for line in yard.request("GET", "/metrics").body.decode().splitlines():
-        if line.startswith("tokenyard_gateway_active_generations "):
-            return int(float(line.split()[1]))
-    raise AssertionError("there is no such metric")
+    wait_until(lambda: yard.active_generations() == 0, 10, "the abandoned answer ends")

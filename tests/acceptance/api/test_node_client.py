@@ -9,7 +9,6 @@ from typing import Any
 import openai
 import pytest
 
-from acceptance.api.test_chat import active_generations
 from acceptance.yard import MODEL, Yard, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,7 +49,7 @@ def test_chat_and_stream_say_the_same_as_in_python(yard: Yard, client: openai.Op
 
 def test_a_stopped_stream_frees_the_engine(yard: Yard) -> None:
     assert ask(yard, "abort")["pieces"] == 5
-    wait_until(lambda: active_generations(yard) == 0, 10, "the stopped answer ends")
+    wait_until(lambda: yard.active_generations() == 0, 10, "the stopped answer ends")
 
 
 def test_errors_have_their_own_classes(yard: Yard) -> None:
