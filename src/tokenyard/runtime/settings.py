@@ -77,6 +77,13 @@ class EngineSettings(_Branch, frozen=True):
     host: Annotated[str, Meta(description="Loopback address of the model server.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Its port; 0 takes a free one.")] = 0
     threads: Annotated[int, Meta(ge=0, description="Compute threads; 0 means one per core.")] = 0
+    weights: Annotated[
+        str,
+        Meta(
+            description="Format of the weights: fp16, fp32, or auto for the faster exact one.",
+            pattern="^(auto|fp16|fp32)$",
+        ),
+    ] = "auto"
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
     kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
         512 * 1024 * 1024
@@ -88,9 +95,27 @@ class EngineSettings(_Branch, frozen=True):
     step_tokens_max: Annotated[
         Count, Meta(description="Token budget of one step; long prompts are cut into chunks.")
     ] = 512
+    chunk_tokens_max: Annotated[
+        Count, Meta(description="Prompt tokens in a step while other sequences are decoding.")
+    ] = 128
+    prefix_cache: Annotated[
+        bool, Meta(description="Whether prompts share the blocks of equal beginnings.")
+    ] = True
     queued_requests_max: Annotated[
         Count, Meta(description="Requests that may wait; further ones get 503 queue_full.")
     ] = 256
+    queued_tokens_max: Annotated[
+        Count, Meta(description="Prompt tokens that may wait; then further requests get 503 too.")
+    ] = 1_000_000
+    body_bytes_max: Annotated[
+        Count, Meta(description="Longest request body; longer ones get 413.")
+    ] = 4 * 1024 * 1024
+    template_lines_max: Annotated[
+        Count, Meta(description="Lines that the chat template may execute for one prompt.")
+    ] = 1_000_000
+    template_characters_max: Annotated[
+        Count, Meta(description="Characters that the chat template may put out for one prompt.")
+    ] = 8_000_000
     drain_seconds: Annotated[
         Seconds, Meta(description="How long running sequences may go on after a stop signal.")
     ] = 10.0
@@ -199,6 +224,17 @@ class FleetSettings(_Branch, frozen=True):
 
 class LogSettings(_Branch, frozen=True):
     """Structured logs."""
+
+    target: Annotated[
+        str,
+        Meta(
+            description="Where the gateway's log goes: `file` (run/gateway.log) or `stderr`.",
+            pattern="^(file|stderr)$",
+        ),
+    ] = "file"
+    file_bytes_max: Annotated[
+        Count, Meta(description="A log file that grows past this is kept once, as `….1`.")
+    ] = 16 * 1024 * 1024
 
     level: Annotated[
         str, Meta(description="Least severe level.", pattern="^(debug|info|warning|error)$")

@@ -6,10 +6,14 @@ Prompts, answers and keys never reach a log. On a terminal the same events are w
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.settings import LogSettings
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -39,11 +43,23 @@ class Event(StrEnum):
     MIGRATED = "storage.migrated"
 
 
+class Sink(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object:
+        """Take a line."""
+        ...
+
+    def flush(self) -> None:
+        """Hand it on."""
+        ...
+
+
 class Log:
     """Writes events to a stream; cheap enough to pass to every room."""
 
     def __init__(
-        self, stream: TextIO, clock: Clock, *, level: str = "info", text: bool = False
+        self, stream: Sink, clock: Clock, *, level: str = "info", text: bool = False
     ) -> None:
         self._stream = stream
         self._clock = clock
@@ -113,6 +129,45 @@ def open_log(clock: Clock, level: str, stream: TextIO | None = None) -> Log:
     """A log on standard error (or `stream`): JSON in files and pipes, text on a terminal."""
     stream = stream or sys.stderr
     return Log(stream, clock, level=level, text=stream.isatty())
+
+
+class _RotatingFile:
+    """A text file that moves itself aside when it has grown too long."""
+
+    def __init__(self, path: Path, bytes_max: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._bytes_max = bytes_max
+        self._file = path.open("a", encoding="utf-8")
+        self._size = self._file.tell()
+
+    def write(self, text: str) -> None:
+        self._file.write(text)
+        self._size += len(text)
+        if self._size > self._bytes_max:
+            self._file.close()
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._file = self._path.open("a", encoding="utf-8")
+            self._size = 0
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def open_log_file(path: Path, clock: Clock, settings: LogSettings) -> Iterator[Log]:
+    """A log in that file, or on standard error when the settings say so."""
+    if settings.target == "stderr":
+        yield open_log(clock, settings.level)
+        return
+    file = _RotatingFile(path, settings.file_bytes_max)
+    try:
+        yield Log(file, clock, level=settings.level)
+    finally:
+        file.close()
 
 
 def _last_frames(error: BaseException, frames_max: int = 4) -> str:

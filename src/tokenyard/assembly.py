@@ -1,0 +1,228 @@
+"""Builds everything and closes everything: the one module that knows every concrete class.
+
+One exit stack holds all of it in order, so that each part is closed before what it stands on.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.responses import Responses
+from tokenyard.chat.streams import StreamRegistry
+from tokenyard.fleet.replicas import Replica
+from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.app import Gateway
+from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.server import bind, serve
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.clock import Clock, RealClock
+from tokenyard.runtime.randomness import Randomness, SystemRandomness
+from tokenyard.runtime.settings import HOME_VARIABLE, Settings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.store import SqlStore, open_sql_store
+from tokenyard.telemetry.logs import Event, Log
+from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.http import HttpUpstream
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.vocabulary.reasons import Reason
+
+DATABASE_NAME = "tokenyard.sqlite3"
+_READY_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """A running Tokenyard, as the command line sees it."""
+
+    url: str
+    identity: Identity
+    replicas: tuple[Replica, ...]
+    pool: UpstreamPool
+    clock: Clock
+
+    async def wait_until_ready(self) -> None:
+        """Return once every model server can answer."""
+        while not self.pool.ready:
+            await self.clock.sleep(_READY_POLL_SECONDS)
+
+
+@asynccontextmanager
+async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterator[Identity]:
+    """Only keys and sessions, for commands that run beside a running server."""
+    clock, randomness = RealClock(), SystemRandomness()
+    async with (
+        TaskSupervisor(log.task_failed) as tasks,
+        open_sql_store(home / DATABASE_NAME, supervisor=tasks, log=log, clock=clock) as store,
+    ):
+        yield Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
+
+
+@asynccontextmanager
+async def open_yard(settings: Settings, home: Path, log: Log) -> AsyncIterator[Yard]:
+    """The whole platform on this machine; leaving the context drains and stops all of it."""
+    clock, randomness = RealClock(), SystemRandomness()
+    metrics = GatewayMetrics()
+    async with AsyncExitStack() as stack:
+        # First of all, so that a taken port is told before anything is started.
+        listener = bind(settings.gateway)
+        stack.callback(listener.close)
+        writers = await stack.enter_async_context(TaskSupervisor(log.task_failed))
+        store = await stack.enter_async_context(
+            open_sql_store(home / DATABASE_NAME, supervisor=writers, log=log, clock=clock)
+        )
+        await store.chat.fail_abandoned(
+            Reason.PRODUCER_LOST, "The server stopped while this was written.", clock.now()
+        )
+        tasks = await stack.enter_async_context(TaskSupervisor(log.task_failed))
+        pool = UpstreamPool(
+            settings.upstreams,
+            clock=clock,
+            tasks=tasks,
+            metrics=metrics,
+            ready_changed=lambda name, ready: log.info(
+                Event.REPLICA_READY if ready else Event.REPLICA_LOST, replica=name
+            ),
+        )
+        stack.push_async_callback(pool.close)
+        replicas = _build_replicas(settings, home, pool=pool, clock=clock, metrics=metrics, log=log)
+        for replica in replicas:
+            pool.expect(replica.name, frozenset({settings.engine.model}))
+            keeping = tasks.spawn(f"replica {replica.name}", replica.keep_running())
+            stack.push_async_callback(_end, keeping)
+        identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
+        url = await _open_gateway(
+            stack,
+            settings,
+            listener,
+            identity=identity,
+            store=store,
+            pool=pool,
+            tasks=tasks,
+            clock=clock,
+            randomness=randomness,
+            metrics=metrics,
+            log=log,
+        )
+        log.info(Event.STARTED, url=url, pid=os.getpid())
+        yield Yard(url, identity, replicas, pool, clock)
+        log.info(Event.STOPPING)
+    log.info(Event.STOPPED)
+
+
+async def _open_gateway(
+    stack: AsyncExitStack,
+    settings: Settings,
+    listener: socket,
+    *,
+    identity: Identity,
+    store: SqlStore,
+    pool: UpstreamPool,
+    tasks: TaskSupervisor,
+    clock: Clock,
+    randomness: Randomness,
+    metrics: GatewayMetrics,
+    log: Log,
+) -> str:
+    """Put the products behind the HTTP address and serve it; returns the address."""
+    ledger = Ledger(
+        store.ledger,
+        settings.ledger,
+        clock=clock,
+        randomness=randomness,
+        log=log,
+        metrics=metrics,
+    )
+    await ledger.start()
+    conversations = Conversations(store.chat, settings.chat, clock, randomness)
+    responses = Responses(
+        store=store.chat,
+        conversations=conversations,
+        streams=StreamRegistry(
+            clock,
+            kept_seconds=settings.chat.streams_kept_seconds,
+            events_max=settings.chat.stream_events_max,
+        ),
+        pool=pool,
+        ledger=ledger,
+        tasks=tasks,
+        clock=clock,
+        randomness=randomness,
+        log=log,
+    )
+    admission = Admission(settings.limits, clock=clock, metrics=metrics)
+    gateway = Gateway(
+        settings.gateway,
+        identity=identity,
+        admission=admission,
+        pool=pool,
+        ledger=ledger,
+        conversations=conversations,
+        responses=responses,
+        tasks=tasks,
+        clock=clock,
+        randomness=randomness,
+        metrics=metrics,
+        log=log,
+    )
+    url = await stack.enter_async_context(serve(gateway.app, listener, settings.gateway, tasks))
+    stack.push_async_callback(_drain, admission, responses, clock, settings.gateway.drain_seconds)
+    return url
+
+
+async def _drain(admission: Admission, responses: Responses, clock: Clock, seconds: float) -> None:
+    """Admit nobody, let what runs come to its end, and stop the rest when the time is over."""
+    admission.close()
+    deadline = clock.monotonic() + seconds
+    await responses.drain(seconds)
+    while admission.active and clock.monotonic() < deadline:
+        await clock.sleep(_READY_POLL_SECONDS)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+def _build_replicas(
+    settings: Settings,
+    home: Path,
+    *,
+    pool: UpstreamPool,
+    clock: Clock,
+    metrics: GatewayMetrics,
+    log: Log,
+) -> tuple[Replica, ...]:
+    return tuple(
+        Replica(
+            f"engine-{number}",
+            command=engine_command,
+            connect=lambda url: HttpUpstream(url, settings.upstreams),
+            environment={HOME_VARIABLE: str(home)},
+            folder=home / "run",
+            settings=settings.fleet,
+            pool=pool,
+            clock=clock,
+            metrics=metrics,
+            log=log,
+        )
+        for number in range(settings.fleet.engines)
+    )
+
+
+def engine_command(address_file: Path) -> tuple[str, ...]:
+    """The command line of our own model server."""
+    return (
+        sys.executable,
+        "-m",
+        "tokenyard",
+        "engine",
+        "--exit-with-parent",
+        "--address-file",
+        str(address_file),
+    )

@@ -1,0 +1,180 @@
+"""Every command and its options. What a command needs is imported when it runs, not before."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tokenyard import __version__
+
+if TYPE_CHECKING:
+    from tokenyard.runtime.settings import Settings
+
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_FAILED = 1
+
+
+def told_in_words(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an error of ours into its sentence on standard error and a status of 1."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        from tokenyard.vocabulary.errors import TokenyardError
+
+        try:
+            return command(*args, **options)
+        except TokenyardError as error:
+            click.echo(f"tokenyard: {error.message}", err=True)
+            sys.exit(_FAILED)
+
+    return run
+
+
+@click.group(context_settings=_HELP)
+@click.version_option(__version__, prog_name="tokenyard")
+def main() -> None:
+    """Your own AI platform: playground, streaming chat and batch jobs.
+
+    All state lies in one folder: TOKENYARD_HOME, or ~/.tokenyard. Settings come from its
+    settings.toml and from variables such as TOKENYARD_GATEWAY__PORT.
+    """
+
+
+@main.command()
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 is any.  [default: 8400]")
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    help="Write address, sign-in link, key and process id there as JSON once all is ready.",
+)
+@told_in_words
+def up(host: str | None, port: int | None, ready_file: Path | None) -> None:
+    """Start everything on this machine and stay until Ctrl-C."""
+    from tokenyard.cli.serving import serve_all
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    sys.exit(serve_all(_load_settings(home, host, port), home, ready_file))
+
+
+@main.command(hidden=True)
+@click.option("--address-file", type=click.Path(path_type=Path))
+@click.option("--exit-with-parent", is_flag=True)
+@told_in_words
+def engine(address_file: Path | None, exit_with_parent: bool) -> None:
+    """Run the model server alone."""
+    from tokenyard.cli.serving import serve_engine
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    settings = _load_settings(home, None, None)
+    sys.exit(serve_engine(settings, home, address_file, exit_with_parent=exit_with_parent))
+
+
+@main.command("sign-in-link")
+@click.option("--url", help="Address of the page.  [default: the one that `up` listens on]")
+@told_in_words
+def sign_in_link(url: str | None) -> None:
+    """Print a new one-time link that signs a browser in."""
+    from tokenyard.cli.accounts import make_sign_in_link
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    click.echo(make_sign_in_link(_load_settings(home, None, None), home, url))
+
+
+@main.group()
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command("create")
+@click.option("--name", required=True, help="What the key is for; shown in lists.")
+@told_in_words
+def create_key(name: str) -> None:
+    """Print a new key, and nothing else, on standard output. It is shown only now."""
+    from tokenyard.cli.accounts import create_key as create
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    click.echo(create(_load_settings(home, None, None), home, name))
+
+
+@keys.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@told_in_words
+def list_keys(as_json: bool) -> None:
+    """List all keys, revoked ones too; the secrets themselves are not kept."""
+    from tokenyard.cli.accounts import list_keys as lines
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    click.echo(lines(_load_settings(home, None, None), home, as_json=as_json))
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@told_in_words
+def revoke_key(key_id: str) -> None:
+    """Make the key with this id (`key_…`) worthless, within a second."""
+    from tokenyard.cli.accounts import revoke_key as revoke
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    revoke(_load_settings(home, None, None), home, key_id)
+    click.echo(f"revoked {key_id}")
+
+
+@main.group()
+def models() -> None:
+    """The models that our model server can run."""
+
+
+@models.command("list")
+@told_in_words
+def list_models() -> None:
+    """List the known models and whether they are here."""
+    from tokenyard.cli.checkpoints import list_models as lines
+    from tokenyard.runtime.settings import home_folder
+
+    click.echo(lines(home_folder(os.environ)))
+
+
+@models.command("pull")
+@click.argument("name", required=False)
+@told_in_words
+def pull_model(name: str | None) -> None:
+    """Fetch a model; without a name the one that the settings choose."""
+    from tokenyard.cli.checkpoints import pull
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    pull(name or _load_settings(home, None, None).engine.model, home)
+
+
+@models.command("path")
+@click.argument("name", required=False)
+@told_in_words
+def show_model_path(name: str | None) -> None:
+    """Print where a model's file lies; fails when it is not here."""
+    from tokenyard.cli.checkpoints import path_of
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    click.echo(path_of(name or _load_settings(home, None, None).engine.model, home))
+
+
+def _load_settings(home: Path, host: str | None, port: int | None) -> "Settings":
+    from tokenyard.runtime.settings import load_settings
+
+    environment = dict(os.environ)
+    if host is not None:
+        environment["TOKENYARD_GATEWAY__HOST"] = host
+    if port is not None:
+        environment["TOKENYARD_GATEWAY__PORT"] = str(port)
+    return load_settings(home, environment)

@@ -1,0 +1,160 @@
+"""`tokenyard up` and `tokenyard engine`: start, say what is there, stay, and stop in order."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import click
+
+from tokenyard import __version__
+from tokenyard.assembly import Yard, open_yard
+from tokenyard.cli.checkpoints import MODELS_FOLDER
+from tokenyard.engine.catalogue import find_file
+from tokenyard.gateway.server import run
+from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.lifecycle import StopSignal, hold_home
+from tokenyard.runtime.randomness import SystemRandomness
+from tokenyard.runtime.settings import Settings
+from tokenyard.telemetry.logs import bridge_library_logs, open_log, open_log_file
+from tokenyard.vocabulary.errors import StartError
+
+START_KEY_NAME = "printed by tokenyard up"
+_LOG_NAME = "gateway.log"
+_DEATHS_MAX = 3
+_TAIL_LINES = 12
+_POLL_SECONDS = 0.1
+
+
+def serve_all(settings: Settings, home: Path, ready_file: Path | None) -> int:
+    """Run the platform until a stop signal; returns the exit status."""
+    clock = RealClock()
+    with hold_home(home):
+        if settings.fleet.engines:
+            # Asked here too, so that a missing model is told before anything is started.
+            find_file(settings.engine.model, home / MODELS_FOLDER)
+        log_path = home / "run" / _LOG_NAME
+        with open_log_file(log_path, clock, settings.logs) as log:
+            bridge_library_logs(log)
+
+            async def main() -> None:
+                stop = StopSignal()
+                stop.listen()
+                began = clock.monotonic()
+                async with open_yard(settings, home, log) as yard:
+                    click.echo(f"Tokenyard {__version__}: loading {settings.engine.model} …")
+                    if await _ready_or_stopped(yard, stop):
+                        seconds = clock.monotonic() - began
+                        await _announce(yard, settings, seconds, ready_file, log_path)
+                    await stop.wait()
+                    click.echo("\nStopping: running answers may finish. Ctrl-C again ends at once.")
+
+            run(main())
+    click.echo("Stopped.")
+    return 0
+
+
+def serve_engine(
+    settings: Settings, home: Path, address_file: Path | None, *, exit_with_parent: bool
+) -> int:
+    """Run the model server until a stop signal; returns the exit status."""
+    from tokenyard.engine.server import serve
+
+    clock = RealClock()
+    log = open_log(clock, settings.logs.level)
+    bridge_library_logs(log)
+    return serve(
+        settings.engine,
+        home,
+        address_file=address_file,
+        exit_with_parent=exit_with_parent,
+        log=log,
+        clock=clock,
+        randomness=SystemRandomness(),
+    )
+
+
+async def _ready_or_stopped(yard: Yard, stop: StopSignal) -> bool:
+    """True once all is ready; raises StartError when a model server cannot be brought up."""
+    while not stop.is_set:
+        if yard.pool.ready:
+            return True
+        for replica in yard.replicas:
+            if replica.deaths >= _DEATHS_MAX:
+                raise StartError(
+                    f"The model server {replica.name} died {replica.deaths} times while starting. "
+                    f"The end of its log ({replica.log_path}):\n{_tail(replica.log_path)}"
+                )
+        await yard.clock.sleep(_POLL_SECONDS)
+    return False
+
+
+async def _announce(
+    yard: Yard, settings: Settings, seconds: float, ready_file: Path | None, log_path: Path
+) -> None:
+    token = await yard.identity.create_sign_in_token()
+    link = f"{yard.url}/sign-in?token={token}"
+    key = await _new_start_key(yard)
+    banner = _banner(yard.url, link, key, settings=settings, seconds=seconds, log_path=log_path)
+    click.echo(banner)
+    if ready_file is not None:
+        told = {"url": yard.url, "sign_in_link": link, "api_key": key, "pid": os.getpid()}
+        partial = ready_file.with_name(f"{ready_file.name}.partial")
+        await asyncio.to_thread(_write_private, partial, json.dumps(told))
+        partial.replace(ready_file)
+
+
+async def _new_start_key(yard: Yard) -> str:
+    """A key for trying out; it replaces the one that the start before this one printed."""
+    for old in await yard.identity.list_keys():
+        if old.name == START_KEY_NAME and old.revoked_at is None:
+            await yard.identity.revoke_key(old.id)
+    secret, _ = await yard.identity.create_key(START_KEY_NAME)
+    return secret
+
+
+def _banner(
+    url: str, link: str, key: str, *, settings: Settings, seconds: float, log_path: Path
+) -> str:
+    model = settings.engine.model
+    minutes = settings.gateway.sign_in_link_seconds / 60
+    return f"""
+Ready after {seconds:.1f} s.
+
+  Page      {url}
+  Sign in   {link}
+            works once, within {minutes:.0f} minutes; `tokenyard sign-in-link` prints another
+  API key   {key}
+            for trying out: the next start replaces it; `tokenyard keys create --name NAME`
+            makes one that stays
+  API docs  {url}/docs
+
+With curl:
+
+  curl {url}/v1/chat/completions \\
+    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Say hello."}}]}}'
+
+With Python (pip install openai):
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="{key}")
+  messages = [{{"role": "user", "content": "Say hello."}}]
+  for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
+      print(chunk.choices[0].delta.content or "", end="", flush=True)
+
+Logs: {log_path.parent}   Stop: Ctrl-C
+"""
+
+
+def _tail(path: Path) -> str:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return "  (there is none)"
+    return "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,126 @@
+"""The gateway as one ASGI application: every operation under the front layer, then the page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.responses import Responses
+from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.doorway import Doorway
+from tokenyard.gateway.front import Front
+from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.openapi import describe
+from tokenyard.gateway.operation import Handler, Operation
+from tokenyard.gateway.pages import Pages
+from tokenyard.gateway.reference_page import STYLE, STYLE_PATH, render_page
+from tokenyard.gateway.routes.account import AccountRoutes
+from tokenyard.gateway.routes.completions import CompletionRoutes
+from tokenyard.gateway.routes.conversations import ConversationRoutes
+from tokenyard.gateway.routes.responses import ResponseRoutes
+from tokenyard.gateway.routes.status import StatusRoutes
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness
+from tokenyard.runtime.settings import GatewaySettings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Log
+from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.pool import UpstreamPool
+
+
+class Gateway:
+    """Everything behind the HTTP address. `app` is the ASGI application."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        *,
+        identity: Identity,
+        admission: Admission,
+        pool: UpstreamPool,
+        ledger: Ledger,
+        conversations: Conversations,
+        responses: Responses,
+        tasks: TaskSupervisor,
+        clock: Clock,
+        randomness: Randomness,
+        metrics: GatewayMetrics,
+        log: Log,
+    ) -> None:
+        doorway = Doorway(identity, body_bytes_max=settings.body_bytes_max)
+        heartbeat = settings.heartbeat_seconds
+        status = StatusRoutes(pool=pool, admission=admission, metrics=metrics)
+        groups = (
+            CompletionRoutes(
+                doorway=doorway,
+                admission=admission,
+                pool=pool,
+                ledger=ledger,
+                tasks=tasks,
+                clock=clock,
+                metrics=metrics,
+                heartbeat_seconds=heartbeat,
+            ),
+            ResponseRoutes(
+                doorway=doorway,
+                admission=admission,
+                pool=pool,
+                ledger=ledger,
+                responses=responses,
+                tasks=tasks,
+                metrics=metrics,
+                heartbeat_seconds=heartbeat,
+            ),
+            ConversationRoutes(doorway=doorway, conversations=conversations, responses=responses),
+            AccountRoutes(
+                doorway=doorway,
+                identity=identity,
+                ledger=ledger,
+                session_seconds=settings.session_seconds,
+            ),
+            status,
+        )
+        self.operations: list[Operation] = [one for group in groups for one in group.operations()]
+        self.document: dict[str, Any] = describe(self.operations)
+        status.describe(msgspec.json.encode(self.document), render_page(self.document))
+        self.app: ASGIApp = Front(
+            _route(self.operations),
+            clock=clock,
+            randomness=randomness,
+            metrics=metrics,
+            log=log,
+        )
+
+
+def _route(operations: Sequence[Operation]) -> Router:
+    """A router over the operations; what none of them serves is the page's."""
+    routes = [_made_route(one.method, one.path, one.handler) for one in operations]
+    routes.append(_made_route("GET", STYLE_PATH, _style))
+    return Router(routes, redirect_slashes=False, default=_Endpoint("page", Pages().serve))
+
+
+def _made_route(method: str, path: str, handler: Handler) -> Route:
+    return Route(path, _Endpoint(path, handler), methods=[method])
+
+
+class _Endpoint:
+    """A handler as an ASGI application that notes its route for logs and metrics."""
+
+    def __init__(self, path: str, handler: Handler) -> None:
+        self._path = path
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["route"] = self._path
+        answer = await self._handler(Request(scope, receive, send))
+        await answer(scope, receive, send)
+
+
+async def _style(request: Request) -> ASGIApp:
+    return Response(STYLE, media_type="text/css")

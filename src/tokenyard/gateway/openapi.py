@@ -1,0 +1,133 @@
+"""The OpenAPI 3.1 document, made from the operations that are really served.
+
+Source: OpenAPI Specification 3.1.0. Schemas come from the msgspec structs that parse and render.
+"""
+
+import inspect
+import typing
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from tokenyard import __version__
+from tokenyard.gateway.operation import Operation, Query
+from tokenyard.protocol.errors import ErrorResponse
+
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (400, 500)
+_KINDS = {int: "integer", str: "string", bool: "boolean"}
+
+
+def describe(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The whole document as plain data."""
+    types = _unique(
+        part
+        for operation in operations
+        for part in (operation.request, operation.answer, operation.streams)
+        if part is not None
+    )
+    schemas, components = msgspec.json.schema_components([*types, ErrorResponse], ref_template=_REF)
+    by_type = dict(zip([id(one) for one in types], schemas, strict=False))
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        method = operation.method.lower()
+        paths.setdefault(operation.path, {})[method] = _describe(operation, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Tokenyard",
+            "version": __version__,
+            "description": "OpenAI-compatible API and the API of the page.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "tokenyard_session"},
+            },
+        },
+    }
+
+
+def _describe(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": [
+            *(_path_parameter(name) for name in _path_names(operation.path)),
+            *(_query_parameter(query) for query in operation.query),
+        ],
+        "responses": _responses(operation, schemas),
+        "security": [{"key": []}, {"session": []}] if operation.authenticated else [],
+    }
+    if operation.request is not None:
+        told["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[id(operation.request)]}},
+        }
+    return told
+
+
+def _responses(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if operation.answer is not None:
+        content[operation.content_type] = {"schema": schemas[id(operation.answer)]}
+    elif operation.content_type != "application/json":
+        content[operation.content_type] = {"schema": {"type": "string"}}
+    else:
+        content[operation.content_type] = {"schema": {"type": "object"}}
+    if operation.streams is not None:
+        content["text/event-stream"] = {"schema": schemas[id(operation.streams)]}
+    answers: dict[str, Any] = {"200": {"description": "Done.", "content": content}}
+    statuses = {*_ALWAYS, *operation.errors}
+    if operation.authenticated:
+        statuses |= {401, 403}
+    for status in sorted(statuses):
+        answers[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {
+                "application/json": {"schema": {"$ref": _REF.format(name="ErrorResponse")}}
+            },
+        }
+    return answers
+
+
+def _path_names(path: str) -> list[str]:
+    return [part[1:-1] for part in path.split("/") if part.startswith("{")]
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query_parameter(query: Query) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _KINDS[query.kind]}
+    if query.minimum is not None:
+        schema["minimum"] = query.minimum
+    if query.maximum is not None:
+        schema["maximum"] = query.maximum
+    if query.choices and query.kind is str:
+        schema["enum"] = list(query.choices)
+    return {"name": query.name, "in": "query", "description": query.meaning, "schema": schema}
+
+
+def _unique(types: Iterable[Any]) -> list[Any]:
+    """Each type once, by identity, in order."""
+    return list({id(one): one for one in types}.values())
+
+
+def summaries(operations: Sequence[Operation]) -> dict[str, str]:
+    """The first line of what each named struct says of itself, for the page of the description."""
+    found: dict[str, str] = {}
+    for operation in operations:
+        for part in (operation.request, operation.answer, operation.streams):
+            for kind in typing.get_args(part) or (part,):
+                if inspect.isclass(kind):
+                    found[kind.__name__] = (inspect.getdoc(kind) or "").split("\n", 1)[0]
+    return found

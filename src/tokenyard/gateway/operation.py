@@ -1,0 +1,81 @@
+"""An operation of the HTTP API: one route, its handler, and all that its description needs.
+
+Routes and the OpenAPI document are made from the same list, so that neither can lie.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from tokenyard.vocabulary.errors import InvalidRequest
+
+Handler = Callable[[Request], Awaitable[ASGIApp]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query parameter with its bounds; `kind` is int, str or bool."""
+
+    name: str
+    meaning: str
+    kind: type[int] | type[str] | type[bool] = str
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method on one path. `streams` are the types of its events, where it can stream."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    tag: str
+    request: Any = None
+    answer: Any = None
+    streams: Any = None
+    query: tuple[Query, ...] = ()
+    # Statuses of error answers, beside those that any operation may give.
+    errors: tuple[int, ...] = ()
+    # False for what may be called by anybody.
+    authenticated: bool = True
+    content_type: str = "application/json"
+
+
+def json_answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer from a Struct or plain data."""
+    data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Response(data, status, headers, media_type="application/json")
+
+
+def read_int(request: Request, query: Query, default: int | None = None) -> int | None:
+    """An integer query parameter; raises InvalidRequest when it is none or out of range."""
+    text = request.query_params.get(query.name)
+    if text is None:
+        return default
+    low, high = query.minimum, query.maximum
+    plain = text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) <= 18
+    number = int(text) if plain else None
+    if number is None or (low is not None and number < low) or (high is not None and number > high):
+        raise InvalidRequest(
+            f"'{query.name}' must be a whole number from {low} to {high}.", param=query.name
+        )
+    return number
+
+
+def read_choice(request: Request, query: Query, default: str) -> str:
+    """A query parameter that is one of a few words; raises InvalidRequest naming it."""
+    text = request.query_params.get(query.name, default)
+    if text not in query.choices:
+        raise InvalidRequest(
+            f"'{query.name}' must be one of {', '.join(query.choices)}.", param=query.name
+        )
+    return text

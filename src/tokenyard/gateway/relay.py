@@ -1,0 +1,165 @@
+"""One pass-through call: a model server's answer goes to the client as it is, and is billed once.
+
+Events are forwarded byte for byte; only the one that carries the usage is read and, if the client
+asked for it, sent on with what it cost. Does not know connections, limits or how a bill is kept.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+
+from tokenyard.gateway.admission import Lease
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.ledger.records import Reservation, UsageRow
+from tokenyard.protocol.chat_completions import UsageBody
+from tokenyard.protocol.errors import error_response
+from tokenyard.protocol.sse import DONE, SseEvent, frame
+from tokenyard.runtime.clock import Clock
+from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.ports import GenerationCall, Upstream
+from tokenyard.vocabulary.errors import TokenyardError, UpstreamFailed
+from tokenyard.vocabulary.generation import FinishReason, Usage
+
+_USAGE = b'"usage":'
+_NO_USAGE = (b'"usage":null', b'"usage": null')
+
+
+class _Head(msgspec.Struct):
+    """The part of an answer or event that the bill needs."""
+
+    id: str
+    usage: UsageBody | None = None
+    choices: list[dict[str, Any]] = []
+
+
+class Relay:
+    """Owns the reservation and the lease of one call, and gives both back at its end."""
+
+    def __init__(
+        self,
+        call: GenerationCall,
+        upstream: Upstream,
+        *,
+        reservation: Reservation,
+        lease: Lease,
+        ledger: Ledger,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        include_usage: bool,
+    ) -> None:
+        self._call = call
+        self._upstream = upstream
+        self._reservation = reservation
+        self._lease = lease
+        self._ledger = ledger
+        self._clock = clock
+        self._metrics = metrics
+        self._include_usage = include_usage
+        self._began = clock.monotonic()
+        self._answer_id = call.request_id
+        self._events = 0
+        self._abandoned = False
+        self._settled = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer tells of the caller's limits."""
+        return self._lease.headers
+
+    async def abandon(self) -> None:
+        """The client left: let the model server stop and tell what it counted."""
+        self._abandoned = True
+        await self._upstream.abort(self._call.request_id)
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """The answer's frames, `[DONE]` included; what the server refuses at first is raised."""
+        try:
+            async for event in self._upstream.stream(self._call):
+                self._note_first()
+                if _USAGE in event.data and not any(empty in event.data for empty in _NO_USAGE):
+                    told = await self._bill_event(event)
+                    if told is not None:
+                        yield told
+                else:
+                    self._events += 1
+                    yield frame(event.data)
+            yield DONE
+        except TokenyardError as error:
+            self._metrics.upstream_errors.labels(error.reason).inc()
+            if not self._events:
+                raise
+            _, body, _ = error_response(error)
+            yield frame(msgspec.json.encode(body))
+            yield DONE
+        finally:
+            await self.close()
+
+    async def answer(self) -> bytes:
+        """The whole answer's body with what it cost."""
+        try:
+            body = await self._upstream.complete(self._call)
+            self._note_first()
+            tree = msgspec.json.decode(body)
+            head = msgspec.convert(tree, _Head)
+            if head.usage is None:
+                raise UpstreamFailed("The model server did not tell what it counted.")
+            self._answer_id = head.id
+            row = await self._settle(head.usage.usage(), _finish_of(head.choices))
+            return msgspec.json.encode({**tree, "cost": _cost(row)})
+        except msgspec.MsgspecError as error:
+            raise UpstreamFailed("The model server answered something unreadable.") from error
+        except TokenyardError as error:
+            self._metrics.upstream_errors.labels(error.reason).inc()
+            raise
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Give back what was set aside; bill what was seen when the server never told its count."""
+        try:
+            if not self._settled and self._events:
+                # One event was the role; each later one carries a token or more.
+                seen = Usage(prompt_tokens=0, completion_tokens=max(0, self._events - 1))
+                await self._settle(seen, FinishReason.ERROR)
+        finally:
+            self._ledger.release(self._reservation)
+            self._lease.release()
+
+    async def _bill_event(self, event: SseEvent) -> bytes | None:
+        """Settle by the event that carries the usage; what the client gets of it."""
+        try:
+            tree = msgspec.json.decode(event.data)
+            head = msgspec.convert(tree, _Head)
+        except msgspec.MsgspecError as error:
+            raise UpstreamFailed("The model server sent something unreadable.") from error
+        self._answer_id = head.id
+        if head.usage is None:
+            return frame(event.data)
+        finish = FinishReason.ABORT if self._abandoned else FinishReason.STOP
+        row = await self._settle(head.usage.usage(), finish)
+        if not self._include_usage:
+            return None
+        return frame(msgspec.json.encode({**tree, "cost": _cost(row)}))
+
+    async def _settle(self, usage: Usage, finish: FinishReason) -> UsageRow:
+        self._settled = True
+        return await self._ledger.settle(
+            self._reservation, id=self._answer_id, usage=usage, finish=finish
+        )
+
+    def _note_first(self) -> None:
+        if not self._events:
+            waited = self._clock.monotonic() - self._began
+            self._metrics.first_token.labels(self._reservation.model).observe(waited)
+
+
+def _cost(row: UsageRow) -> dict[str, Any]:
+    return {"nanos": row.cost.nanos, "currency": row.cost.currency}
+
+
+def _finish_of(choices: list[dict[str, Any]]) -> FinishReason:
+    reasons = {choice.get("finish_reason") for choice in choices}
+    if "abort" in reasons:
+        return FinishReason.ABORT
+    return FinishReason.LENGTH if "length" in reasons else FinishReason.STOP

@@ -1,0 +1,179 @@
+"""Chat Completions, Completions, models: stateless, and aborted when the client leaves."""
+
+import msgspec
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.connection import EventStream, while_connected
+from tokenyard.gateway.doorway import Doorway, request_id
+from tokenyard.gateway.operation import Operation, json_answer
+from tokenyard.gateway.relay import Relay
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.protocol.chat_completions import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Completion,
+    CompletionRequest,
+    check_stream_options,
+)
+from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.models import Model, ModelList
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.ports import GenerationCall, GenerationPath
+from tokenyard.vocabulary.errors import NotFound
+from tokenyard.vocabulary.ids import ModelName
+from tokenyard.vocabulary.reasons import Reason
+
+_TAG = "Completions"
+
+
+class CompletionRoutes:
+    """Handlers of the stateless API."""
+
+    def __init__(
+        self,
+        *,
+        doorway: Doorway,
+        admission: Admission,
+        pool: UpstreamPool,
+        ledger: Ledger,
+        tasks: TaskSupervisor,
+        clock: Clock,
+        metrics: GatewayMetrics,
+        heartbeat_seconds: float,
+    ) -> None:
+        self._doorway = doorway
+        self._admission = admission
+        self._pool = pool
+        self._ledger = ledger
+        self._tasks = tasks
+        self._clock = clock
+        self._metrics = metrics
+        self._heartbeat_seconds = heartbeat_seconds
+
+    def operations(self) -> list[Operation]:
+        """What this module serves."""
+        return [
+            Operation(
+                "POST", "/v1/chat/completions", "createChatCompletion",
+                "Answer a conversation, whole or as a stream of chunks.",
+                self._chat, _TAG, ChatCompletionRequest, ChatCompletion, ChatCompletionChunk,
+                errors=(404, 413, 429, 502, 503),
+            ),
+            Operation(
+                "POST", "/v1/completions", "createCompletion",
+                "Continue a text, whole or as a stream of chunks.",
+                self._text, _TAG, CompletionRequest, Completion, Completion,
+                errors=(404, 413, 429, 502, 503),
+            ),
+            Operation(
+                "GET", "/v1/models", "listModels", "The models that answer now.",
+                self._list_models, "Models", answer=ModelList,
+            ),
+            Operation(
+                "GET", "/v1/models/{model}", "retrieveModel", "One model.",
+                self._get_model, "Models", answer=Model, errors=(404,),
+            ),
+        ]  # fmt: skip
+
+    async def _list_models(self, request: Request) -> ASGIApp:
+        await self._doorway.caller(request)
+        return json_answer(ModelList(data=self._pool.models()))
+
+    async def _get_model(self, request: Request) -> ASGIApp:
+        await self._doorway.caller(request)
+        name = request.path_params["model"]
+        for model in self._pool.models():
+            if model.id == name:
+                return json_answer(model)
+        raise NotFound(
+            f"The model '{name}' does not exist here.",
+            reason=Reason.MODEL_NOT_FOUND,
+            param="model",
+        )
+
+    async def _chat(self, request: Request) -> ASGIApp:
+        return await self._complete(request, ChatCompletionRequest, GenerationPath.CHAT)
+
+    async def _text(self, request: Request) -> ASGIApp:
+        return await self._complete(request, CompletionRequest, GenerationPath.TEXT)
+
+    async def _complete(
+        self,
+        request: Request,
+        kind: type[ChatCompletionRequest] | type[CompletionRequest],
+        path: GenerationPath,
+    ) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        body = await self._doorway.body(request)
+        began = self._clock.monotonic()
+        asked = decode_request(kind, body)
+        check_stream_options(asked)
+        model = ModelName(asked.model)
+        window = self._pool.context_window(model)
+        lease = self._admission.enter(caller)
+        try:
+            reservation = self._ledger.reserve(
+                caller,
+                model,
+                # A token is never shorter than a byte, and the wire's own words in the body
+                # outweigh those that a chat template adds.
+                prompt_tokens=min(len(body), window),
+                completion_tokens_max=min(asked.sampling().max_tokens or window, window),
+            )
+        except BaseException:
+            lease.release()
+            raise
+        self._metrics.admission.observe(self._clock.monotonic() - began)
+        tree = msgspec.json.decode(body)
+        if asked.stream:
+            tree["stream_options"] = {"include_usage": True}
+        call = GenerationCall(path, msgspec.json.encode(tree), request_id(request))
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                with self._pool.lend(model) as upstream:
+                    relay = Relay(
+                        call,
+                        upstream,
+                        reservation=reservation,
+                        lease=lease,
+                        ledger=self._ledger,
+                        clock=self._clock,
+                        metrics=self._metrics,
+                        include_usage=include_usage,
+                    )
+                    answer = self._stream if asked.stream else self._whole
+                    respond = await answer(relay, call, receive)
+                    await respond(scope, receive, send)
+            finally:
+                self._ledger.release(reservation)
+                lease.release()
+
+        return respond
+
+    async def _stream(self, relay: Relay, call: GenerationCall, receive: Receive) -> ASGIApp:
+        return EventStream(
+            relay.events(),
+            name=f"stream {call.request_id}",
+            tasks=self._tasks,
+            heartbeat_seconds=self._heartbeat_seconds,
+            headers=relay.headers,
+            abandon=relay.abandon,
+        )
+
+    async def _whole(self, relay: Relay, call: GenerationCall, receive: Receive) -> ASGIApp:
+        body = await while_connected(
+            relay.answer(),
+            receive,
+            tasks=self._tasks,
+            name=f"answer {call.request_id}",
+            abandon=relay.abandon,
+        )
+        return json_answer(body, headers=relay.headers)

@@ -1,0 +1,145 @@
+"""Conversations: OpenAI's Conversations API, and the list of them that the page needs."""
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.rendering import render_conversation, render_item
+from tokenyard.chat.responses import Responses
+from tokenyard.gateway.doorway import Doorway
+from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
+from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.responses import (
+    ConversationBody,
+    ConversationDeleted,
+    ConversationList,
+    CreateConversationRequest,
+    InputMessage,
+    MessageList,
+    UpdateConversationRequest,
+)
+from tokenyard.vocabulary.ids import ConversationId, ItemId
+from tokenyard.vocabulary.messages import Message
+
+_TAG = "Conversations"
+_LIMIT = Query("limit", "Most entries of the page.", int, 1, 100)
+_AFTER = Query("after", "Id of the last entry of the page before.")
+_ORDER = Query("order", "Oldest or newest first.", choices=("asc", "desc"))
+_PATH = "/v1/conversations/{conversation_id}"
+
+
+class ConversationRoutes:
+    """Handlers of the Conversations API."""
+
+    def __init__(
+        self, *, doorway: Doorway, conversations: Conversations, responses: Responses
+    ) -> None:
+        self._doorway = doorway
+        self._conversations = conversations
+        self._responses = responses
+
+    def operations(self) -> list[Operation]:
+        """What this module serves."""
+        return [
+            Operation(
+                "POST", "/v1/conversations", "createConversation", "A new conversation.",
+                self._create, _TAG, CreateConversationRequest, ConversationBody, errors=(413,),
+            ),
+            Operation(
+                "GET", "/api/conversations", "listConversations",
+                "The caller's conversations, the most recently used first.",
+                self._list, _TAG, answer=ConversationList, query=(_LIMIT, _AFTER),
+            ),
+            Operation(
+                "GET", _PATH, "getConversation", "One conversation.",
+                self._get, _TAG, answer=ConversationBody, errors=(404,),
+            ),
+            Operation(
+                "POST", _PATH, "updateConversation", "Replace its metadata.",
+                self._update, _TAG, UpdateConversationRequest, ConversationBody,
+                errors=(404, 413),
+            ),
+            Operation(
+                "DELETE", _PATH, "deleteConversation",
+                "Delete it with all its items and responses.",
+                self._delete, _TAG, answer=ConversationDeleted, errors=(404,),
+            ),
+            Operation(
+                "GET", f"{_PATH}/items", "listConversationItems", "Its messages.",
+                self._items, _TAG, answer=MessageList, query=(_LIMIT, _AFTER, _ORDER),
+                errors=(404,),
+            ),
+        ]  # fmt: skip
+
+    async def _create(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        body = await self._doorway.body(request)
+        asked = decode_request(CreateConversationRequest, body or b"{}")
+        made = await self._conversations.create(
+            caller, _messages(asked.items or ()), asked.metadata or {}
+        )
+        return json_answer(render_conversation(made))
+
+    async def _list(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        after = request.query_params.get(_AFTER.name)
+        found, more = await self._conversations.page(
+            caller,
+            limit=read_int(request, _LIMIT) or 20,
+            after=None if after is None else ConversationId(after),
+        )
+        return json_answer(
+            ConversationList(
+                data=[render_conversation(one, self._responses.active(one.id)) for one in found],
+                has_more=more,
+                first_id=found[0].id if found else "",
+                last_id=found[-1].id if found else "",
+            )
+        )
+
+    async def _get(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        found = await self._conversations.get(caller, _id(request))
+        return json_answer(render_conversation(found, self._responses.active(found.id)))
+
+    async def _update(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        asked = decode_request(UpdateConversationRequest, await self._doorway.body(request))
+        changed = await self._conversations.set_metadata(caller, _id(request), asked.metadata)
+        return json_answer(render_conversation(changed, self._responses.active(changed.id)))
+
+    async def _delete(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        wanted = await self._conversations.get(caller, _id(request))
+        await self._responses.stop_in(wanted.id)
+        await self._conversations.delete(caller, wanted.id)
+        return json_answer(ConversationDeleted(id=wanted.id))
+
+    async def _items(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        after = request.query_params.get(_AFTER.name)
+        found, more = await self._conversations.items(
+            caller,
+            _id(request),
+            limit=read_int(request, _LIMIT) or 20,
+            after=None if after is None else ItemId(after),
+            newest_first=read_choice(request, _ORDER, "desc") == "desc",
+        )
+        return json_answer(
+            MessageList(
+                data=[render_item(item) for item in found],
+                has_more=more,
+                first_id=found[0].id if found else "",
+                last_id=found[-1].id if found else "",
+            )
+        )
+
+
+def _id(request: Request) -> ConversationId:
+    return ConversationId(request.path_params["conversation_id"])
+
+
+def _messages(messages: Sequence[InputMessage]) -> list[Message]:
+    return [Message(message.role, message.text()) for message in messages]
