@@ -74,10 +74,11 @@ class Yard:
         headers: Mapping[str, str] | None = None,
         raw: bytes | None = None,
         signed: bool = True,
+        base: str | None = None,
         timeout: float = 60.0,
     ) -> Answer:
         """One request on a connection of its own; `raw` is sent as it is, `body` as JSON."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(base or self.url)
         sent = {"authorization": f"Bearer {self.api_key}"} if signed else {}
         data = raw
         if data is None and body is not None:
@@ -124,6 +125,10 @@ class Yard:
     def engine_pids(self) -> list[int]:
         """The model servers among the processes."""
         return [pid for pid, command in self.processes().items() if _ENGINE.search(command)]
+
+    def engine_address(self) -> str:
+        """Where the first model server listens, as it wrote it down."""
+        return (self.home / "run" / "engine-0.address").read_text(encoding="utf-8").strip()
 
     def interrupt(self) -> None:
         """Ctrl-C: the terminal signals the whole process group."""

@@ -10,7 +10,7 @@ from tools.tidy.source import PACKAGE, Finding, Module, load
 ROOMS_PAGE = "docs/rooms.md"
 ENTRY_POINTS = frozenset({f"{PACKAGE}.cli", f"{PACKAGE}.__main__"})
 # Alembic finds these by their folder.
-_FOUND_BY_FOLDER = ("storage.migrations", "storage.sql.migrations")
+_FOUND_BY_FOLDER = ("storage.sql.migrations",)
 # Shipped fakes and simulators count as used where they do their work; a unit test alone is no use.
 USER_FOLDERS = (
     "benchmarks",
