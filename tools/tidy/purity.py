@@ -8,7 +8,8 @@ from tools.tidy.source import PACKAGE, Finding, Module
 
 _PURE_LIBRARY = frozenset(
     {
-        "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "datetime", "decimal", "enum",
+        "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "datetime",
+        "decimal", "enum",
         "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
         "operator", "re", "statistics", "string", "struct", "types", "typing", "unicodedata",
         "zlib",

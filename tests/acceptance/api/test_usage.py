@@ -6,13 +6,16 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageParam
 
 from acceptance.yard import MODEL, Yard, wait_until
 
 # The default price book, in nano-units a token: 0.02, 0.002 and 0.08 USD a million.
 INPUT_NANOS, CACHED_NANOS, OUTPUT_NANOS = 20, 2, 80
 SETTLED_SECONDS_MAX = 10.0
-ASK = [{"role": "user", "content": "Count from one to fifty in words."}]
+ASK: list[ChatCompletionMessageParam] = [
+    {"role": "user", "content": "Count from one to fifty in words."}
+]
 
 
 def bill(yard: Yard, name: str) -> dict[str, Any] | None:
@@ -89,7 +92,7 @@ def test_an_abandoned_stream_is_billed_for_what_was_generated(
 ) -> None:
     stream = client.chat.completions.create(
         model=MODEL,
-        messages=ASK,  # type: ignore[arg-type]
+        messages=ASK,
         max_tokens=2000,
         temperature=0,
         stream=True,
