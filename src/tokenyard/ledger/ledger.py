@@ -12,11 +12,12 @@ its caller is cancelled: so a bill is neither lost nor counted twice when the cl
 import asyncio
 from collections.abc import Awaitable
 
+from tokenyard.ledger.months import Month, month_of
 from tokenyard.ledger.ports import GroupBy, LedgerStore
 from tokenyard.ledger.prices import read_monthly_budget, read_prices
 from tokenyard.ledger.records import Reservation, UsageRow, UsageTotal
-from tokenyard.ledger.rules.budget import Denied, Month, decide, month_of
-from tokenyard.ledger.rules.pricing import Rates, price
+from tokenyard.ledger.rules.budget import Denied, decide
+from tokenyard.ledger.rules.pricing import PriceBook, Rates, price
 from tokenyard.ledger.rules.reservation import worst_cost
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
@@ -206,9 +207,9 @@ class Ledger:
         return self._currency
 
     @property
-    def currency(self) -> str:
-        """ISO 4217 code of everything that is billed."""
-        return self._currency
+    def prices(self) -> PriceBook:
+        """The prices at which is billed."""
+        return self._prices
 
     @property
     def monthly_budget(self) -> Money | None:

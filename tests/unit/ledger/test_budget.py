@@ -1,12 +1,10 @@
-"""Budgets: nothing is admitted that could pass the cap; months are calendar months in UTC."""
-
-from datetime import UTC, datetime
+"""Budgets: nothing is admitted that could pass the cap."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenyard.ledger.rules.budget import Admitted, Denied, decide, month_of
+from tokenyard.ledger.rules.budget import Admitted, Denied, decide
 from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
@@ -57,29 +55,3 @@ def test_spending_never_passes_the_cap(requests: list[tuple[int, float]], cap: i
 def test_amounts_of_two_currencies_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot mix"):
         decide(Money(0), Money(0), Money(1, "EUR"), Money(1))
-
-
-@pytest.mark.parametrize(
-    ("at", "since", "until"),
-    [
-        ("2026-11-23T12:00:00", "2026-11-01T00:00:00", "2026-12-01T00:00:00"),
-        ("2026-12-31T23:59:59", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
-        ("2028-02-29T00:00:00", "2028-02-01T00:00:00", "2028-03-01T00:00:00"),
-        ("2026-03-01T00:00:00", "2026-03-01T00:00:00", "2026-04-01T00:00:00"),
-    ],
-)
-def test_months(at: str, since: str, until: str) -> None:
-    month = month_of(seconds(at))
-    assert (month.since, month.until) == (seconds(since), seconds(until))
-
-
-@given(st.floats(0, 4_000_000_000))
-def test_every_time_lies_in_its_month_and_months_follow_each_other(at: float) -> None:
-    month = month_of(at)
-    assert month.holds(at)
-    assert not month.holds(month.until)
-    assert month_of(month.until).since == month.until
-
-
-def seconds(text: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()

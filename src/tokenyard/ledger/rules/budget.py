@@ -1,10 +1,9 @@
-"""Whether a cost still fits under a cap, and which month it belongs to.
+"""Whether a cost still fits under a cap.
 
 Decides from sums alone. Knows neither who spends nor how the sums were made.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
@@ -36,26 +35,3 @@ def decide(
         return Admitted()
     remaining = max(cap - committed, Money(0, cap.currency))
     return Denied(Reason.INSUFFICIENT_BUDGET, remaining)
-
-
-@dataclass(frozen=True, slots=True)
-class Month:
-    """A calendar month in UTC: since <= at < until, in Unix seconds."""
-
-    since: float
-    until: float
-
-    def holds(self, at: float) -> bool:
-        return self.since <= at < self.until
-
-
-def month_of(at: float) -> Month:
-    """The month in which that time (Unix seconds) lies."""
-    day = datetime.fromtimestamp(at, UTC)
-    first = datetime(day.year, day.month, 1, tzinfo=UTC)
-    after = (
-        datetime(day.year + 1, 1, 1, tzinfo=UTC)
-        if day.month == 12
-        else datetime(day.year, day.month + 1, 1, tzinfo=UTC)
-    )
-    return Month(first.timestamp(), after.timestamp())

@@ -1,0 +1,27 @@
+"""The calendar of budgets: months in UTC as spans of Unix seconds."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A calendar month in UTC: since <= at < until, in Unix seconds."""
+
+    since: float
+    until: float
+
+    def holds(self, at: float) -> bool:
+        return self.since <= at < self.until
+
+
+def month_of(at: float) -> Month:
+    """The month in which that time (Unix seconds) lies."""
+    day = datetime.fromtimestamp(at, UTC)
+    first = datetime(day.year, day.month, 1, tzinfo=UTC)
+    after = (
+        datetime(day.year + 1, 1, 1, tzinfo=UTC)
+        if day.month == 12
+        else datetime(day.year, day.month + 1, 1, tzinfo=UTC)
+    )
+    return Month(first.timestamp(), after.timestamp())
