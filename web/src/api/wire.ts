@@ -1,0 +1,129 @@
+// The server's words, as far as the page uses them. Times are Unix seconds, money is integer nanos.
+
+export interface Cost {
+  nanos: number;
+  currency: string;
+}
+
+/** How long each part took; our extension of the last event. */
+export interface Timings {
+  queue_ms: number;
+  first_token_ms: number;
+  total_ms: number;
+}
+
+export interface Session {
+  user: { id: string };
+  project: { id: string };
+  build: string;
+  currency: string;
+  month: { cost_nanos: number; budget_nanos: number | null };
+}
+
+export interface Model {
+  id: string;
+  owned_by: string;
+  context_window?: number;
+}
+
+export interface PriceBook {
+  currency: string;
+  prices: {
+    model: string;
+    input_nanos_per_million: number;
+    cached_input_nanos_per_million: number;
+    output_nanos_per_million: number;
+  }[];
+}
+
+export interface Page<T> {
+  data: T[];
+  has_more: boolean;
+  last_id: string | null;
+}
+
+export type ScriptRole = "system" | "user" | "assistant";
+
+export interface CompletionRequest {
+  model: string;
+  messages: { role: ScriptRole; content: string }[];
+  temperature?: number;
+  top_p?: number;
+  top_k?: number;
+  seed?: number;
+  max_completion_tokens?: number;
+  stop?: string[];
+}
+
+export interface CompletionChunk {
+  id: string;
+  choices: { delta: { content?: string | null }; finish_reason: string | null }[];
+  usage?: {
+    prompt_tokens: number;
+    completion_tokens: number;
+    prompt_tokens_details?: { cached_tokens?: number } | null;
+  } | null;
+  timings?: Timings;
+  cost?: Cost;
+}
+
+export interface Conversation {
+  id: string;
+  created_at: number;
+  updated_at?: number;
+  metadata: Record<string, string> | null;
+  active_response_id?: string | null;
+}
+
+export interface Item {
+  type: string;
+  id: string;
+  role: "system" | "developer" | "user" | "assistant";
+  status: "in_progress" | "completed" | "incomplete";
+  content: { type: string; text?: string }[];
+  response_id?: string | null;
+}
+
+export type ResponseStatus =
+  | "queued"
+  | "in_progress"
+  | "completed"
+  | "incomplete"
+  | "cancelled"
+  | "failed";
+
+export interface Answer {
+  id: string;
+  status: ResponseStatus;
+  model: string;
+  output?: Item[];
+  usage?: {
+    input_tokens: number;
+    output_tokens: number;
+    input_tokens_details?: { cached_tokens?: number } | null;
+  } | null;
+  error?: { code: string | null; message: string } | null;
+  incomplete_details?: { reason: string | null } | null;
+  cost?: Cost | null;
+  timings?: Timings | null;
+}
+
+/** One event of a response's stream; only the fields that the page reads. */
+export interface AnswerEvent {
+  type: string;
+  sequence_number: number;
+  response?: Answer;
+  delta?: string;
+  text?: string;
+}
+
+export const itemText = (item: Item): string =>
+  item.content.map((part) => part.text ?? "").join("");
+
+export const answerText = (answer: Answer): string | null => {
+  const messages = (answer.output ?? []).filter((item) => item.type === "message");
+  return messages.length === 0 ? null : messages.map(itemText).join("");
+};
+
+export const isFinal = (status: ResponseStatus): boolean =>
+  status !== "in_progress" && status !== "queued";

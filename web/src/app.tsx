@@ -1,0 +1,94 @@
+// The page: sign-in, or the frame with the area that the address names.
+import { QueryClientProvider } from "@tanstack/react-query";
+import { Component, lazy, type ReactNode, Suspense } from "react";
+import { Link, Redirect, Route, Switch } from "wouter";
+import { ApiError } from "./api/errors";
+import { Chat } from "./chat/chat";
+import { queries } from "./frame/client";
+import { Frame } from "./frame/frame";
+import { useSession } from "./frame/session";
+import { t } from "./language/t";
+import { Announcer } from "./parts/announcer";
+import { Button } from "./parts/button";
+import { Notice } from "./parts/notice";
+import { SignIn } from "./sign-in/sign-in";
+
+const Playground = lazy(async () => ({
+  default: (await import("./playground/playground")).Playground,
+}));
+
+export function App() {
+  return (
+    <Broken>
+      <QueryClientProvider client={queries}>
+        <Announcer />
+        <Door />
+      </QueryClientProvider>
+    </Broken>
+  );
+}
+
+function Door() {
+  const { data: session, error, refetch } = useSession();
+  if (error instanceof ApiError && error.status === 401) return <SignIn />;
+  if (session === undefined) {
+    return (
+      <main className="p-5">
+        <h1 className="sr-only">{t("app.name")}</h1>
+        {error && <Notice error={error} onRetry={() => void refetch()} />}
+      </main>
+    );
+  }
+  return (
+    <Frame session={session}>
+      <Suspense fallback={null}>
+        <Areas />
+      </Suspense>
+    </Frame>
+  );
+}
+
+function Areas() {
+  return (
+    <Switch>
+      <Route path="/">
+        <Redirect to="/playground" replace />
+      </Route>
+      <Route path="/playground">
+        <Playground />
+      </Route>
+      <Route path="/chat/:conversation?">
+        {({ conversation }) => <Chat conversation={conversation ?? null} />}
+      </Route>
+      <Route>
+        <div className="space-y-3 p-5">
+          <h1>{t("page.not_found")}</h1>
+          <Link href="/playground" className="text-accent underline underline-offset-2">
+            {t("page.not_found_go")}
+          </Link>
+        </div>
+      </Route>
+    </Switch>
+  );
+}
+
+/** The last resort: a fault of the page itself becomes a sentence and a way out. */
+class Broken extends Component<{ children: ReactNode }, { broken: boolean }> {
+  override state = { broken: false };
+
+  static getDerivedStateFromError() {
+    return { broken: true };
+  }
+
+  override render() {
+    if (!this.state.broken) return this.props.children;
+    return (
+      <main className="space-y-3 p-5">
+        <h1>{t("page.broken")}</h1>
+        <Button kind="plain" onClick={() => window.location.reload()}>
+          {t("page.reload")}
+        </Button>
+      </main>
+    );
+  }
+}

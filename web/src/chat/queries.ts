@@ -1,0 +1,119 @@
+// Conversations and their items as the server has them.
+import {
+  type InfiniteData,
+  type QueryClient,
+  useInfiniteQuery,
+  useQuery,
+} from "@tanstack/react-query";
+import { server } from "../api/server";
+import { type Answer, type Conversation, type Item, isFinal, type Page } from "../api/wire";
+
+const LIST_KEY = ["conversations"];
+const conversationKey = (id: string) => ["conversation", id];
+const itemsKey = (id: string) => ["items", id];
+
+const next = <T>(page: Page<T>) => (page.has_more ? page.last_id : null);
+
+export function useConversations() {
+  return useInfiniteQuery({
+    queryKey: LIST_KEY,
+    queryFn: ({ pageParam }) => server.conversations(pageParam),
+    initialPageParam: null as string | null,
+    getNextPageParam: next,
+  });
+}
+
+export function useConversation(id: string | null) {
+  return useQuery({
+    queryKey: conversationKey(id ?? ""),
+    queryFn: () => server.conversation(id ?? ""),
+    enabled: id !== null,
+  });
+}
+
+/** Pages of items, newest first. */
+export function useItems(id: string | null) {
+  return useInfiniteQuery({
+    queryKey: itemsKey(id ?? ""),
+    queryFn: ({ pageParam }) => server.items(id ?? "", pageParam),
+    enabled: id !== null,
+    initialPageParam: null as string | null,
+    getNextPageParam: next,
+  });
+}
+
+/** The stored response behind an old reply, for the line under it. A final one never changes. */
+export function useAnswer(id: string | null) {
+  return useQuery<Answer>({
+    queryKey: ["answer", id],
+    queryFn: () => server.answer(id as string),
+    enabled: id !== null,
+    staleTime: (query) =>
+      query.state.data && isFinal(query.state.data.status) ? Number.POSITIVE_INFINITY : 0,
+    retry: false,
+  });
+}
+
+type ItemPages = InfiniteData<Page<Item>, string | null>;
+
+/** The newest item that the page knows of. */
+export function newestItem(queries: QueryClient, conversation: string): Item | undefined {
+  return queries.getQueryData<ItemPages>(itemsKey(conversation))?.pages[0]?.data[0];
+}
+
+/** Show a question at once; the server's own item takes its place at the next refresh. */
+export function showQuestion(queries: QueryClient, conversation: string, text: string, id: string) {
+  const item: Item = {
+    type: "message",
+    id,
+    role: "user",
+    status: "completed",
+    content: [{ type: "input_text", text }],
+  };
+  queries.setQueryData<ItemPages>(itemsKey(conversation), (before) => {
+    const [first, ...rest] = before?.pages ?? [];
+    const page = first ?? { data: [], has_more: false, last_id: null };
+    return {
+      pages: [{ ...page, data: [item, ...page.data] }, ...rest],
+      pageParams: before?.pageParams ?? [null],
+    };
+  });
+}
+
+/** Take back a question that did not reach the server. */
+export function hideQuestion(queries: QueryClient, conversation: string, id: string): void {
+  queries.setQueryData<ItemPages>(itemsKey(conversation), (before) =>
+    before === undefined
+      ? before
+      : {
+          ...before,
+          pages: before.pages.map((page) => ({
+            ...page,
+            data: page.data.filter((item) => item.id !== id),
+          })),
+        },
+  );
+}
+
+export function rememberConversation(queries: QueryClient, conversation: Conversation): void {
+  queries.setQueryData(conversationKey(conversation.id), conversation);
+}
+
+export function rememberAnswer(queries: QueryClient, answer: Answer): void {
+  queries.setQueryData(["answer", answer.id], answer);
+}
+
+/** Ask the server again for a conversation and the list that shows it. */
+export async function refreshConversation(queries: QueryClient, id: string): Promise<void> {
+  await Promise.all([
+    queries.invalidateQueries({ queryKey: itemsKey(id) }),
+    queries.invalidateQueries({ queryKey: conversationKey(id) }),
+    queries.invalidateQueries({ queryKey: LIST_KEY }),
+  ]);
+}
+
+export async function forgetConversation(queries: QueryClient, id: string): Promise<void> {
+  queries.removeQueries({ queryKey: itemsKey(id) });
+  queries.removeQueries({ queryKey: conversationKey(id) });
+  await queries.invalidateQueries({ queryKey: LIST_KEY });
+}

@@ -1,0 +1,87 @@
+// The thread: what the server has stored, then the answer that this tab follows.
+import { useEffect, useMemo } from "react";
+import { ApiError } from "../api/errors";
+import { type Item, itemText } from "../api/wire";
+import { t } from "../language/t";
+import type { Run } from "../live/run";
+import { Button } from "../parts/button";
+import { Notice } from "../parts/notice";
+import { answers } from "./answering";
+import { useConversation, useItems } from "./queries";
+import { LiveTurn, StoredTurn, UserTurn } from "./turn";
+
+/** Attach to the answer that the server is writing in this conversation, if there is one. */
+export function useAttach(conversation: string): void {
+  const active = useConversation(conversation).data?.active_response_id;
+  useEffect(() => {
+    if (active) void answers.attach(conversation, active);
+  }, [conversation, active]);
+}
+
+/** Items in the order of the thread, without the one that `run` shows. */
+export function visibleItems(pages: { data: Item[] }[] | undefined, run: Run | undefined): Item[] {
+  const items = (pages ?? []).flatMap((page) => page.data).reverse();
+  const live = run?.ending === null ? run.responseId : null;
+  return items.filter(
+    (item) =>
+      item.type === "message" &&
+      (item.role === "user" || item.role === "assistant") &&
+      !(item.role === "assistant" && live !== null && item.response_id === live),
+  );
+}
+
+/** True while the run has something to show that the items do not have. */
+export function showsRun(items: readonly Item[], run: Run | undefined): run is Run {
+  if (run === undefined) return false;
+  if (run.ending === null) return true;
+  const stored = items.some(
+    (item) => item.role === "assistant" && item.response_id === run.responseId,
+  );
+  return !stored && (run.text !== "" || run.ending.kind !== "failed");
+}
+
+export function Thread({ conversation, run }: { conversation: string; run: Run | undefined }) {
+  useAttach(conversation);
+  const found = useConversation(conversation);
+  const stored = useItems(conversation);
+  const items = useMemo(() => visibleItems(stored.data?.pages, run), [stored.data, run]);
+
+  const error = found.error ?? stored.error;
+  if (error instanceof ApiError && error.status === 404) {
+    return <p className="py-6 text-soft">{t("chat.not_found")}</p>;
+  }
+  if (error && items.length === 0) {
+    const again = () => {
+      void found.refetch();
+      void stored.refetch();
+    };
+    return (
+      <div className="py-6">
+        <Notice error={error} onRetry={again} />
+      </div>
+    );
+  }
+  const live = showsRun(items, run) ? run : undefined;
+  const unanswered =
+    !stored.isFetching && !live && run?.ending?.kind !== "failed" && items.at(-1)?.role === "user";
+  return (
+    <div className="space-y-2 py-3">
+      {stored.hasNextPage && (
+        <Button onClick={() => void stored.fetchNextPage()} disabled={stored.isFetchingNextPage}>
+          {t("chat.earlier")}
+        </Button>
+      )}
+      {items.map((item) =>
+        item.role === "user" ? (
+          <UserTurn key={item.id} text={itemText(item)} />
+        ) : (
+          <StoredTurn key={item.response_id ?? item.id} item={item} />
+        ),
+      )}
+      {live && <LiveTurn key={live.responseId ?? live.id} run={live} />}
+      {unanswered && !found.data?.active_response_id && (
+        <p className="px-3 text-xs text-soft">{t("chat.no_answer")}</p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,18 @@
+// The model that new messages go to: the person's last choice while it is served, else the first.
+import { create } from "zustand";
+import type { Model } from "../api/wire";
+import { recall, remember } from "../parts/memory";
+import { useModels } from "./session";
+
+const useChoice = create<{ id: string | null }>(() => ({ id: recall("model") }));
+
+export function chooseModel(id: string): void {
+  remember("model", id);
+  useChoice.setState({ id });
+}
+
+export function useModel(): { model: Model | null; models: Model[] } {
+  const { id } = useChoice();
+  const models = useModels().data?.data ?? [];
+  return { model: models.find((each) => each.id === id) ?? models[0] ?? null, models };
+}

@@ -1,0 +1,99 @@
+// The areas as words, the month's spend at the foot.
+import { useQueryClient } from "@tanstack/react-query";
+import { Link, useLocation } from "wouter";
+import { server } from "../api/server";
+import type { Session } from "../api/wire";
+import { money } from "../language/format";
+import { t } from "../language/t";
+import { Button } from "../parts/button";
+import { Hairline } from "../parts/gauge";
+import { forgetAll } from "../parts/memory";
+import { AREAS } from "./areas";
+import { closeMenu } from "./menu";
+import { chooseTheme, THEMES, type Theme, useTheme } from "./theme";
+
+export function Navigation({ session }: { session: Session }) {
+  const [path] = useLocation();
+  return (
+    <div className="flex h-full flex-col">
+      <p className="px-4 pt-5 pb-6 text-[0.9375rem] font-semibold tracking-tight max-md:hidden">
+        {t("app.name")}
+      </p>
+      <nav aria-label={t("nav.label")} className="px-4 max-md:px-0">
+        <ul className="space-y-0.5">
+          {AREAS.map((area) => {
+            const here = path === area.path || path.startsWith(`${area.path}/`);
+            return (
+              <li key={area.path}>
+                <Link
+                  href={area.path}
+                  onClick={closeMenu}
+                  aria-current={here ? "page" : undefined}
+                  className={`block rounded px-2 py-1 max-md:py-2.5 ${
+                    here ? "bg-wash text-ink" : "text-soft hover:text-ink"
+                  }`}
+                >
+                  {t(area.label)}
+                </Link>
+              </li>
+            );
+          })}
+        </ul>
+      </nav>
+      <div className="mt-auto space-y-3 p-4 text-xs text-soft max-md:px-0">
+        <div className="flex items-center justify-between gap-2">
+          <ThemeChoice />
+          <SignOut />
+        </div>
+        <Month session={session} />
+      </div>
+    </div>
+  );
+}
+
+function Month({ session }: { session: Session }) {
+  const { cost_nanos: spent, budget_nanos: budget } = session.month;
+  const cost = money(spent, session.currency);
+  if (budget === null) return <p>{t("month.spent", { cost })}</p>;
+  return (
+    <div className="space-y-1.5">
+      <p>{t("month.spent_of", { cost, budget: money(budget, session.currency) })}</p>
+      <Hairline part={budget === 0 ? 1 : spent / budget} label={t("month.budget")} />
+    </div>
+  );
+}
+
+function ThemeChoice() {
+  const { theme } = useTheme();
+  return (
+    <select
+      aria-label={t("theme.label")}
+      value={theme}
+      onChange={(event) => chooseTheme(event.target.value as Theme)}
+      className="-ml-1 min-h-8 bg-transparent hover:text-ink"
+    >
+      {THEMES.map((each) => (
+        <option key={each} value={each}>
+          {t(`theme.${each}`)}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function SignOut() {
+  const queries = useQueryClient();
+  const signOut = async () => {
+    await server.signOut();
+    forgetAll();
+    closeMenu();
+    queries.clear();
+    // A fresh page: nothing of the person who left stays in memory.
+    window.location.assign("/");
+  };
+  return (
+    <Button className="text-xs" onClick={signOut}>
+      {t("nav.sign_out")}
+    </Button>
+  );
+}

@@ -1,0 +1,21 @@
+// Who is signed in, and what this month has cost; asked again after every answer.
+import { type QueryClient, useQuery } from "@tanstack/react-query";
+import { server } from "../api/server";
+
+export const SESSION_KEY = ["session"];
+const MODELS_KEY = ["models"];
+
+export const useSession = () =>
+  useQuery({ queryKey: SESSION_KEY, queryFn: ({ signal }) => server.session(signal) });
+
+export const refreshSession = (queries: QueryClient) =>
+  queries.invalidateQueries({ queryKey: SESSION_KEY });
+
+export const useModels = () =>
+  useQuery({
+    queryKey: MODELS_KEY,
+    queryFn: server.models,
+    staleTime: 60_000,
+    // Right after a start the list may still be empty.
+    refetchInterval: (query) => (query.state.data?.data.length ? false : 3_000),
+  });

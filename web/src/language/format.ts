@@ -1,0 +1,67 @@
+// Numbers, money and times as a reader writes them.
+import { languageTag, t } from "./t";
+
+const NANOS_PER_UNIT = 1_000_000_000;
+
+/** Money from integer nanos: two decimals from one unit up, two significant digits below. */
+export function money(nanos: number, currency: string): string {
+  const amount = nanos / NANOS_PER_UNIT;
+  const small = amount !== 0 && Math.abs(amount) < 1;
+  const digits: Intl.NumberFormatOptions = small
+    ? { minimumFractionDigits: 2, maximumFractionDigits: smallDigits(amount) }
+    : { minimumFractionDigits: 2, maximumFractionDigits: 2 };
+  return new Intl.NumberFormat(languageTag(), { style: "currency", currency, ...digits }).format(
+    amount,
+  );
+}
+
+/** Fraction digits that show two significant ones; a nano is the ninth. */
+const smallDigits = (amount: number): number =>
+  Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(Math.abs(amount)))));
+
+export const count = (value: number): string => value.toLocaleString(languageTag());
+
+export const decimal = (value: number, digits: number): string =>
+  value.toLocaleString(languageTag(), {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
+
+/** Milliseconds below ten seconds, seconds above. */
+export function duration(milliseconds: number): string {
+  if (milliseconds < 10_000) return t("meter.ms", { value: count(Math.round(milliseconds)) });
+  return t("meter.s", { value: decimal(milliseconds / 1000, 1) });
+}
+
+/** A wait as "12 s", "2 min 5 s" or "3 h 20 min"; whole seconds, rounded up. */
+export function wait(seconds: number): string {
+  const unit = (value: number, of: "hour" | "minute" | "second") =>
+    new Intl.NumberFormat(languageTag(), { style: "unit", unit: of, unitDisplay: "short" }).format(
+      value,
+    );
+  const whole = Math.max(0, Math.ceil(seconds));
+  const hours = Math.floor(whole / 3600);
+  const minutes = Math.floor((whole % 3600) / 60);
+  if (hours > 0) return `${unit(hours, "hour")} ${unit(minutes, "minute")}`;
+  if (minutes > 0) return `${unit(minutes, "minute")} ${unit(whole % 60, "second")}`;
+  return unit(whole, "second");
+}
+
+/** When something last happened: the time today, the weekday this week, else the date. */
+export function when(unixSeconds: number, nowMs: number): string {
+  const date = new Date(unixSeconds * 1000);
+  const now = new Date(nowMs);
+  const format = (options: Intl.DateTimeFormatOptions) =>
+    new Intl.DateTimeFormat(languageTag(), options).format(date);
+  if (date.toDateString() === now.toDateString()) {
+    return format({ hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  }
+  if (nowMs - date.getTime() < 6 * 24 * 3600 * 1000) return format({ weekday: "short" });
+  const sameYear = date.getFullYear() === now.getFullYear();
+  return format({ day: "numeric", month: "short", ...(sameYear ? {} : { year: "numeric" }) });
+}
+
+/** Rough number of words in any script, for the spoken status. */
+export function wordCount(text: string): number {
+  return text.split(/\s+/).filter((word) => word !== "").length;
+}

@@ -1,0 +1,79 @@
+// A chat completion, followed to its end. The connection is the run: aborting it stops the
+// generation on the server, and what was said until then stays in the store.
+import { ApiError, ConnectionLost, errorFromBody, isAbort } from "../api/errors";
+import { readEvents } from "../api/sse";
+import type { CompletionChunk } from "../api/wire";
+import { append, type Ending, end, meterOfChunk, newRun } from "./run";
+import type { RunStore } from "./store";
+
+export interface Completion {
+  id: string;
+  stop(): void;
+  /** Settles when the run has ended, however it ended; never rejects. */
+  ended: Promise<void>;
+}
+
+/** Begin a run from a request that is sent here; returns at once. */
+export function complete(
+  runs: RunStore,
+  id: string,
+  send: (signal: AbortSignal) => Promise<Response>,
+): Completion {
+  const abort = new AbortController();
+  runs.begin(newRun(id, runs.now()));
+  const ended = drive(runs, id, send, abort.signal).then((ending) =>
+    runs.change(id, (run) => end(run, ending, runs.now())),
+  );
+  return {
+    id,
+    stop() {
+      runs.change(id, (run) => ({ ...run, stopping: run.ending === null }));
+      abort.abort();
+    },
+    ended,
+  };
+}
+
+async function drive(
+  runs: RunStore,
+  id: string,
+  send: (signal: AbortSignal) => Promise<Response>,
+  signal: AbortSignal,
+): Promise<Ending> {
+  let reason: string | null = null;
+  try {
+    const response = await send(signal);
+    for await (const event of readEvents(response)) {
+      if (event.data === "[DONE]") return { kind: "finished", reason: reason ?? "stop" };
+      const chunk = parse(event.data, response.headers.get("x-request-id"));
+      reason = chunk.choices[0]?.finish_reason ?? reason;
+      runs.change(id, (run) => take(run, chunk, runs.now()));
+    }
+    throw new ConnectionLost("The stream ended before its last event.");
+  } catch (error) {
+    if (signal.aborted || isAbort(error)) return { kind: "stopped" };
+    if (error instanceof ApiError || error instanceof ConnectionLost) {
+      return { kind: "failed", error };
+    }
+    throw error;
+  }
+}
+
+function take(run: Parameters<typeof append>[0], chunk: CompletionChunk, now: number) {
+  const longer = append(run, chunk.choices[0]?.delta.content ?? "", now);
+  if (!chunk.usage && !chunk.timings && !chunk.cost) return longer;
+  return { ...longer, meter: { ...longer.meter, ...meterOfChunk(chunk) } };
+}
+
+function parse(data: string, requestId: string | null): CompletionChunk {
+  let value: unknown;
+  try {
+    value = JSON.parse(data);
+  } catch {
+    throw new ConnectionLost("An event was not JSON.");
+  }
+  if (typeof value === "object" && value !== null && "error" in value) {
+    throw errorFromBody(value, 0, requestId, null);
+  }
+  return value as CompletionChunk;
+}

@@ -1,0 +1,122 @@
+// A live run: one generation as the page follows it. Pure state; who feeds it is in complete.ts and
+// follow.ts, when it is shown is in store.ts.
+import type { ApiError, ConnectionLost } from "../api/errors";
+import type { Answer, CompletionChunk, Cost, Timings } from "../api/wire";
+
+/** What was used and how fast, for the line under a reply. Absent parts are unknown. */
+export interface Meter {
+  inputTokens?: number;
+  cachedTokens?: number;
+  outputTokens?: number;
+  timings?: Timings;
+  cost?: Cost;
+  /** What the page itself saw of a run that was cut before the server could say what it counted. */
+  seen?: { firstTokenMs: number; pieces: number };
+}
+
+/** How a run ended. `stopped` is the person's own wish; the text so far is kept in every case. */
+export type Ending =
+  | { kind: "finished"; reason: string }
+  | { kind: "stopped" }
+  | { kind: "failed"; error: ApiError | ConnectionLost };
+
+export interface Link {
+  /** lost: trying again at `againAt`. back: caught up, said for a short while. */
+  state: "open" | "lost" | "back";
+  againAt: number;
+}
+
+export interface Run {
+  id: string;
+  text: string;
+  /** Milliseconds of the page's clock. */
+  askedAt: number;
+  firstTokenAt: number | null;
+  endedAt: number | null;
+  /** Pieces of text received: close to the number of tokens while nothing exact is known. */
+  pieces: number;
+  stopping: boolean;
+  link: Link;
+  meter: Meter;
+  ending: Ending | null;
+  responseId: string | null;
+}
+
+export const newRun = (id: string, askedAt: number, responseId: string | null = null): Run => ({
+  id,
+  text: "",
+  askedAt,
+  firstTokenAt: null,
+  endedAt: null,
+  pieces: 0,
+  stopping: false,
+  link: { state: "open", againAt: 0 },
+  meter: {},
+  ending: null,
+  responseId,
+});
+
+/** Add a piece of text. An empty one changes nothing: it is not a token. */
+export function append(run: Run, piece: string, now: number): Run {
+  if (piece === "") return run;
+  return {
+    ...run,
+    text: run.text + piece,
+    pieces: run.pieces + 1,
+    firstTokenAt: run.firstTokenAt ?? now,
+  };
+}
+
+/** Close a run; the first ending holds. */
+export function end(run: Run, ending: Ending, now: number): Run {
+  if (run.ending !== null) return run;
+  return { ...run, ending, endedAt: now, stopping: false, link: { state: "open", againAt: 0 } };
+}
+
+/** The meter of a run as far as it is known: the server's counts, else what the page saw. */
+export function meterOfRun(run: Run): Meter {
+  if (run.meter.outputTokens !== undefined || run.firstTokenAt === null) return run.meter;
+  const firstTokenMs = run.firstTokenAt - run.askedAt;
+  return { ...run.meter, seen: { firstTokenMs, pieces: run.pieces } };
+}
+
+/** What the last chunk of a chat completion says about the use of tokens, time and money. */
+export function meterOfChunk(chunk: CompletionChunk): Meter {
+  const meter: Meter = {};
+  if (chunk.usage) {
+    meter.inputTokens = chunk.usage.prompt_tokens;
+    meter.outputTokens = chunk.usage.completion_tokens;
+    meter.cachedTokens = chunk.usage.prompt_tokens_details?.cached_tokens ?? 0;
+  }
+  if (chunk.timings) meter.timings = chunk.timings;
+  if (chunk.cost) meter.cost = chunk.cost;
+  return meter;
+}
+
+/** The same of a response of the Responses API. */
+export function meterOfAnswer(answer: Answer): Meter {
+  const meter: Meter = {};
+  if (answer.usage) {
+    meter.inputTokens = answer.usage.input_tokens;
+    meter.outputTokens = answer.usage.output_tokens;
+    meter.cachedTokens = answer.usage.input_tokens_details?.cached_tokens ?? 0;
+  }
+  if (answer.timings) meter.timings = answer.timings;
+  if (answer.cost) meter.cost = answer.cost;
+  return meter;
+}
+
+/** Tokens per second after the first one; null while there is too little to say. */
+export function tokensPerSecond(meter: Meter): number | null {
+  if (meter.timings === undefined || meter.outputTokens === undefined) return null;
+  const seconds = (meter.timings.total_ms - meter.timings.first_token_ms) / 1000;
+  const tokens = meter.outputTokens - 1;
+  return seconds > 0 && tokens > 0 ? tokens / seconds : null;
+}
+
+/** A live estimate of the same, from the pieces received so far. */
+export function piecesPerSecond(run: Run, now: number): number | null {
+  if (run.firstTokenAt === null || run.pieces < 5) return null;
+  const seconds = (now - run.firstTokenAt) / 1000;
+  return seconds >= 0.25 ? (run.pieces - 1) / seconds : null;
+}

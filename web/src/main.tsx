@@ -1,0 +1,21 @@
+// Starts the page. The only module with effects at import.
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { App } from "./app";
+import { watchTheme } from "./frame/theme";
+import { speak } from "./language/t";
+import { keepOnLeaving } from "./playground/store";
+import "./styles.css";
+
+document.documentElement.lang = speak(navigator.languages);
+watchTheme();
+keepOnLeaving();
+
+const root = document.getElementById("root");
+if (root !== null) {
+  createRoot(root).render(
+    <StrictMode>
+      <App />
+    </StrictMode>,
+  );
+}
