@@ -1,0 +1,184 @@
+"""The engine as the rest of its process sees it: submit a request, read pieces, drain, stop.
+
+Decides who is let in: a request that can never fit is refused for good (400), one too many for now
+(503 with a time to come back). Everything here runs on the event loop; the work is in the loop's
+thread.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from tokenyard.engine.generation import Generation, GenerationRequest
+from tokenyard.engine.loop import StepLoop
+from tokenyard.engine.ports import Runner
+from tokenyard.engine.rules.batching import Batch, BatchLimits
+from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.engine.rules.stopping import count_tokens_max
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness
+from tokenyard.runtime.settings import EngineSettings
+from tokenyard.telemetry.logs import Log
+from tokenyard.telemetry.metrics import EngineMetrics
+from tokenyard.vocabulary.errors import InvalidRequest, Unavailable
+from tokenyard.vocabulary.generation import SamplingParameters
+from tokenyard.vocabulary.reasons import Reason
+
+SEED_BYTES = 8
+RETRY_SECONDS_MIN = 1.0
+RETRY_SECONDS_MAX = 60.0
+# Weight of the newest request in the moving average of request times.
+AVERAGE_WEIGHT = 0.1
+
+
+class Engine:
+    """One model, ready to generate. Made on the event loop; `start` begins the thread.
+
+    broken: called on the event loop if the thread dies; the process is of no use after that.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        tokenizer: Tokenizer,
+        settings: EngineSettings,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        log: Log,
+        metrics: EngineMetrics,
+        broken: Callable[[], None],
+    ) -> None:
+        limits = BatchLimits(
+            step_tokens_max=settings.step_tokens_max,
+            sequences_max=settings.sequences_max,
+            block_tokens=settings.block_tokens,
+            chunk_tokens_max=settings.chunk_tokens_max,
+        )
+        batch = Batch(BlockPool(runner.block_count), limits, prefix_cache=settings.prefix_cache)
+        self._settings = settings
+        self._randomness = randomness
+        self._clock = clock
+        self._metrics = metrics
+        # The newest token of a sequence needs no slot, hence the one.
+        self.capacity_tokens = min(
+            runner.context_tokens, settings.context_tokens_max, batch.capacity_tokens + 1
+        )
+        self._loop = StepLoop(
+            runner,
+            batch,
+            tokenizer,
+            clock=clock,
+            log=log,
+            metrics=metrics,
+            ended=self._forget,
+            broken=broken,
+        )
+        self._open: dict[int, tuple[GenerationRequest, float]] = {}
+        self._open_tokens = 0
+        self._average_seconds = RETRY_SECONDS_MIN
+        self._next_id = 1
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def start(self) -> None:
+        self._loop.start()
+
+    @property
+    def open_count(self) -> int:
+        """Generations that are waiting or running."""
+        return len(self._open)
+
+    def submit(
+        self,
+        prompt: list[int],
+        sampling: SamplingParameters,
+        *,
+        salt: str = "",
+        priority: int = 0,
+        max_tokens_param: str = "max_tokens",
+    ) -> Generation:
+        """Queue a generation. Raises InvalidRequest or Unavailable when it is not let in."""
+        request = GenerationRequest(
+            prompt=tuple(prompt),
+            sampling=sampling,
+            seed=self._choose_seed(sampling.seed),
+            tokens_max=self._check_fits(len(prompt), sampling.max_tokens, max_tokens_param),
+            salt=salt,
+            priority=priority,
+        )
+        self._check_room(len(prompt))
+        number = self._next_id
+        self._next_id += 1
+        generation = Generation(lambda: self._loop.abort(number))
+        self._open[number] = (request, self._clock.monotonic())
+        self._open_tokens += len(prompt)
+        self._idle.clear()
+        self._loop.add(number, request, generation)
+        return generation
+
+    async def drain(self) -> None:
+        """Let no one in any more, and wait until all that runs has ended."""
+        self._draining = True
+        await self._idle.wait()
+
+    def stop(self) -> None:
+        """Abort what runs and end the thread; blocks for up to one step."""
+        self._draining = True
+        self._loop.stop()
+
+    def _check_fits(self, prompt: int, asked: int | None, param: str) -> int:
+        capacity = self.capacity_tokens
+        if prompt == 0:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
+        if prompt >= capacity or (asked is not None and prompt + asked > capacity):
+            wanted = f"{prompt} in the prompt"
+            wanted += "" if asked is None else f" and {asked} for the answer"
+            raise InvalidRequest(
+                f"This model's context holds {capacity} tokens; the request has {wanted}.",
+                reason=Reason.CONTEXT_LENGTH_EXCEEDED,
+                param="messages" if prompt >= capacity else param,
+            )
+        return count_tokens_max(prompt, asked, capacity)
+
+    def _check_room(self, prompt: int) -> None:
+        if self._draining:
+            self._metrics.rejected.labels(reason=Reason.SHUTTING_DOWN.value).inc()
+            raise Unavailable(
+                "The model server is stopping.",
+                reason=Reason.SHUTTING_DOWN,
+                retry_after_seconds=RETRY_SECONDS_MIN,
+            )
+        waiting = len(self._open) - self._settings.sequences_max
+        too_many = waiting >= self._settings.queued_requests_max
+        # An empty engine takes any prompt that fits its context.
+        too_long = (
+            len(self._open) > 0 and self._open_tokens + prompt > self._settings.queued_tokens_max
+        )
+        if too_many or too_long:
+            self._metrics.rejected.labels(reason=Reason.QUEUE_FULL.value).inc()
+            raise Unavailable(
+                f"{len(self._open)} requests with {self._open_tokens} prompt tokens are in "
+                "progress or waiting; no more are taken in.",
+                reason=Reason.QUEUE_FULL,
+                retry_after_seconds=self._retry_after(waiting),
+            )
+
+    def _retry_after(self, waiting: int) -> float:
+        rounds = max(waiting, 0) / self._settings.sequences_max
+        estimate = self._average_seconds * max(rounds, 0.5)
+        return min(max(estimate, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
+
+    def _choose_seed(self, asked: int | None) -> int:
+        if asked is not None:
+            return asked
+        return int.from_bytes(self._randomness.bytes(SEED_BYTES), "big", signed=True)
+
+    def _forget(self, id: int) -> None:
+        request, since = self._open.pop(id)
+        self._open_tokens -= len(request.prompt)
+        seconds = self._clock.monotonic() - since
+        self._average_seconds += AVERAGE_WEIGHT * (seconds - self._average_seconds)
+        if not self._open:
+            self._idle.set()

@@ -1,0 +1,314 @@
+"""The engine's heart: a thread that plans a step, runs it and settles it, for ever.
+
+Decides nothing about order or memory (`rules.batching` does) nor about arithmetic (the runner
+does). It turns tokens into text, ends sequences, and hands pieces over without waiting for anyone.
+A step that fails takes its own sequences down with a named error, and nothing else.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tokenyard.engine.detokenizer import Detokenizer
+from tokenyard.engine.generation import Generation, GenerationRequest, Piece
+from tokenyard.engine.ports import Runner
+from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
+from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.stopping import StopScanner, decide_finish
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.runtime.clock import Clock
+from tokenyard.telemetry.logs import Event, Log
+from tokenyard.telemetry.metrics import EngineMetrics
+from tokenyard.vocabulary.errors import InternalFailure, TokenyardError
+from tokenyard.vocabulary.generation import FinishReason, Usage
+from tokenyard.vocabulary.reasons import Reason
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """The loop's side of one generation."""
+
+    request: GenerationRequest
+    sequence: Sequence
+    reader: Generation
+    detokenizer: Detokenizer
+    stops: StopScanner
+    arrived_at: float
+    scheduled_at: float | None = None
+    first_token_at: float | None = None
+    last_token_at: float = 0.0
+    generated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Add:
+    id: int
+    request: GenerationRequest
+    reader: Generation
+    arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    id: int
+
+
+class _Stop:
+    """Ends the thread; what still runs is aborted."""
+
+
+_Command = _Add | _Abort | _Stop
+
+
+class StepLoop:
+    """Owns the batch and the thread. Only `add`, `abort`, `start` and `stop` are for other threads.
+
+    ended: called on the event loop with the id of each generation that is over.
+    broken: called on the event loop when the thread has met a fault of its own and ends.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        batch: Batch,
+        tokenizer: Tokenizer,
+        *,
+        clock: Clock,
+        log: Log,
+        metrics: EngineMetrics,
+        ended: Callable[[int], None],
+        broken: Callable[[], None],
+    ) -> None:
+        self._runner = runner
+        self._batch = batch
+        self._tokenizer = tokenizer
+        self._clock = clock
+        self._log = log
+        self._metrics = metrics
+        self._ended = ended
+        self._broken = broken
+        self._events = asyncio.get_running_loop()
+        self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+        self._running: dict[int, _Running] = {}
+        self._to_wake: list[Generation] = []
+        self._to_end: list[int] = []
+        self._thread = threading.Thread(target=self._live, name="engine-steps", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, id: int, request: GenerationRequest, reader: Generation) -> None:
+        """Queue a request; ids grow with arrival and are never used twice."""
+        self._commands.put(_Add(id, request, reader, self._clock.monotonic()))
+
+    def abort(self, id: int) -> None:
+        """End that generation soon; quiet when it is over."""
+        self._commands.put(_Abort(id))
+
+    def stop(self) -> None:
+        """Abort everything and wait for the thread, which takes up to one step."""
+        self._commands.put(_Stop())
+        self._thread.join()
+
+    def _live(self) -> None:
+        finish, failure = FinishReason.ABORT, None
+        try:
+            while self._take_commands():
+                plan = self._batch.plan_step()
+                self._note_plan(plan)
+                if plan.chunks:
+                    self._step(plan)
+                self._hand_over()
+                self._note_state()
+        except Exception as error:
+            # A fault of ours: the books may be wrong, so the process has to be started anew.
+            self._log.error(Event.ENGINE_STEP_FAILED, error, cause="loop")
+            finish = FinishReason.ERROR
+            failure = InternalFailure(
+                "The model server broke down.", reason=Reason.GENERATION_FAILED
+            )
+            self._events.call_soon_threadsafe(self._broken)
+        for running in list(self._running.values()):
+            self._finish(running, finish, error=failure)
+        self._hand_over()
+
+    def _take_commands(self) -> bool:
+        """Take in what has arrived, waiting only when there is nothing to compute."""
+        while True:
+            try:
+                command = self._commands.get(block=not self._running)
+            except queue.Empty:
+                return True
+            if isinstance(command, _Stop):
+                return False
+            if isinstance(command, _Add):
+                self._take_in(command)
+            elif (running := self._running.get(command.id)) is not None:
+                self._finish(running, FinishReason.ABORT)
+                self._hand_over()
+                self._note_state()
+
+    def _take_in(self, command: _Add) -> None:
+        request = command.request
+        sequence = Sequence(
+            command.id, list(request.prompt), priority=request.priority, salt=request.salt
+        )
+        self._running[command.id] = _Running(
+            request=request,
+            sequence=sequence,
+            reader=command.reader,
+            detokenizer=Detokenizer(self._tokenizer),
+            stops=StopScanner(request.sampling.stop),
+            arrived_at=command.arrived_at,
+        )
+        self._batch.add(sequence)
+
+    def _step(self, plan: StepPlan) -> None:
+        try:
+            drawn = self._runner.run(plan.chunks, self._draw_rules(plan))
+        except Exception as error:
+            # Whatever broke in the arithmetic ends this step's sequences and not the server.
+            self._log.error(Event.ENGINE_STEP_FAILED, error, sequences=len(plan.chunks))
+            failure = InternalFailure(
+                "The model failed while generating.", reason=Reason.GENERATION_FAILED
+            )
+            for chunk in plan.chunks:
+                self._fail(chunk.sequence, failure)
+            return
+        for chunk in plan.chunks:
+            if chunk.draws and drawn[chunk.sequence.id] is None:
+                self._log.error(Event.ENGINE_STEP_FAILED, sequence=chunk.sequence.id, cause="nan")
+                failure = InternalFailure(
+                    "The model put out a value that is not a number.",
+                    reason=Reason.GENERATION_FAILED,
+                )
+                self._fail(chunk.sequence, failure)
+        tokens = {key: token for key, token in drawn.items() if token is not None}
+        self._batch.settle(plan, tokens)
+        now = self._clock.monotonic()
+        for chunk in plan.chunks:
+            if chunk.draws and chunk.sequence.id in tokens:
+                self._book(self._running[chunk.sequence.id], tokens[chunk.sequence.id], now)
+
+    def _draw_rules(self, plan: StepPlan) -> dict[int, DrawRule]:
+        rules = {}
+        for chunk in plan.chunks:
+            if chunk.draws:
+                request = self._running[chunk.sequence.id].request
+                rules[chunk.sequence.id] = DrawRule(
+                    temperature=request.sampling.temperature,
+                    top_p=request.sampling.top_p,
+                    top_k=request.sampling.top_k,
+                    seed=request.seed,
+                    position=len(chunk.sequence.tokens),
+                )
+        return rules
+
+    def _book(self, running: _Running, token: int, now: float) -> None:
+        """Turn a new token into text, and end the answer if it is complete."""
+        running.generated += 1
+        self._metrics.generated_tokens.inc()
+        if running.first_token_at is None:
+            running.first_token_at = now
+            self._metrics.first_token.observe(now - running.arrived_at)
+        else:
+            self._metrics.between_tokens.observe(now - running.last_token_at)
+        running.last_token_at = now
+        request = running.request
+        finish = decide_finish(
+            token,
+            running.generated,
+            end_ids=frozenset() if request.sampling.ignore_eos else self._tokenizer.end_ids,
+            tokens_max=request.tokens_max,
+        )
+        text, stopped = "", False
+        if finish is not FinishReason.STOP:
+            text, stopped = running.stops.push(running.detokenizer.push(token))
+        if stopped:
+            finish = FinishReason.STOP
+        elif finish is not None:
+            rest, stopped = running.stops.push(running.detokenizer.finish())
+            text += rest
+            finish = FinishReason.STOP if stopped else finish
+            text += "" if stopped else running.stops.finish()
+        if finish is not None:
+            self._finish(running, finish, text)
+        elif text:
+            self._put(running, Piece(text))
+
+    def _fail(self, sequence: Sequence, error: TokenyardError) -> None:
+        self._finish(self._running[sequence.id], FinishReason.ERROR, error=error)
+
+    def _finish(
+        self,
+        running: _Running,
+        finish: FinishReason,
+        text: str = "",
+        error: TokenyardError | None = None,
+    ) -> None:
+        """Give the blocks back, count the usage, and put the last piece."""
+        now = self._clock.monotonic()
+        self._batch.end(running.sequence)
+        del self._running[running.sequence.id]
+        self._metrics.finished.labels(finished_reason=finish.value).inc()
+        self._metrics.end_to_end.observe(now - running.arrived_at)
+        scheduled_at = now if running.scheduled_at is None else running.scheduled_at
+        first_at = now if running.first_token_at is None else running.first_token_at
+        piece = Piece(
+            text,
+            finish,
+            Usage(
+                prompt_tokens=running.sequence.prompt_count,
+                completion_tokens=running.generated,
+                cached_tokens=running.sequence.cached_count or 0,
+            ),
+            queue_seconds=scheduled_at - running.arrived_at,
+            first_token_seconds=first_at - running.arrived_at,
+            total_seconds=now - running.arrived_at,
+            error=error,
+        )
+        self._put(running, piece)
+        self._to_end.append(running.sequence.id)
+
+    def _put(self, running: _Running, piece: Piece) -> None:
+        if running.reader.put(piece):
+            self._to_wake.append(running.reader)
+
+    def _hand_over(self) -> None:
+        """Wake the readers, with one call to the event loop for all of a step's pieces."""
+        if not self._to_wake and not self._to_end:
+            return
+        wake, self._to_wake = self._to_wake, []
+        end, self._to_end = self._to_end, []
+
+        def deliver() -> None:
+            for reader in wake:
+                reader.wake()
+            for number in end:
+                self._ended(number)
+
+        self._events.call_soon_threadsafe(deliver)
+
+    def _note_plan(self, plan: StepPlan) -> None:
+        now = self._clock.monotonic()
+        for sequence in plan.admitted:
+            running = self._running[sequence.id]
+            if running.scheduled_at is None:
+                running.scheduled_at = now
+                self._metrics.queue.observe(now - running.arrived_at)
+                self._metrics.prompt_tokens.inc(sequence.prompt_count)
+                self._metrics.cached_tokens.inc(sequence.cached_count or 0)
+        if plan.preempted:
+            self._metrics.preemptions.inc(len(plan.preempted))
+        if plan.chunks:
+            self._metrics.step_tokens.observe(plan.token_count)
+
+    def _note_state(self) -> None:
+        batch = self._batch
+        self._metrics.running.set(len(batch.running))
+        self._metrics.waiting.set(len(batch.waiting))
+        self._metrics.kv_usage.set(batch.pool.used / batch.pool.block_count)
+        if not self._running:
+            batch.pool.check_integrity()

@@ -1,0 +1,184 @@
+"""Which cached tokens each row of a step looks at, and the attention itself.
+
+Decodes are sorted by length and cut into buckets of similar length; a bucket is one padded gather
+and two batched products, whatever the number of sequences. A prompt chunk is one call by itself.
+The plan is made once a step and used in every layer. Does not know weights or sampling.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from tokenyard.engine.model.kv_pool import KvPool
+
+# A bucket's gathered keys and values stay under this many tokens, which bounds scratch memory.
+BUCKET_TOKENS_MAX = 32_768
+# Sequences shorter than the longest by at most this part (or that many tokens) share its bucket.
+BUCKET_SPREAD = 0.25
+BUCKET_SPREAD_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One sequence's part of a step: tokens [start, end), with the blocks of all of them."""
+
+    start: int
+    end: int
+    blocks: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Decodes:
+    """Rows [first, last) of the step, one token each."""
+
+    first: int
+    last: int
+    rows: Tensor
+    # (sequences, 1, length): 0 where a token is, -inf where padding is.
+    mask: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """Rows [first, last) of the step, all of one sequence."""
+
+    first: int
+    last: int
+    # None when the chunk starts the sequence: its keys and values are at hand.
+    rows: Tensor | None
+    mask: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayout:
+    """Where each row's keys and values go and come from."""
+
+    positions: Tensor
+    slots: Tensor
+    decodes: tuple[_Decodes, ...]
+    prompts: tuple[_Prompt, ...]
+
+
+def lay_out(spans: Sequence[Span], pool: KvPool, block_tokens: int) -> StepLayout:
+    """Plan a step whose rows are the tokens of `spans` in order.
+
+    Spans of one token come first, in order of length; `order_spans` gives such an order.
+    """
+    slots = [_slots_of(span, block_tokens) for span in spans]
+    single = sum(1 for span in spans if span.end - span.start == 1)
+    decodes = tuple(
+        _lay_out_decodes(first, slots[first:last], pool)
+        for first, last in _bucket([span.end for span in spans[:single]])
+    )
+    prompts = []
+    row = single
+    for span, held in zip(spans[single:], slots[single:], strict=True):
+        prompts.append(_lay_out_prompt(row, span, held, pool))
+        row += span.end - span.start
+    return StepLayout(
+        positions=torch.from_numpy(np.concatenate([np.arange(s.start, s.end) for s in spans])),
+        slots=torch.from_numpy(
+            np.concatenate([held[s.start :] for s, held in zip(spans, slots, strict=True)])
+        ),
+        decodes=decodes,
+        prompts=tuple(prompts),
+    )
+
+
+def order_spans(spans: Sequence[Span]) -> list[int]:
+    """Indices of the spans in the order that `lay_out` wants."""
+    return sorted(
+        range(len(spans)),
+        key=lambda index: (spans[index].end - spans[index].start > 1, spans[index].end),
+    )
+
+
+def attend(layout: StepLayout, layer: int, pool: KvPool, qkv: Tensor, heads: int) -> Tensor:
+    """Attention of one layer; (rows, heads + 2 * kv_heads, width) to (rows, heads * width).
+
+    Queries are scaled already. The rows' own keys and values are in the pool already.
+    """
+    rows, all_heads, width = qkv.shape
+    kv_heads = (all_heads - heads) // 2
+    result = torch.empty(rows, heads, width)
+    for decodes in layout.decodes:
+        count = decodes.last - decodes.first
+        stored = pool.gather(layer, decodes.rows).view(2, kv_heads * count, -1, width)
+        queries = qkv[decodes.first : decodes.last, :heads].view(count, kv_heads, -1, width)
+        queries = queries.transpose(0, 1).reshape(kv_heads * count, -1, width)
+        scores = torch.bmm(queries, stored[0].transpose(1, 2)).view(
+            kv_heads, count, -1, decodes.mask.shape[2]
+        )
+        scores += decodes.mask
+        weights = torch.softmax(scores, dim=-1).view(kv_heads * count, -1, decodes.mask.shape[2])
+        mixed = torch.bmm(weights, stored[1]).view(kv_heads, count, -1, width)
+        result[decodes.first : decodes.last] = mixed.transpose(0, 1).reshape(count, heads, width)
+    for prompt in layout.prompts:
+        queries = qkv[prompt.first : prompt.last, :heads].transpose(0, 1).unsqueeze(0)
+        if prompt.rows is None:
+            stored = qkv[prompt.first : prompt.last, heads:].transpose(0, 1)
+        else:
+            stored = pool.gather(layer, prompt.rows)
+        stored = stored.reshape(2, 1, kv_heads, -1, width)
+        mixed = scaled_dot_product_attention(
+            queries,
+            stored[0],
+            stored[1],
+            attn_mask=prompt.mask,
+            is_causal=prompt.mask is None,
+            scale=1.0,
+            enable_gqa=True,
+        )
+        result[prompt.first : prompt.last] = mixed[0].transpose(0, 1)
+    return result.view(rows, heads * width)
+
+
+def _slots_of(span: Span, block_tokens: int) -> NDArray[np.int64]:
+    """The slots of tokens [0, end) of a sequence."""
+    blocks = np.asarray(span.blocks, dtype=np.int64)
+    slots = (blocks[:, None] * block_tokens + np.arange(block_tokens)).reshape(-1)
+    return slots[: span.end]
+
+
+def _bucket(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut ascending lengths into runs [first, last) that are padded to their longest one."""
+    edges = [len(lengths)]
+    while edges[-1] > 0:
+        last = first = edges[-1]
+        longest = lengths[last - 1]
+        shortest = longest - max(BUCKET_SPREAD_TOKENS, int(longest * BUCKET_SPREAD))
+        while (
+            first > 0
+            and lengths[first - 1] >= shortest
+            and (first == last or (last - first + 1) * longest <= BUCKET_TOKENS_MAX)
+        ):
+            first -= 1
+        edges.append(first)
+    return list(pairwise(reversed(edges)))
+
+
+def _lay_out_decodes(first: int, held: Sequence[NDArray[np.int64]], pool: KvPool) -> _Decodes:
+    longest = max(map(len, held))
+    slots = np.zeros((len(held), longest), dtype=np.int64)
+    mask = np.full((len(held), 1, longest), -np.inf, dtype=np.float32)
+    for row, one in enumerate(held):
+        slots[row, : len(one)] = one
+        mask[row, 0, : len(one)] = 0
+    rows = pool.rows_of(torch.from_numpy(slots.reshape(-1)))
+    return _Decodes(first, first + len(held), rows, torch.from_numpy(mask))
+
+
+def _lay_out_prompt(row: int, span: Span, held: NDArray[np.int64], pool: KvPool) -> _Prompt:
+    last = row + span.end - span.start
+    if span.start == 0:
+        return _Prompt(row, last, None, None)
+    # `is_causal` aligns the triangle to the top left, which is wrong with a cached prefix.
+    columns = torch.arange(span.end)
+    mask = columns <= torch.arange(span.start, span.end).unsqueeze(1)
+    return _Prompt(row, last, pool.rows_of(torch.from_numpy(held)), mask)

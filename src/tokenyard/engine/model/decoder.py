@@ -1,0 +1,117 @@
+"""The decoder: tokens in, logits out, keys and values into the pool on the way.
+
+Llama's architecture: RMS norms, rotary positions, grouped queries, SwiGLU, a head that may be tied
+to the embedding. One call serves any mix of decodes and prompt chunks. Does not know who asked, nor
+how a token is drawn from its logits.
+Source: the layer structure of Llama 2 (arXiv 2307.09288) with GGUF's interleaved rotary pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import rms_norm, silu
+
+from tokenyard.engine.model.attention import StepLayout, attend
+from tokenyard.engine.model.checkpoints import DecoderShape, load_weight
+from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.kv_pool import KvPool
+from tokenyard.engine.model.linear import Linear, WeightFormat, make_embedding, make_linear
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Weights of one layer; products over the same input are one."""
+
+    attention_norm: Tensor
+    qkv: Linear
+    attention_out: Linear
+    inner_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Decoder:
+    """The weights of one model and the way through them. Use it from one thread at a time."""
+
+    def __init__(self, file: GgufFile, shape: DecoderShape, kind: WeightFormat) -> None:
+        def weight(name: str, *expected: int) -> Tensor:
+            return torch.from_numpy(load_weight(file, name, *expected))
+
+        self.shape = shape
+        table = weight("token_embd.weight", shape.vocabulary, shape.width)
+        self._embedding = make_embedding(table, kind)
+        tied = "output.weight" not in file.tensors
+        head = table if tied else weight("output.weight", shape.vocabulary, shape.width)
+        self._head = make_linear(head, kind)
+        del table, head
+        self._final_norm = weight("output_norm.weight", shape.width)
+        self._layers = [_load_layer(number, shape, kind, weight) for number in range(shape.layers)]
+        factors = (
+            weight("rope_freqs.weight", shape.head_width // 2)
+            if "rope_freqs.weight" in file.tensors
+            else None
+        )
+        self._turns = _rotations(shape, factors)
+
+    def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool, wanted: Tensor) -> Tensor:
+        """Compute a step. tokens: (rows,) ids. wanted: rows whose logits are asked for.
+
+        Gives (wanted, vocabulary) float32.
+        """
+        shape = self.shape
+        heads, kv_heads = shape.heads, shape.kv_heads
+        hidden = self._embedding[tokens].float()
+        rows = len(tokens)
+        turn = self._turns[layout.positions].unsqueeze(1)
+        norm_shape = (shape.width,)
+        for number, layer in enumerate(self._layers):
+            qkv = layer.qkv(rms_norm(hidden, norm_shape, layer.attention_norm, shape.epsilon))
+            pairs = qkv.view(rows, heads + 2 * kv_heads, shape.head_width // 2, 2)
+            torch.view_as_complex(pairs[:, : heads + kv_heads]).mul_(turn)
+            qkv = qkv.view(rows, heads + 2 * kv_heads, shape.head_width)
+            pool.write(number, layout.slots, qkv[:, heads:])
+            hidden += layer.attention_out(attend(layout, number, pool, qkv, heads))
+            inner = layer.gate_up(rms_norm(hidden, norm_shape, layer.inner_norm, shape.epsilon))
+            gate, up = inner[:, : shape.inner_width], inner[:, shape.inner_width :]
+            hidden += layer.down(silu(gate).mul_(up))
+        last = hidden.index_select(0, wanted)
+        return self._head(rms_norm(last, norm_shape, self._final_norm, shape.epsilon))
+
+
+def _load_layer(
+    number: int, shape: DecoderShape, kind: WeightFormat, weight: Callable[..., Tensor]
+) -> _Layer:
+    width, inner = shape.width, shape.inner_width
+    queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    start = f"blk.{number}"
+    # The attention's scale goes into the queries' weights; for a head width of 64 it is exact.
+    q = weight(f"{start}.attn_q.weight", queries, width) * shape.head_width**-0.5
+    k = weight(f"{start}.attn_k.weight", keys, width)
+    v = weight(f"{start}.attn_v.weight", keys, width)
+    gate = weight(f"{start}.ffn_gate.weight", inner, width)
+    up = weight(f"{start}.ffn_up.weight", inner, width)
+    return _Layer(
+        attention_norm=weight(f"{start}.attn_norm.weight", width),
+        qkv=make_linear(torch.cat([q, k, v]), kind),
+        attention_out=make_linear(weight(f"{start}.attn_output.weight", width, queries), kind),
+        inner_norm=weight(f"{start}.ffn_norm.weight", width),
+        gate_up=make_linear(torch.cat([gate, up]), kind),
+        down=make_linear(weight(f"{start}.ffn_down.weight", width, inner), kind),
+    )
+
+
+def _rotations(shape: DecoderShape, factors: Tensor | None) -> Tensor:
+    """(context, head_width / 2) complex numbers of length 1, by position and pair.
+
+    GGUF stores queries and keys of this architecture so that a pair is two neighbours, which makes
+    a rotation one complex product.
+    """
+    exponents = torch.arange(0, shape.head_width, 2, dtype=torch.float64) / shape.head_width
+    speeds = 1.0 / torch.pow(torch.tensor(shape.rope_base, dtype=torch.float64), exponents)
+    if factors is not None:
+        speeds = speeds / factors.double()
+    positions = torch.arange(shape.context_tokens, dtype=torch.float64)
+    angles = torch.outer(positions, speeds)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)

@@ -1,0 +1,120 @@
+"""One model on this machine, computing the steps that the planner chose.
+
+Decides how the KV cache's bytes become blocks, and in which order a step's rows lie. Does not know
+requests, texts or time.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from tokenyard.engine.model.attention import Span, lay_out, order_spans
+from tokenyard.engine.model.checkpoints import read_shape
+from tokenyard.engine.model.decoder import Decoder
+from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.kv_pool import KvPool
+from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
+from tokenyard.engine.model.sampler import draw
+from tokenyard.engine.rules.batching import Chunk
+from tokenyard.engine.rules.batching import Sequence as Text
+from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.vocabulary.errors import StartError
+
+WARM_UP_ROWS = (1, 2, 4, 8, 16)
+
+
+class TorchRunner:
+    """Keeps the Runner port. Loading takes seconds and happens in the constructor.
+
+    weights: "auto", "fp16" or "fp32". threads: 0 means one per core.
+    """
+
+    def __init__(
+        self,
+        file: GgufFile,
+        *,
+        weights: str,
+        threads: int,
+        kv_cache_bytes: int,
+        block_tokens: int,
+    ) -> None:
+        shape = read_shape(file)
+        self.weight_format = _choose_format(weights)
+        self._threads = threads
+        self._use_threads()
+        self.context_tokens = shape.context_tokens
+        self.block_count = kv_cache_bytes // (shape.kv_bytes_per_token * block_tokens) - 1
+        if self.block_count < 1:
+            raise StartError(
+                f"engine.kv_cache_bytes = {kv_cache_bytes} does not hold one block of "
+                f"{block_tokens} tokens; this model needs {shape.kv_bytes_per_token} bytes a token."
+            )
+        self._block_tokens = block_tokens
+        with torch.inference_mode():
+            self._decoder = Decoder(file, shape, self.weight_format)
+            self._pool = KvPool(shape, self.block_count, block_tokens)
+
+    def warm_up(self) -> None:
+        """Run steps of the usual sizes, so that the first request pays for no first time."""
+        self._use_threads()
+        for rows in WARM_UP_ROWS:
+            if rows <= self.block_count:
+                texts = [Text(number, [0, 0], blocks=[1 + number]) for number in range(rows)]
+                self._compute([Chunk(text, 0, 2, draws=True) for text in texts])
+                self._compute([Chunk(text, 1, 1, draws=True) for text in texts])
+        for block in range(1, min(self.block_count, max(WARM_UP_ROWS)) + 1):
+            self._clear([block])
+
+    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
+        self._use_threads()
+        ids, logits = self._compute(chunks)
+        tokens = draw(logits, [rules[one] for one in ids])
+        drawn = dict(zip(ids, tokens, strict=True))
+        for chunk in chunks:
+            if drawn.get(chunk.sequence.id, 0) is None:
+                self._clear(chunk.sequence.blocks)
+        return drawn
+
+    def _compute(self, chunks: Sequence[Chunk]) -> tuple[list[int], torch.Tensor]:
+        """Ids of the sequences that draw, and their logits in the same order."""
+        spans = [
+            Span(chunk.start, chunk.start + chunk.count, chunk.sequence.blocks) for chunk in chunks
+        ]
+        order = order_spans(spans)
+        tokens: list[int] = []
+        ids: list[int] = []
+        wanted: list[int] = []
+        for index in order:
+            chunk = chunks[index]
+            tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
+            if chunk.draws:
+                ids.append(chunk.sequence.id)
+                wanted.append(len(tokens) - 1)
+        with torch.inference_mode():
+            layout = lay_out([spans[index] for index in order], self._pool, self._block_tokens)
+            logits = self._decoder.forward(
+                torch.tensor(tokens), layout, self._pool, torch.tensor(wanted, dtype=torch.int64)
+            )
+        return ids, logits
+
+    def _clear(self, blocks: Sequence[int]) -> None:
+        size = self._block_tokens
+        with torch.inference_mode():
+            for block in blocks:
+                self._pool.clear(torch.arange(block * size, (block + 1) * size))
+
+    def _use_threads(self) -> None:
+        """OpenMP keeps the number per calling thread, so each entry sets it."""
+        if self._threads and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+
+
+def _choose_format(wanted: str) -> WeightFormat:
+    if wanted == "auto":
+        return WeightFormat.FP16 if supports_packed_fp16() else WeightFormat.FP32
+    kind = WeightFormat(wanted)
+    if kind is WeightFormat.FP16 and not supports_packed_fp16():
+        raise StartError(
+            "engine.weights = fp16 needs FBGEMM, which this build of torch does not have. Use fp32."
+        )
+    return kind

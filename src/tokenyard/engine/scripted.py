@@ -1,0 +1,50 @@
+"""A model without weights: it says a fixed text, token by token, and ends.
+
+For tests of all that is around a model, here and in the rooms above; it needs no torch.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tokenyard.engine.rules.batching import Chunk
+from tokenyard.engine.rules.batching import Sequence as Text
+from tokenyard.engine.rules.drawing import DrawRule
+
+NextToken = Callable[[Text, DrawRule], int | None]
+
+
+class ScriptedRunner:
+    """Keeps the Runner port. `next_token` names the token that follows a sequence."""
+
+    def __init__(
+        self,
+        next_token: NextToken,
+        *,
+        block_count: int = 256,
+        context_tokens: int = 2048,
+        before_step: Callable[[Sequence[Chunk]], None] | None = None,
+    ) -> None:
+        self._next_token = next_token
+        self._before_step = before_step
+        self.block_count = block_count
+        self.context_tokens = context_tokens
+        self.steps = 0
+
+    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
+        self.steps += 1
+        if self._before_step is not None:
+            self._before_step(chunks)
+        return {
+            chunk.sequence.id: self._next_token(chunk.sequence, rules[chunk.sequence.id])
+            for chunk in chunks
+            if chunk.draws
+        }
+
+
+def say(answer: Sequence[int], end: int) -> NextToken:
+    """The tokens of `answer` in order after any prompt, then `end`."""
+
+    def next_token(text: Text, rule: DrawRule) -> int:
+        place = len(text.tokens) - text.prompt_count
+        return answer[place] if place < len(answer) else end
+
+    return next_token

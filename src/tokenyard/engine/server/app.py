@@ -1,0 +1,340 @@
+"""The routes of the model server.
+
+Decides status codes and who is told that the model is still loading. A caller that goes away ends
+its generation. Does not know how the process starts or stops.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tokenyard.engine.catalogue import ModelFile
+from tokenyard.engine.front import Engine
+from tokenyard.engine.generation import Generation
+from tokenyard.engine.server.answers import (
+    AnswerForm,
+    AnswerHead,
+    ChatForm,
+    TextForm,
+    collect,
+    stream,
+)
+from tokenyard.engine.server.requests import (
+    TokenizeAnswer,
+    TokenizeRequest,
+    check_model,
+    check_supported,
+)
+from tokenyard.engine.template import MARK_BYTES, ChatTemplate
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.protocol import sse
+from tokenyard.protocol.chat_completions import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    check_stream_options,
+)
+from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.errors import error_response
+from tokenyard.protocol.models import Model, ModelList
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness, mint
+from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Event, Log
+from tokenyard.telemetry.metrics import CONTENT_TYPE, EngineMetrics
+from tokenyard.vocabulary.errors import (
+    BodyTooLarge,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TokenyardError,
+    Unavailable,
+)
+from tokenyard.vocabulary.ids import IdPrefix
+from tokenyard.vocabulary.messages import Message
+from tokenyard.vocabulary.reasons import Reason
+
+JSON = "application/json"
+OWNER = "tokenyard"
+RETRY_SECONDS = 1.0
+# Texts up to this length are tokenised on the event loop, longer ones beside it.
+INLINE_CHARACTERS_MAX = 8_192
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """What there is once the model is loaded and warm."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    # None when the checkpoint has no chat template.
+    template: ChatTemplate | None
+
+
+@dataclass(slots=True)
+class ModelServer:
+    """What the routes share. `loaded` is set when the first request will be fast."""
+
+    model: ModelFile
+    settings: EngineSettings
+    clock: Clock
+    randomness: Randomness
+    log: Log
+    metrics: EngineMetrics
+    tasks: TaskSupervisor
+    loaded: LoadedModel | None = None
+    stopping: bool = False
+
+    def ready(self) -> LoadedModel:
+        """The model; raises Unavailable before it is there."""
+        if self.loaded is None:
+            raise Unavailable(
+                "The model is being loaded.",
+                reason=Reason.MODEL_LOADING,
+                retry_after_seconds=RETRY_SECONDS,
+            )
+        return self.loaded
+
+
+class _Caller:
+    """Watches the caller's connection: when it goes away, its generation is aborted."""
+
+    def __init__(self, server: ModelServer, generation: Generation, receive: Receive) -> None:
+        self._generation = generation
+        self._receive = receive
+        self._watch = server.tasks.spawn("watch caller", self._until_gone())
+
+    def let_go(self) -> None:
+        """Stop watching; a generation that has not ended has no reader any more."""
+        self._watch.cancel()
+        self._generation.abort()
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._generation.abort()
+
+
+class _EventStream(Response):
+    """Sends events as they come; the first one is at hand before the status is sent."""
+
+    def __init__(self, caller: _Caller, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(media_type=sse.CONTENT_TYPE, headers={"cache-control": "no-store"})
+        del self.headers["content-length"]
+        self._caller = caller
+        self._first = first
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def put(data: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await put(self._first)
+            try:
+                async with aclosing(self._rest):
+                    async for events in self._rest:
+                        await put(events)
+            except TokenyardError as error:
+                await put(sse.frame(msgspec.json.encode(error_response(error)[1])))
+            await put(b"", more=False)
+        finally:
+            self._caller.let_go()
+
+
+def make_app(server: ModelServer) -> Starlette:
+    """The ASGI application."""
+
+    async def chat(request: Request) -> Response:
+        body = decode_request(ChatCompletionRequest, await _read_body(request, server))
+        check_supported(body)
+        check_stream_options(body)
+        check_model(body.model, server.model.name)
+        loaded = server.ready()
+        prompt = await _encode_chat(server, loaded, body.turns())
+        generation = loaded.engine.submit(
+            prompt,
+            body.sampling(),
+            max_tokens_param="max_completion_tokens"
+            if body.max_completion_tokens
+            else "max_tokens",
+        )
+        form = ChatForm(_head(server, IdPrefix.CHAT_COMPLETION), with_usage=_wants_usage(body))
+        return await _answer(server, request, generation, form, streams=bool(body.stream))
+
+    async def complete(request: Request) -> Response:
+        body = decode_request(CompletionRequest, await _read_body(request, server))
+        check_supported(body)
+        check_stream_options(body)
+        check_model(body.model, server.model.name)
+        loaded = server.ready()
+        prompt = await _encode_prompt(loaded, body.prompt)
+        generation = loaded.engine.submit(prompt, body.sampling())
+        form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
+        return await _answer(server, request, generation, form, streams=bool(body.stream))
+
+    async def tokenize(request: Request) -> Response:
+        body = decode_request(TokenizeRequest, await _read_body(request, server))
+        check_model(body.model, server.model.name)
+        loaded = server.ready()
+        if (body.messages is None) == (body.prompt is None):
+            raise InvalidRequest("Give either 'messages' or 'prompt'.", param="messages")
+        if body.messages is not None:
+            turns = tuple(Message(one.role, one.text()) for one in body.messages)
+            tokens = await _encode_chat(server, loaded, turns)
+        else:
+            tokens = await _encode_prompt(loaded, body.prompt or "")
+        capacity = loaded.engine.capacity_tokens
+        return _json(TokenizeAnswer(count=len(tokens), tokens=tokens, context_window=capacity))
+
+    async def models(request: Request) -> Response:
+        return _json(ModelList(data=[_describe(server)]))
+
+    async def one_model(request: Request) -> Response:
+        check_model(request.path_params["name"], server.model.name)
+        return _json(_describe(server))
+
+    async def health(request: Request) -> Response:
+        if server.stopping:
+            return _json({"status": "stopping"}, 503)
+        if server.loaded is None:
+            return _json({"status": "loading"}, 503)
+        return _json({"status": "ok"})
+
+    async def metrics(request: Request) -> Response:
+        return Response(server.metrics.render(), media_type=CONTENT_TYPE)
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/completions", complete, methods=["POST"]),
+            Route("/v1/models", models, methods=["GET"]),
+            Route("/v1/models/{name:path}", one_model, methods=["GET"]),
+            Route("/tokenize", tokenize, methods=["POST"]),
+            Route("/health", health, methods=["GET"]),
+            Route("/metrics", metrics, methods=["GET"]),
+        ],
+        exception_handlers={
+            TokenyardError: _refuse,
+            HTTPException: _refuse_route,
+            Exception: _fail(server.log),
+        },
+    )
+
+
+async def _answer(
+    server: ModelServer,
+    request: Request,
+    generation: Generation,
+    form: AnswerForm,
+    *,
+    streams: bool,
+) -> Response:
+    caller = _Caller(server, generation, request.receive)
+    try:
+        if not streams:
+            answer = await collect(aiter(generation), form)
+            caller.let_go()
+            return Response(answer, media_type=JSON)
+        events = stream(aiter(generation), form)
+        return _EventStream(caller, await anext(events), events)
+    except BaseException:
+        caller.let_go()
+        raise
+
+
+async def _encode_chat(
+    server: ModelServer, loaded: LoadedModel, turns: tuple[Message, ...]
+) -> list[int]:
+    template = loaded.template
+    if template is None:
+        raise InvalidRequest(
+            "This model has no chat template; use /v1/completions.",
+            reason=Reason.TEMPLATE_FAILED,
+            param="messages",
+        )
+    mark, now = server.randomness.bytes(MARK_BYTES), server.clock.now()
+    size = sum(len(turn.content) for turn in turns)
+    return await _beside(size, lambda: template.encode(turns, mark=mark, now=now))
+
+
+async def _encode_prompt(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
+    """A raw prompt is its caller's alone, so control tokens may be spelled in it."""
+    tokenizer = loaded.tokenizer
+    if isinstance(prompt, str):
+        return await _beside(
+            len(prompt), lambda: tokenizer.with_bos(tokenizer.encode(prompt, specials=True))
+        )
+    if any(not 0 <= token < tokenizer.vocabulary_size for token in prompt):
+        raise InvalidRequest(
+            f"A token id is not in the vocabulary of {tokenizer.vocabulary_size}.", param="prompt"
+        )
+    return prompt
+
+
+async def _beside(size: int, work: Callable[[], T]) -> T:
+    return work() if size <= INLINE_CHARACTERS_MAX else await asyncio.to_thread(work)
+
+
+async def _read_body(request: Request, server: ModelServer) -> bytes:
+    limit = server.settings.body_bytes_max
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(f"The body is longer than {limit} bytes.")
+    return bytes(body)
+
+
+def _head(server: ModelServer, prefix: IdPrefix) -> AnswerHead:
+    created = int(server.clock.now())
+    return AnswerHead(mint(prefix, server.randomness), created, server.model.name)
+
+
+def _wants_usage(request: ChatCompletionRequest | CompletionRequest) -> bool:
+    return request.stream_options is not None and request.stream_options.include_usage
+
+
+def _describe(server: ModelServer) -> Model:
+    model = Model(id=server.model.name, created=server.model.created_at, owned_by=OWNER)
+    if server.loaded is not None:
+        model.context_window = server.loaded.engine.capacity_tokens
+    return model
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    status, body, headers = error_response(error)
+    return Response(msgspec.json.encode(body), status, headers, media_type=JSON)
+
+
+async def _refuse_route(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    path = f"{request.method} {request.url.path}"
+    if status == 405:
+        return await _refuse(request, MethodNotAllowed(f"{path}: this path has other methods."))
+    return await _refuse(request, NotFound(f"{path}: there is no such route."))
+
+
+def _fail(log: Log) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def fail(request: Request, error: Exception) -> Response:
+        log.error(Event.REQUEST_FAILED, error, path=request.url.path)
+        return await _refuse(request, error)
+
+    return fail
