@@ -95,6 +95,7 @@ class EventStream:
         self._abandon = abandon
         self._started = False
         self._spoke = False
+        self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def beat() -> None:
@@ -102,13 +103,18 @@ class EventStream:
                 await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
             self._spoke = False
 
+        async def leave() -> None:
+            self._gone = True
+            if self._abandon is not None:
+                await self._abandon()
+
         try:
             error = await while_connected(
                 self._pump(send),
                 receive,
                 tasks=self._tasks,
                 name=self._name,
-                abandon=self._abandon,
+                abandon=leave if self._abandon is not None else None,
                 tick=beat,
                 tick_seconds=self._heartbeat_seconds,
             )
@@ -122,6 +128,8 @@ class EventStream:
         try:
             async with aclosing(self._chunks) as chunks:
                 async for chunk in chunks:
+                    if self._gone:
+                        continue
                     await self._start(send)
                     self._spoke = True
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -129,8 +137,9 @@ class EventStream:
             if not self._started:
                 return error
             raise
-        await self._start(send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if not self._gone:
+            await self._start(send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None
 
     async def _start(self, send: Send) -> None:

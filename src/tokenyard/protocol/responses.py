@@ -183,20 +183,18 @@ class Cost(msgspec.Struct, kw_only=True):
     currency: str
 
 
-class OutputText(msgspec.Struct, kw_only=True):
+class OutputText(msgspec.Struct, kw_only=True, tag_field="type", tag="output_text"):
     """A piece of text in an answer."""
 
     text: str
-    type: Literal["output_text"] = "output_text"
     annotations: list[Any] = []
     logprobs: list[Any] = []
 
 
-class InputTextBody(msgspec.Struct, kw_only=True):
+class InputTextBody(msgspec.Struct, kw_only=True, tag_field="type", tag="input_text"):
     """A piece of text that was asked."""
 
     text: str
-    type: Literal["input_text"] = "input_text"
 
 
 class MessageBody(msgspec.Struct, kw_only=True):

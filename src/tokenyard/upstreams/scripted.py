@@ -7,6 +7,7 @@ half-way, refuse, or wait at a chosen place until it is let go.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,7 @@ from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import Usage
 
+Finish = Literal["stop", "abort"]
 _ID = "chatcmpl-scripted"
 
 
@@ -72,8 +74,8 @@ class ScriptedUpstream:
         async for piece in self._speak(call):
             said += 1
             yield _event(self._chunk([_choice(Delta(content=piece))]))
-        reason = "length" if said < len(self.script.pieces) else "stop"
-        yield _event(self._chunk([_choice(Delta(), "length" if reason == "length" else "stop")]))
+        reason: Finish = "abort" if said < len(self.script.pieces) else "stop"
+        yield _event(self._chunk([_choice(Delta(), reason)]))
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
 
     async def complete(self, call: GenerationCall) -> bytes:
@@ -120,10 +122,8 @@ class ScriptedUpstream:
         return chunk
 
 
-def _choice(delta: Delta, finish: "str | None" = None) -> ChunkChoice:
-    return msgspec.convert(
-        {"index": 0, "delta": msgspec.to_builtins(delta), "finish_reason": finish}, ChunkChoice
-    )
+def _choice(delta: Delta, finish: Finish | None = None) -> ChunkChoice:
+    return ChunkChoice(index=0, delta=delta, finish_reason=finish)
 
 
 def _event(chunk: ChatCompletionChunk) -> SseEvent:

@@ -1,0 +1,123 @@
+"""A gateway over fakes: memory stores, a scripted model server, simulated time, seeded chance."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from support.asgi import AsgiClient
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.responses import Responses
+from tokenyard.chat.streams import StreamRegistry
+from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.app import Gateway
+from tokenyard.gateway.identity import Identity
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.clock import SimulatedClock
+from tokenyard.runtime.randomness import SeededRandomness
+from tokenyard.runtime.settings import Settings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.memory import MemoryStore, open_memory_store
+from tokenyard.telemetry.logs import Log
+from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.scripted import ScriptedUpstream
+
+MODEL = "scripted"
+
+
+@dataclass(slots=True)
+class FakeYard:
+    """All parts of a gateway that answers from a script."""
+
+    client: AsgiClient
+    # The same application without credentials.
+    stranger: AsgiClient
+    gateway: Gateway
+    upstream: ScriptedUpstream
+    pool: UpstreamPool
+    store: MemoryStore
+    ledger: Ledger
+    identity: Identity
+    admission: Admission
+    responses: Responses
+    metrics: GatewayMetrics
+    clock: SimulatedClock
+    log: io.StringIO
+    key: str
+
+
+@asynccontextmanager
+async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[FakeYard]:
+    """A gateway that is ready to answer, with one key."""
+    settings = settings or Settings()
+    clock, randomness, written = SimulatedClock(), SeededRandomness(1), io.StringIO()
+    log, metrics = Log(written, clock, level="debug"), GatewayMetrics()
+    async with open_memory_store() as store, TaskSupervisor(log.task_failed) as tasks:
+        pool = UpstreamPool(settings.upstreams, clock=clock, tasks=tasks, metrics=metrics)
+        upstream = ScriptedUpstream(MODEL)
+        pool.expect("one", frozenset({MODEL}))
+        await pool.attach("one", upstream)
+        await clock.settle()
+        ledger = Ledger(
+            store.ledger,
+            settings.ledger,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+            metrics=metrics,
+        )
+        await ledger.start()
+        conversations = Conversations(store.chat, settings.chat, clock, randomness)
+        streams = StreamRegistry(
+            clock,
+            kept_seconds=settings.chat.streams_kept_seconds,
+            events_max=settings.chat.stream_events_max,
+        )
+        responses = Responses(
+            store=store.chat,
+            conversations=conversations,
+            streams=streams,
+            pool=pool,
+            ledger=ledger,
+            tasks=tasks,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+        )
+        identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
+        admission = Admission(settings.limits, clock=clock, metrics=metrics)
+        gateway = Gateway(
+            settings.gateway,
+            identity=identity,
+            admission=admission,
+            pool=pool,
+            ledger=ledger,
+            conversations=conversations,
+            responses=responses,
+            tasks=tasks,
+            clock=clock,
+            randomness=randomness,
+            metrics=metrics,
+            log=log,
+        )
+        key, _ = await identity.create_key("test")
+        yield FakeYard(
+            client=AsgiClient(gateway.app, {"authorization": f"Bearer {key}"}),
+            stranger=AsgiClient(gateway.app),
+            gateway=gateway,
+            upstream=upstream,
+            pool=pool,
+            store=store,
+            ledger=ledger,
+            identity=identity,
+            admission=admission,
+            responses=responses,
+            metrics=metrics,
+            clock=clock,
+            log=written,
+            key=key,
+        )
+        assert admission.active == 0, "a lease was not given back"
+        assert ledger.open_reservations == 0, "a reservation was not given back"
+        await pool.close()
