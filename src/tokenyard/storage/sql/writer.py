@@ -133,15 +133,20 @@ class GroupWriter:
             _refuse(batch)
 
     def _answer(self, batch: list[_Pending], results: Sequence[Any]) -> None:
+        causes: dict[int, BaseException] = {}
         for pending, result in zip(batch, results, strict=True):
-            if isinstance(result, _Failed):
-                if result.error.__cause__ is not None:
-                    cause = result.error.__cause__
-                    self._log.error(Event.STORAGE_FAILED, cause)
-                if not pending.result.done():
-                    pending.result.set_exception(result.error)
-            elif not pending.result.done():
+            failed = isinstance(result, _Failed)
+            if failed and result.error.__cause__ is not None:
+                causes[id(result.error.__cause__)] = result.error.__cause__
+            if pending.result.done():
+                continue
+            if failed:
+                pending.result.set_exception(result.error)
+            else:
                 pending.result.set_result(result)
+        # One lock or full disk fails many writes, and is told once.
+        for cause in causes.values():
+            self._log.error(Event.STORAGE_FAILED, cause)
 
 
 def _refuse(waiting: Iterable[_Pending]) -> None:

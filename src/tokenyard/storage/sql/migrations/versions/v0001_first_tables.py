@@ -41,9 +41,9 @@ def _add_chat() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         *_times("created_at"),
         sa.Column("complete", sa.Boolean(), nullable=False),
-        _in_conversation("fk_items_conversation_id"),
         sa.PrimaryKeyConstraint("place", name="pk_items"),
         sa.UniqueConstraint("id", name="uq_items_id"),
+        _in_conversation("fk_items_conversation_id"),
     )
     op.create_index("ix_items_conversation_id_place", "items", ["conversation_id", "place"])
     op.create_index("ix_items_response_id", "items", ["response_id"])

@@ -1,0 +1,139 @@
+"""The migrations lead to the tables that the code expects, from every state they may meet."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from contract.conftest import Opener
+from contract.test_sqlite import SOURCE
+from tokenyard.runtime.settings import StorageSettings
+from tokenyard.storage.sql.database import find_revision, make_file
+from tokenyard.storage.sql.schema import metadata
+from tokenyard.storage.sql.store import NEWEST_REVISION
+from tokenyard.storage.sql.upgrade import newest_revision, upgrade
+from tokenyard.vocabulary.errors import StartError
+
+SETTINGS = StorageSettings(busy_seconds=0.1)
+OPEN_ONCE = """
+import asyncio, io, sys
+from pathlib import Path
+from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.store import open_sql_store
+from tokenyard.telemetry.logs import Log
+
+async def main():
+    clock = RealClock()
+    async with TaskSupervisor(print) as supervisor, open_sql_store(
+        sys.argv[1], supervisor=supervisor, log=Log(io.StringIO(), clock), clock=clock
+    ):
+        print("alembic" in sys.modules)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    made = tmp_path / "t.db"
+    make_file(made)
+    return made
+
+
+def declarations(path: Path) -> set[tuple[str, str]]:
+    """Every table and index as SQLite keeps it, spaces aside."""
+    connection = sqlite3.connect(path)
+    try:
+        found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {(name, "".join(sql.split())) for name, sql in found if name != "alembic_version"}
+    finally:
+        connection.close()
+
+
+def test_an_empty_database_gets_the_tables_of_the_schema(path: Path, tmp_path: Path) -> None:
+    upgrade(path, SETTINGS)
+    assert find_revision(path) == NEWEST_REVISION
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    metadata.create_all(fresh)
+    fresh.dispose()
+    assert declarations(path) == declarations(tmp_path / "fresh.db")
+
+
+def test_upgrading_twice_changes_nothing(path: Path) -> None:
+    upgrade(path, SETTINGS)
+    before = declarations(path)
+    upgrade(path, SETTINGS)
+    assert declarations(path) == before
+    assert find_revision(path) == NEWEST_REVISION
+
+
+def test_the_newest_revision_is_the_one_that_the_store_waits_for() -> None:
+    assert newest_revision() == NEWEST_REVISION
+
+
+def test_an_up_to_date_database_is_opened_without_alembic(path: Path) -> None:
+    for expected in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", OPEN_ONCE, str(path)],
+            env={"PYTHONPATH": str(SOURCE)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == expected
+
+
+async def test_a_newer_database_stops_the_start(sqlite: Opener) -> None:
+    async with sqlite.open():
+        pass
+    connection = sqlite3.connect(sqlite.path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(StartError, match=r"newer version of Tokenyard.*9999"):
+        async with sqlite.open():
+            pass
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE api_keys (mine TEXT)")
+    connection.close()
+    before = declarations(path)
+    with pytest.raises(StartError, match=r"cannot be brought up to date: table api_keys"):
+        upgrade(path, SETTINGS)
+    assert declarations(path) == before
+    assert find_revision(path) is None
+
+
+def test_a_lock_held_by_another_program_stops_the_start(path: Path) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StartError, match="locked by another program"):
+        upgrade(path, SETTINGS)
+    other.close()
+    upgrade(path, SETTINGS)
+
+
+def test_rows_that_refer_to_nothing_stop_the_start(path: Path) -> None:
+    upgrade(path, SETTINGS)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(
+            "INSERT INTO items (id, conversation_id, role, text, created_at, complete) "
+            "VALUES ('msg_1', 'conv_none', 'user', '', 0, 1)"
+        )
+    connection.close()
+    with pytest.raises(StartError, match="a row of items refers to one that is missing"):
+        upgrade(path, SETTINGS)
