@@ -61,9 +61,11 @@ Some **bold text**, some *slanted text*, a \`code span\` and a [link](https://ex
 
 <script>alert("a tag is shown as text")</script> and ünïcödé 😀 to the end.`;
 
+const asks = (text, word) => new RegExp(`\\b${word}\\b`).test(text);
+
 function scripted(text) {
-  if (text.includes("markdown")) return MARKDOWN;
-  if (text.includes("long")) return Array(12).fill(PROSE).join("\n\n");
+  if (asks(text, "markdown")) return MARKDOWN;
+  if (asks(text, "long")) return Array(12).fill(PROSE).join("\n\n");
   return PROSE;
 }
 
@@ -96,7 +98,7 @@ const lastText = (messages) => String(messages.at(-1)?.content ?? "");
 async function complete(request, response) {
   const body = await readBody(request);
   const text = lastText(body.messages);
-  if (text.includes("limit")) return refuseLimit(response);
+  if (asks(text, "limit")) return refuseLimit(response);
   openStream(response);
   const send = (value) => response.write(`data: ${JSON.stringify(value)}\n\n`);
   const started = Date.now();
@@ -106,16 +108,16 @@ async function complete(request, response) {
     choices: [{ index: 0, delta, finish_reason }],
   });
   send(chunk({ role: "assistant", content: "" }));
-  await wait(text.includes("slow") ? 3000 : 180);
+  await wait(asks(text, "slow") ? 3000 : 180);
   const first = Date.now() - started;
   const all = pieces(scripted(text)).slice(0, body.max_completion_tokens ?? 4096);
   for (const [place, piece] of all.entries()) {
     if (response.destroyed) return;
-    if (text.includes("fail") && place === 12) {
+    if (asks(text, "fail") && place === 12) {
       send({ error: { message: "The model server died.", code: "upstream_failed", param: null } });
       return response.end();
     }
-    if (text.includes("cut") && place === 12) return response.destroy();
+    if (asks(text, "cut") && place === 12) return response.destroy();
     send(chunk({ content: piece }));
     await wait(TOKEN_MS);
   }
@@ -169,18 +171,18 @@ async function generate(run, text) {
   record(run, "response.created", { response: publicAnswer(run) });
   record(run, "response.in_progress", { response: publicAnswer(run) });
   record(run, "response.output_item.added", { output_index: 0, item: output });
-  await wait(text.includes("slow") ? 3000 : 180);
+  await wait(asks(text, "slow") ? 3000 : 180);
   const first = Date.now() - started;
   let said = "";
   let count = 0;
   for (const piece of pieces(scripted(text))) {
-    if (run.stop || (text.includes("fail") && count === 12)) break;
+    if (run.stop || (asks(text, "fail") && count === 12)) break;
     said += piece;
     count += 1;
     record(run, "response.output_text.delta", { delta: piece });
     await wait(TOKEN_MS);
   }
-  const failed = text.includes("fail") && !run.stop;
+  const failed = asks(text, "fail") && !run.stop;
   run.status = run.stop ? "cancelled" : failed ? "failed" : "completed";
   const input = 30 + Math.ceil(text.length / 4);
   run.usage = {
@@ -232,7 +234,7 @@ async function ask(request, response) {
   const text = String(body.input);
   const conversation = state.conversations.get(body.conversation);
   if (!conversation) return refuse(response, 404, "not_found", "No such conversation.");
-  if (text.includes("limit")) return refuseLimit(response);
+  if (asks(text, "limit")) return refuseLimit(response);
   if (conversation.active_response_id) {
     return refuse(response, 409, "conversation_busy", "An answer is in progress.");
   }
@@ -245,7 +247,7 @@ async function ask(request, response) {
     log: [],
     readers: new Set(),
     stop: false,
-    cuts: text.includes("cut"),
+    cuts: asks(text, "cut"),
   };
   state.responses.set(run.id, run);
   state.items.get(conversation.id).push(item("user", text));

@@ -43,10 +43,10 @@ function spoken(run: Run): string {
   }
 }
 
-/** The run that this tab follows in a conversation, if any. */
-export function useAnswering(conversation: string | null): Run | undefined {
-  const id = useStore(answers.followed, (all) =>
-    conversation === null ? null : (all[conversation] ?? null),
+/** The run that this tab follows in a conversation, and the question it answers. */
+export function useAnswering(conversation: string | null) {
+  const entry = useStore(answers.followed, (all) =>
+    conversation === null ? undefined : all[conversation],
   );
-  return useRun(id);
+  return { run: useRun(entry?.runId ?? null), question: entry?.question ?? null };
 }

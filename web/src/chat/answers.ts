@@ -9,13 +9,7 @@ import { type Follower, follow, isLast, type Start, type Transport } from "../li
 import { append, type Ending, end, meterOfAnswer, newRun, type Run } from "../live/run";
 import type { RunStore } from "../live/store";
 import { newId } from "../parts/identity";
-import {
-  hideQuestion,
-  newestItem,
-  refreshConversation,
-  rememberAnswer,
-  showQuestion,
-} from "./queries";
+import { newestItem, refreshConversation, rememberAnswer } from "./queries";
 
 /** Small models wander at the API's own default of 1. */
 const SAMPLING = { temperature: 0.2, top_p: 0.9 };
@@ -26,6 +20,18 @@ export interface Question {
   conversation: string;
   text: string;
   model: string;
+}
+
+/** What was asked, and the newest item before it. */
+export interface Asked {
+  text: string;
+  after: string | null;
+}
+
+export interface Followed {
+  runId: string;
+  /** Until the stored items are known to have it. */
+  question: Asked | null;
 }
 
 export interface AnswersOptions {
@@ -43,21 +49,28 @@ export interface AnswersOptions {
 export function createAnswers(options: AnswersOptions) {
   const { runs, queries, transport } = options;
   /** The newest run of each conversation. */
-  const followed = createStore<Readonly<Record<string, string>>>(() => ({}));
+  const followed = createStore<Readonly<Record<string, Followed>>>(() => ({}));
 
   const runOf = (conversation: string): Run | undefined => {
-    const id = followed.getState()[conversation];
-    return id === undefined ? undefined : runs.get(id);
+    const entry = followed.getState()[conversation];
+    return entry === undefined ? undefined : runs.get(entry.runId);
   };
   const change = (id: string, step: (run: Run) => Run) => runs.change(id, step);
 
-  function begin(conversation: string, responseId: string | null): string {
+  function begin(conversation: string, responseId: string | null, question: Asked | null) {
     const before = followed.getState()[conversation];
     const id = newId();
     runs.begin(newRun(id, runs.now(), responseId));
-    followed.setState({ [conversation]: id });
-    if (before !== undefined) runs.drop(before);
+    followed.setState({ [conversation]: { runId: id, question } });
+    if (before !== undefined) runs.drop(before.runId);
     return id;
+  }
+
+  /** The server has the question, or has refused it: the page need not show it by itself. */
+  function releaseQuestion(conversation: string, id: string): void {
+    const entry = followed.getState()[conversation];
+    if (entry?.runId !== id) return;
+    followed.setState({ [conversation]: { ...entry, question: null } });
   }
 
   function finish(conversation: string, id: string, ending: Ending): void {
@@ -147,19 +160,24 @@ export function createAnswers(options: AnswersOptions) {
   async function ask(question: Question): Promise<void> {
     const { conversation, text, model } = question;
     if (runOf(conversation)?.ending === null) return;
-    const id = begin(conversation, null);
-    showQuestion(queries, conversation, text, `local-${id}`);
+    const after = newestItem(queries, conversation)?.id ?? null;
+    const id = begin(conversation, null, { text, after });
     options.onBegin(conversation);
     const { signal } = new AbortController();
     const open = async (): Promise<Start> => ({
       first: await server.ask({ model, input: text, conversation, ...SAMPLING }, signal),
       id: null,
     });
+    const named = async () => {
+      options.onNamed(conversation);
+      await refreshConversation(queries, conversation);
+      releaseQuestion(conversation, id);
+    };
     try {
-      await drive(conversation, id, open, () => options.onNamed(conversation));
+      await drive(conversation, id, open, () => void named());
     } catch (error) {
-      if (!runs.get(id)?.responseId) hideQuestion(queries, conversation, `local-${id}`);
       await fail(conversation, id, error);
+      releaseQuestion(conversation, id);
       if (!runs.get(id)?.responseId && !arrived(question)) options.onReturn(question);
     }
   }
@@ -186,7 +204,7 @@ export function createAnswers(options: AnswersOptions) {
     async attach(conversation: string, responseId: string): Promise<void> {
       const run = runOf(conversation);
       if (run !== undefined && (run.ending === null || settled(run, responseId))) return;
-      const id = begin(conversation, responseId);
+      const id = begin(conversation, responseId, null);
       const open = async (): Promise<Start> => ({ first: null, id: responseId });
       try {
         await drive(conversation, id, open, () => undefined);
@@ -203,9 +221,9 @@ export function createAnswers(options: AnswersOptions) {
     },
     /** Forget a run that has ended, with its error. */
     dismiss(conversation: string): void {
-      const { [conversation]: id, ...rest } = followed.getState();
+      const { [conversation]: entry, ...rest } = followed.getState();
       followed.setState(rest, true);
-      if (id !== undefined) runs.drop(id);
+      if (entry !== undefined) runs.drop(entry.runId);
     },
   };
 }

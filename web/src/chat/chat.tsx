@@ -31,7 +31,7 @@ import { titleOf } from "./title";
 export function Chat({ conversation }: { conversation: string | null }) {
   const [sheet, setSheet] = useState(false);
   const scroll = useRef<ScrollHandle>(null);
-  const run = useAnswering(conversation);
+  const { run, question } = useAnswering(conversation);
   useEffect(() => hearTabs((changed) => void refreshConversation(queries, changed)), []);
   return (
     <div className="grid h-full grid-rows-[minmax(0,1fr)] lg:grid-cols-[15rem_minmax(0,1fr)]">
@@ -47,7 +47,11 @@ export function Chat({ conversation }: { conversation: string | null }) {
       <div className="flex min-h-0 min-w-0 flex-col">
         <Head conversation={conversation} onList={() => setSheet(true)} />
         <ScrollArea key={conversation ?? NEW} label={t("chat.thread")} handle={scroll}>
-          {conversation === null ? <Start /> : <Thread conversation={conversation} run={run} />}
+          {conversation === null ? (
+            <Start />
+          ) : (
+            <Thread conversation={conversation} run={run} question={question} />
+          )}
         </ScrollArea>
         <ChatComposer
           key={`composer ${conversation ?? NEW}`}

@@ -97,7 +97,8 @@ function Entry({
       <Button
         aria-label={t("chat.delete_label", { title })}
         onClick={onDelete}
-        className="sr-only min-h-0 text-xs group-focus-within:not-sr-only group-hover:not-sr-only pointer-coarse:not-sr-only"
+        inline
+        className="sr-only group-focus-within:not-sr-only group-hover:not-sr-only pointer-coarse:not-sr-only"
       >
         {t("chat.delete")}
       </Button>

@@ -61,40 +61,6 @@ export function newestItem(queries: QueryClient, conversation: string): Item | u
   return queries.getQueryData<ItemPages>(itemsKey(conversation))?.pages[0]?.data[0];
 }
 
-/** Show a question at once; the server's own item takes its place at the next refresh. */
-export function showQuestion(queries: QueryClient, conversation: string, text: string, id: string) {
-  const item: Item = {
-    type: "message",
-    id,
-    role: "user",
-    status: "completed",
-    content: [{ type: "input_text", text }],
-  };
-  queries.setQueryData<ItemPages>(itemsKey(conversation), (before) => {
-    const [first, ...rest] = before?.pages ?? [];
-    const page = first ?? { data: [], has_more: false, last_id: null };
-    return {
-      pages: [{ ...page, data: [item, ...page.data] }, ...rest],
-      pageParams: before?.pageParams ?? [null],
-    };
-  });
-}
-
-/** Take back a question that did not reach the server. */
-export function hideQuestion(queries: QueryClient, conversation: string, id: string): void {
-  queries.setQueryData<ItemPages>(itemsKey(conversation), (before) =>
-    before === undefined
-      ? before
-      : {
-          ...before,
-          pages: before.pages.map((page) => ({
-            ...page,
-            data: page.data.filter((item) => item.id !== id),
-          })),
-        },
-  );
-}
-
 export function rememberConversation(queries: QueryClient, conversation: Conversation): void {
   queries.setQueryData(conversationKey(conversation.id), conversation);
 }

@@ -7,6 +7,7 @@ import type { Run } from "../live/run";
 import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { answers } from "./answering";
+import type { Asked } from "./answers";
 import { useConversation, useItems } from "./queries";
 import { LiveTurn, StoredTurn, UserTurn } from "./turn";
 
@@ -40,7 +41,22 @@ export function showsRun(items: readonly Item[], run: Run | undefined): run is R
   return !stored && (run.text !== "" || run.ending.kind !== "failed");
 }
 
-export function Thread({ conversation, run }: { conversation: string; run: Run | undefined }) {
+/** True while the items do not have this question yet. */
+export function showsQuestion(items: readonly Item[], question: Asked | null): question is Asked {
+  if (question === null) return false;
+  const since = items.slice(items.findIndex((item) => item.id === question.after) + 1);
+  return !since.some((item) => item.role === "user" && itemText(item) === question.text);
+}
+
+export function Thread({
+  conversation,
+  run,
+  question,
+}: {
+  conversation: string;
+  run: Run | undefined;
+  question: Asked | null;
+}) {
   useAttach(conversation);
   const found = useConversation(conversation);
   const stored = useItems(conversation);
@@ -78,6 +94,7 @@ export function Thread({ conversation, run }: { conversation: string; run: Run |
           <StoredTurn key={item.response_id ?? item.id} item={item} />
         ),
       )}
+      {showsQuestion(items, question) && <UserTurn text={question.text} />}
       {live && <LiveTurn key={live.responseId ?? live.id} run={live} />}
       {unanswered && !found.data?.active_response_id && (
         <p className="px-3 text-xs text-soft">{t("chat.no_answer")}</p>

@@ -27,10 +27,13 @@ function Row({
       aria-label={t(`role.${speaker}`)}
       className={`group/turn -mx-3 grid gap-x-5 px-3 py-3 [contain-intrinsic-size:auto_8rem] [content-visibility:auto] md:grid-cols-[5.5rem_minmax(0,1fr)_auto] ${wash}`}
     >
-      <p className="text-xs leading-[1.375rem] text-soft">{t(`role.${speaker}`)}</p>
+      <div className="flex items-baseline justify-between text-xs leading-[1.375rem] text-soft">
+        <p>{t(`role.${speaker}`)}</p>
+        {copy !== "" && <CopyButton text={copy} inline className="md:hidden" />}
+      </div>
       <div className="min-w-0">{children}</div>
-      <div className="w-12 text-right text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:w-auto max-md:text-left pointer-coarse:opacity-100">
-        {copy !== "" && <CopyButton text={copy} className="min-h-0 text-xs leading-[1.375rem]" />}
+      <div className="w-12 text-right opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
+        {copy !== "" && <CopyButton text={copy} inline />}
       </div>
     </article>
   );

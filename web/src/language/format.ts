@@ -35,16 +35,14 @@ export function duration(milliseconds: number): string {
 
 /** A wait as "12 s", "2 min 5 s" or "3 h 20 min"; whole seconds, rounded up. */
 export function wait(seconds: number): string {
-  const unit = (value: number, of: "hour" | "minute" | "second") =>
-    new Intl.NumberFormat(languageTag(), { style: "unit", unit: of, unitDisplay: "short" }).format(
-      value,
-    );
   const whole = Math.max(0, Math.ceil(seconds));
-  const hours = Math.floor(whole / 3600);
-  const minutes = Math.floor((whole % 3600) / 60);
-  if (hours > 0) return `${unit(hours, "hour")} ${unit(minutes, "minute")}`;
-  if (minutes > 0) return `${unit(minutes, "minute")} ${unit(whole % 60, "second")}`;
-  return unit(whole, "second");
+  const parts = {
+    hours: Math.floor(whole / 3600),
+    minutes: Math.floor((whole % 3600) / 60),
+    seconds: whole % 60,
+  };
+  if (parts.hours > 0) return t("wait.hours", parts);
+  return parts.minutes > 0 ? t("wait.minutes", parts) : t("wait.seconds", parts);
 }
 
 /** When something last happened: the time today, the weekday this week, else the date. */

@@ -43,6 +43,8 @@ function block(token: Tokens.Generic, depth: number): ReactNode | undefined {
       return <blockquote>{renderAll(token.tokens, depth + 1)}</blockquote>;
     case "hr":
       return <hr />;
+    case "html":
+      return token.block ? <p>{token.raw}</p> : undefined;
     case "code":
       return <Code text={(token as Tokens.Code).text} />;
     case "list":

@@ -10,10 +10,12 @@ export function CopyButton({
   text,
   label,
   className = "",
+  inline = false,
 }: {
   text: string;
   label?: string;
   className?: string;
+  inline?: boolean;
 }) {
   const [done, setDone] = useState(false);
   useEffect(() => {
@@ -32,7 +34,12 @@ export function CopyButton({
     }
   };
   return (
-    <Button className={className} onClick={copy} {...(label ? { "aria-label": label } : {})}>
+    <Button
+      className={className}
+      inline={inline}
+      onClick={copy}
+      {...(label ? { "aria-label": label } : {})}
+    >
       {done ? t("common.copied") : t("common.copy")}
     </Button>
   );

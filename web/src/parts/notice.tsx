@@ -46,17 +46,21 @@ export function Notice({
           </span>
         )}
         {onRetry && (
-          <Button onClick={onRetry} disabled={left > 0} className="underline underline-offset-2">
+          <Button onClick={onRetry} disabled={left > 0} kind="link" inline>
             {t("common.try_again")}
           </Button>
         )}
         {api?.requestId && (
           <span className="inline-flex flex-wrap items-center gap-x-2">
             <span className="break-all">{t("error.request_id", { id: api.requestId })}</span>
-            <CopyButton text={api.requestId} className="underline underline-offset-2" />
+            <CopyButton text={api.requestId} inline />
           </span>
         )}
-        {onDismiss && <Button onClick={onDismiss}>{t("common.dismiss")}</Button>}
+        {onDismiss && (
+          <Button inline onClick={onDismiss}>
+            {t("common.dismiss")}
+          </Button>
+        )}
       </div>
     </div>
   );

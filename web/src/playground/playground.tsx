@@ -117,10 +117,7 @@ function Samples() {
       <ul className="mt-2 space-y-1">
         {SAMPLES.map((key) => (
           <li key={key}>
-            <Button
-              className="text-left whitespace-normal! text-ink underline decoration-line underline-offset-4 hover:decoration-accent"
-              onClick={() => setDraft(t(key))}
-            >
+            <Button kind="link" className="text-left" onClick={() => setDraft(t(key))}>
               {t(key)}
             </Button>
           </li>

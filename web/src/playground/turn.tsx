@@ -59,8 +59,6 @@ export function SystemTurn({
   );
 }
 
-const SMALL = "min-h-0 text-xs leading-[1.375rem] max-md:min-h-11";
-
 export function ScriptTurn({
   turn,
   number,
@@ -83,7 +81,7 @@ export function ScriptTurn({
     <>
       {turn.role === "assistant" && (
         <Button
-          className={SMALL}
+          inline
           disabled={locked}
           aria-label={editing ? t("play.done") : t("play.edit_label", { number })}
           onClick={() => setEditing(!editing)}
@@ -91,9 +89,9 @@ export function ScriptTurn({
           {editing ? t("play.done") : t("play.edit")}
         </Button>
       )}
-      <CopyButton text={turn.content} label={t("play.copy_label", { number })} className={SMALL} />
+      <CopyButton text={turn.content} label={t("play.copy_label", { number })} inline />
       <Button
-        className={SMALL}
+        inline
         disabled={locked}
         aria-label={t("play.remove_label", { number })}
         onClick={onRemove}
