@@ -1,0 +1,260 @@
+"""The fast path against a naive one: paged, cached, batched and chunked against full recompute."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tokenyard.engine.model.attention import _bucket
+from tokenyard.engine.model.checkpoints import read_shape
+from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.runner import TorchRunner
+from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
+from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.vocabulary.errors import StartError
+
+GREEDY = DrawRule(temperature=0.0, top_p=1.0, top_k=0, seed=0, position=0)
+BLOCK = 4
+
+
+def make_runner(path: Path, *, weights: str = "fp32", blocks: int = 60) -> TorchRunner:
+    with GgufFile(path) as file:
+        per_block = read_shape(file).kv_bytes_per_token * BLOCK
+        return TorchRunner(
+            file,
+            weights=weights,
+            threads=1,
+            kv_cache_bytes=(blocks + 1) * per_block,
+            block_tokens=BLOCK,
+        )
+
+
+def naive_logits(path: Path, tokens: list[int]) -> Tensor:
+    """Llama written down as in its paper: no cache, no batch, no fused weights; (tokens, vocab)."""
+    with GgufFile(path) as file:
+        shape = read_shape(file)
+        weights = {name: torch.from_numpy(file.dequantised(name)) for name in file.tensors}
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        mean = (x.double() ** 2).mean(-1, keepdim=True)
+        return (x.double() / torch.sqrt(mean + shape.epsilon)).float() * weights[name]
+
+    def rotate(x: Tensor) -> Tensor:
+        turned = torch.empty_like(x)
+        for position in range(len(tokens)):
+            for pair in range(shape.head_width // 2):
+                angle = position / shape.rope_base ** (2 * pair / shape.head_width)
+                cos, sin = np.cos(angle), np.sin(angle)
+                even, odd = x[position, :, 2 * pair], x[position, :, 2 * pair + 1]
+                turned[position, :, 2 * pair] = even * cos - odd * sin
+                turned[position, :, 2 * pair + 1] = even * sin + odd * cos
+        return turned
+
+    x = weights["token_embd.weight"][tokens]
+    for layer in range(shape.layers):
+        start = f"blk.{layer}."
+        h = norm(x, start + "attn_norm.weight")
+        q = rotate((h @ weights[start + "attn_q.weight"].T).view(len(tokens), shape.heads, -1))
+        k = rotate((h @ weights[start + "attn_k.weight"].T).view(len(tokens), shape.kv_heads, -1))
+        v = (h @ weights[start + "attn_v.weight"].T).view(len(tokens), shape.kv_heads, -1)
+        mixed = torch.zeros_like(q)
+        for head in range(shape.heads):
+            shared = head // (shape.heads // shape.kv_heads)
+            for row in range(len(tokens)):
+                scores = k[: row + 1, shared] @ q[row, head] / shape.head_width**0.5
+                mixed[row, head] = torch.softmax(scores, 0) @ v[: row + 1, shared]
+        x = x + mixed.reshape(len(tokens), -1) @ weights[start + "attn_output.weight"].T
+        h = norm(x, start + "ffn_norm.weight")
+        gate = torch.nn.functional.silu(h @ weights[start + "ffn_gate.weight"].T)
+        x = (
+            x
+            + (gate * (h @ weights[start + "ffn_up.weight"].T))
+            @ weights[start + "ffn_down.weight"].T
+        )
+    table = weights.get("output.weight", weights["token_embd.weight"])
+    return norm(x, "output_norm.weight") @ table.T
+
+
+def naive_text(path: Path, prompt: list[int], count: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(int(naive_logits(path, tokens)[-1].argmax()))
+    return tokens
+
+
+def generate(
+    runner: TorchRunner,
+    prompts: list[list[int]],
+    count: int,
+    *,
+    step: int = 64,
+    chunk: int = 64,
+    prefix_cache: bool = True,
+    pool_blocks: int | None = None,
+) -> tuple[list[list[int]], int]:
+    """Greedy texts of all prompts at once, and how often a sequence was preempted."""
+    limits = BatchLimits(
+        step_tokens_max=step, sequences_max=16, block_tokens=BLOCK, chunk_tokens_max=chunk
+    )
+    pool = BlockPool(pool_blocks or runner.block_count)
+    batch = Batch(pool, limits, prefix_cache=prefix_cache)
+    sequences = [Sequence(number, list(prompt)) for number, prompt in enumerate(prompts)]
+    for sequence in sequences:
+        batch.add(sequence)
+    while batch.running or batch.waiting:
+        plan = batch.plan_step()
+        rules = {chunk.sequence.id: GREEDY for chunk in plan.chunks}
+        drawn = runner.run(plan.chunks, rules)
+        batch.settle(plan, {key: token for key, token in drawn.items() if token is not None})
+        for sequence in list(batch.running):
+            if len(sequence.tokens) == sequence.prompt_count + count:
+                batch.end(sequence)
+    pool.check_integrity()
+    assert pool.used == 0
+    return [one.tokens for one in sequences], sum(one.preemptions for one in sequences)
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    chance = random.Random(5)
+    shared = [chance.randrange(3, 200) for _ in range(9)]
+    return [
+        [7],
+        [chance.randrange(3, 200) for _ in range(3 * BLOCK)],
+        [*shared, 11],
+        [*shared, 12, 13],
+        [chance.randrange(3, 200) for _ in range(17)],
+        list(shared),
+    ]
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_model: Path, prompts: list[list[int]]) -> list[list[int]]:
+    return [naive_text(tiny_model, prompt, 6) for prompt in prompts]
+
+
+@pytest.mark.parametrize("step", [1, 7, 16, 64])
+@pytest.mark.parametrize("prefix_cache", [True, False])
+def test_chunks_and_prefix_cache_change_nothing(
+    tiny_model: Path,
+    prompts: list[list[int]],
+    texts: list[list[int]],
+    step: int,
+    prefix_cache: bool,
+) -> None:
+    runner = make_runner(tiny_model)
+    found, _ = generate(runner, prompts, 6, step=step, prefix_cache=prefix_cache)
+    assert found == texts
+    # A second time, now with a warm prefix cache and used blocks.
+    assert generate(runner, prompts, 6, step=step, prefix_cache=prefix_cache)[0] == texts
+
+
+def test_preemption_changes_nothing(
+    tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
+) -> None:
+    found, preemptions = generate(make_runner(tiny_model), prompts, 6, pool_blocks=13)
+    assert preemptions > 0
+    assert found == texts
+
+
+def test_alone_is_as_in_a_crowd(
+    tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
+) -> None:
+    runner = make_runner(tiny_model)
+    for prompt, text in zip(prompts, texts, strict=True):
+        assert generate(runner, [prompt], 6)[0] == [text]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tied": False, "heads": 6, "kv_heads": 2},
+        {"heads": 2, "kv_heads": 2, "head_width": 16},
+        {"heads": 4, "kv_heads": 1, "layers": 3},
+    ],
+    ids=["untied", "one group each", "one kv head"],
+)
+def test_shapes_agree_with_the_naive_decoder(
+    write_model: Callable[..., Path], tmp_path: Path, how: dict[str, int]
+) -> None:
+    path = write_model(tmp_path / "model.gguf", seed=3, **how)
+    prompt = [9, 40, 41, 42, 43, 44]
+    assert generate(make_runner(path), [prompt], 5, step=4)[0] == [naive_text(path, prompt, 5)]
+
+
+def test_logits_are_close_and_packed_fp16_is_near(tiny_model: Path) -> None:
+    tokens = [5, 6, 7, 8, 9, 10, 11]
+    expected = naive_logits(tiny_model, tokens)[-1]
+    for weights, tolerance in (("fp32", 1e-4), ("auto", 2e-2)):
+        runner = make_runner(tiny_model, weights=weights)
+        text = Sequence(0, tokens, blocks=[1, 2])
+        _, logits = runner._compute([Chunk(text, 0, 7, draws=True)])
+        assert torch.allclose(logits[0], expected, atol=tolerance * expected.abs().max().item())
+
+
+def test_warming_up_leaves_the_cache_as_it_was(
+    tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
+) -> None:
+    runner = make_runner(tiny_model)
+    runner.warm_up()
+    assert generate(runner, prompts, 6)[0] == texts
+
+
+def test_a_nan_fails_its_own_sequence_and_is_swept_out(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    random_table = np.random.default_rng(1).standard_normal((269, 32), dtype=np.float32)
+    random_table[5] = np.nan
+    # Untied, so that the poisoned row is in the embedding and not in the head.
+    path = write_model(tmp_path / "m.gguf", tied=False, replace={"token_embd": random_table})
+    runner = make_runner(path)
+    poisoned = Sequence(0, [5, 6], blocks=[1])
+    healthy = Sequence(1, [6, 7], blocks=[2])
+    chunks = [Chunk(poisoned, 0, 2, draws=True), Chunk(healthy, 0, 2, draws=True)]
+    drawn = runner.run(chunks, {0: GREEDY, 1: GREEDY})
+    assert drawn[0] is None
+    assert drawn[1] is not None
+    # The block with the NaN is given to someone else, who uses only a part of it.
+    heir = Sequence(2, [6, 7], blocks=[1])
+    assert runner.run([Chunk(heir, 0, 2, draws=True)], {2: GREEDY})[2] == drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"architecture": "gpt2"}, "architecture 'gpt2'"),
+        ({"leave_out": "blk.1.ffn_up"}, r"no tensor 'blk\.1\.ffn_up"),
+        ({"replace": {"blk.0.attn_q": np.zeros((3, 32), np.float32)}}, "has shape"),
+        ({"heads": 3, "kv_heads": 2}, "not a decoder that we run"),
+    ],
+)
+def test_a_checkpoint_that_is_no_model_of_ours_is_a_named_error(
+    write_model: Callable[..., Path], tmp_path: Path, how: dict[str, object], words: str
+) -> None:
+    path = write_model(tmp_path / "bad.gguf", **how)
+    with pytest.raises(StartError, match=words):
+        make_runner(path)
+
+
+def test_too_little_memory_for_one_block_is_a_named_error(tiny_model: Path) -> None:
+    with pytest.raises(StartError, match="kv_cache_bytes"):
+        make_runner(tiny_model, blocks=0)
+
+
+def test_buckets_cover_all_rows_in_order_and_pad_little() -> None:
+    lengths = [1, 5, 60, 70, 400, 2000, 2100, 8000]
+    edges = _bucket(lengths)
+    assert [edge for pair in edges for edge in pair][::2] == [0, *[last for _, last in edges[:-1]]]
+    assert edges[-1][1] == len(lengths)
+    for first, last in edges:
+        longest = lengths[last - 1]
+        assert longest - lengths[first] <= max(64, longest // 4)
+    assert _bucket([]) == []
+    # Many long ones are cut by size, though one alone may pass it.
+    assert len(_bucket([8000] * 10)) == 3
+    assert _bucket([100_000]) == [(0, 1)]

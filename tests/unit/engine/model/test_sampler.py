@@ -1,0 +1,102 @@
+"""Draws: the filters keep what they should, and a draw knows only its seed and position."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenyard.engine.model.sampler import draw
+from tokenyard.engine.rules.drawing import DrawRule, uniform_at
+
+
+def rule(
+    temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, seed: int = 0, position: int = 0
+) -> DrawRule:
+    return DrawRule(temperature, top_p, top_k, seed, position)
+
+
+def many(logits: list[float], count: int, **how: float) -> list[int]:
+    rows = torch.tensor([logits] * count)
+    rules = [rule(position=place, **how) for place in range(count)]  # type: ignore[arg-type]
+    return [token for token in draw(rows, rules) if token is not None]
+
+
+def test_temperature_zero_takes_the_highest_and_the_first_of_equals() -> None:
+    assert draw(torch.tensor([[0.0, 3.0, 3.0, 1.0]]), [rule(temperature=0)]) == [1]
+
+
+def test_frequencies_follow_the_distribution() -> None:
+    chances = np.array([0.5, 0.3, 0.15, 0.05])
+    drawn = many(list(np.log(chances)), 20_000)
+    found = np.bincount(drawn, minlength=4) / len(drawn)
+    # Four standard deviations of a share of one half in 20,000 draws.
+    assert np.abs(found - chances).max() < 4 * 0.5 / np.sqrt(20_000)
+
+
+def test_temperature_sharpens() -> None:
+    logits = list(np.log([0.5, 0.3, 0.2]))
+    assert many(logits, 2000, temperature=0.2).count(0) > 1700
+    assert many(logits, 2000, temperature=2.0).count(0) < 900
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ({"top_k": 2}, {0, 1}),
+        ({"top_k": 1}, {0}),
+        ({"top_p": 0.5}, {0}),
+        ({"top_p": 0.51}, {0, 1}),
+        ({"top_p": 0.79}, {0, 1}),
+        ({"top_p": 0.96}, {0, 1, 2, 3}),
+        ({"top_p": 1e-9}, {0}),
+        ({"top_k": 3, "top_p": 0.6}, {0, 1}),
+        ({"top_k": 99}, {0, 1, 2, 3}),
+    ],
+)
+def test_filters_keep_the_fewest_likeliest(how: dict[str, float], kept: set[int]) -> None:
+    assert set(many(list(np.log([0.5, 0.3, 0.15, 0.05])), 800, **how)) == kept
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-8, 8), min_size=2, max_size=40),
+    st.floats(0.05, 1.0),
+    st.integers(0, 2**40),
+)
+def test_top_p_agrees_with_sorting_everything(logits: list[float], top_p: float, seed: int) -> None:
+    values = np.array(logits, dtype=np.float32)
+    weights = np.exp((values - values.max()).astype(np.float64))
+    order = np.argsort(-weights, kind="stable")
+    count = int(np.searchsorted(np.cumsum(weights[order]), top_p * weights.sum())) + 1
+    (token,) = draw(torch.from_numpy(values).unsqueeze(0), [rule(top_p=top_p, seed=seed)])
+    assert token in order[:count]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 10_000))
+def test_a_draw_is_the_same_alone_and_in_a_crowd(seed: int, position: int) -> None:
+    logits = torch.linspace(-1, 1, 50)
+    one = rule(seed=seed, position=position, top_p=0.9)
+    crowd = torch.stack([logits.flip(0), logits, logits * 3])
+    others = [rule(seed=seed + 1), one, rule(temperature=0)]
+    assert draw(crowd, others)[1] == draw(logits.unsqueeze(0), [one])[0]
+
+
+def test_positions_and_seeds_are_independent() -> None:
+    numbers = {uniform_at(seed, place) for seed in range(30) for place in range(30)}
+    assert len(numbers) == 900
+    assert 0.45 < sum(numbers) / 900 < 0.55
+    assert all(0 <= number < 1 for number in numbers)
+
+
+def test_a_row_with_a_nan_draws_nothing_and_spares_the_others() -> None:
+    logits = torch.tensor([[0.0, float("nan"), 1.0], [0.0, 5.0, 1.0], [1.0, 2.0, float("nan")]])
+    assert draw(logits, [rule(temperature=0)] * 3) == [None, 1, None]
+    assert draw(logits, [rule()] * 3)[0] is None
+
+
+def test_a_banned_token_is_never_drawn() -> None:
+    logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]])
+    for place in range(50):
+        assert draw(logits, [rule(position=place, temperature=2.0)]) == [1]
