@@ -63,7 +63,7 @@ class Yard:
 
     def sign_in_link(self) -> str:
         """A fresh one-time link, as the command line makes it."""
-        return run("sign-in-link", home=self.home).stdout.strip()
+        return run("sign-in-link", "--url", self.url, home=self.home).stdout.strip()
 
     def request(
         self,

@@ -10,6 +10,7 @@ from acceptance.yard import MODEL, Yard, wait_until
 YardMaker = Callable[..., Yard]
 RESTART_SECONDS_MAX = 60.0
 ORPHAN_SECONDS_MAX = 10.0
+STORY = "Explain in detail how a steam engine works."
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {
     "model": MODEL,
@@ -39,7 +40,7 @@ def test_a_killed_engine_is_started_again_and_serves(make_yard: YardMaker) -> No
 
 def test_an_answer_whose_engine_dies_ends_with_a_named_reason(make_yard: YardMaker) -> None:
     yard = make_yard()
-    asked = {"model": MODEL, "input": "Count to five hundred in words.", "background": True}
+    asked = {"model": MODEL, "input": STORY, "background": True, "temperature": 0}
     started = yard.request("POST", "/v1/responses", asked).json()
     path = f"/v1/responses/{started['id']}"
 
@@ -79,7 +80,7 @@ def test_no_model_server_outlives_a_command_killed_while_it_loads(make_yard: Yar
 
 def test_the_next_start_after_a_kill_works(make_yard: YardMaker) -> None:
     first = make_yard()
-    asked = {"model": MODEL, "input": "Count to five hundred in words.", "background": True}
+    asked = {"model": MODEL, "input": STORY, "background": True, "temperature": 0}
     running = first.request("POST", "/v1/responses", asked).json()["id"]
     first.process.kill()
     first.process.wait()

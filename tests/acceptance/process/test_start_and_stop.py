@@ -16,6 +16,7 @@ from acceptance import yard as yards
 from acceptance.yard import MODEL, Yard, run, wait_until
 
 YardMaker = Callable[..., Yard]
+STORY = "Explain in detail how a steam engine works."
 REFUSAL_SECONDS_MAX = 15.0
 
 
@@ -89,7 +90,7 @@ def test_ctrl_c_while_it_loads_is_clean_too(make_yard: YardMaker) -> None:
 
 def test_a_running_answer_is_finished_or_ended_by_ctrl_c(make_yard: YardMaker) -> None:
     yard = make_yard()
-    body = {"model": MODEL, "input": "Count to two hundred.", "background": True}
+    body = {"model": MODEL, "input": STORY, "background": True, "temperature": 0}
     started = yard.request("POST", "/v1/responses", body).json()
     yard.interrupt()
     assert yard.wait_for_end() == 0, yard.output()
