@@ -180,21 +180,28 @@ class QueueTree:
 
     def share(self, queue: QueueName, plus: Amount, kind: Share) -> tuple[float, ...]:
         """The weighted share at each level from the root down, with that much more (or less)."""
-        node = self._nodes[queue]
-        shares = []
-        for ancestor in node.path:
-            if kind is Share.DOMINANT:
-                used, against = ancestor.used, self.capacity
-                portion = max(
-                    (used[r] + plus[r]) / against[r] if against[r] else 0.0 for r in range(3)
-                )
-            elif ancestor.parent is None:
-                continue
-            else:
-                portion = _borrowed_portion(ancestor, plus)
-            weight = ancestor.spec.weight
-            shares.append(portion / weight if weight else (float("inf") if portion else 0.0))
-        return tuple(shares)
+        path = self._nodes[queue].path
+        # Nobody lends to a root, so nothing of it is borrowed.
+        measured = path[1:] if kind is Share.BORROWED else path
+        return tuple([self._portion(node, plus, kind) for node in measured])
+
+    def shares_apart(
+        self, queue: QueueName, other: QueueName, plus: Amount, kind: Share
+    ) -> tuple[float, float]:
+        """The shares of two queues where their branches of the tree part, each with `plus`."""
+        one, two = self._nodes[queue].path, self._nodes[other].path
+        depth = next((d for d, (a, b) in enumerate(zip(one, two, strict=False)) if a is not b), 0)
+        depth = min(depth, len(one) - 1, len(two) - 1)
+        return self._portion(one[depth], plus, kind), self._portion(two[depth], plus, kind)
+
+    def _portion(self, node: _Node, plus: Amount, kind: Share) -> float:
+        if kind is Share.DOMINANT:
+            used, against = node.used, self.capacity
+            portion = max((used[r] + plus[r]) / against[r] if against[r] else 0.0 for r in range(3))
+        else:
+            portion = _borrowed_portion(node, plus)
+        weight = node.spec.weight
+        return portion / weight if weight else (float("inf") if portion else 0.0)
 
     def _link(self) -> None:
         for node in self._nodes.values():
@@ -263,8 +270,9 @@ def _available(node: _Node, resource: int) -> int:
 
 
 def _borrowed_portion(node: _Node, plus: Amount) -> float:
-    assert node.parent is not None
     portion = 0.0
+    if node.parent is None:
+        return portion
     for resource in range(3):
         beyond = node.used[resource] + plus[resource] - node.quota[resource]
         lendable = node.parent.quota[resource]

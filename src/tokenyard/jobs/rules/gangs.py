@@ -217,6 +217,42 @@ def _diagnose_role(floor: Floor, job: Job, role: Role, level: str) -> Shortfall:
     )
 
 
+def missing(job: Job, seats: Seats) -> list[int]:
+    """Members below the minimum, for each role."""
+    counts = seated_by_role(job, seats)
+    return [max(0, role.members_min - n) for role, n in zip(job.roles, counts, strict=True)]
+
+
+def seated_by_role(job: Job, seats: Seats) -> list[int]:
+    """How many members of each role sit."""
+    counts = [0] * len(job.roles)
+    for seat in seats:
+        counts[seat.role] += 1
+    return counts
+
+
+def rest_of(job: Job, seats: Seats) -> Job:
+    """The members that an incomplete gang lacks, as a job of their own."""
+    roles = tuple(
+        replace(role, members_min=count, members_max=max(count, 1))
+        for role, count in zip(job.roles, missing(job, seats), strict=True)
+    )
+    topology = job.topology
+    # Nearness to those who sit is `near`'s business; the rest may lie apart from each other.
+    keeps = topology if topology is not None and topology.spread else None
+    return replace(job, roles=roles, topology=keeps)
+
+
+def near(cluster: Cluster, job: Job, seats: Seats) -> Allowed:
+    """Nodes on which the rest of a gang may sit, as its topology requires."""
+    topology = job.topology
+    if topology is None or not topology.required or not seats:
+        return None
+    nodes, level, spread = cluster.nodes, topology.level, topology.spread
+    taken = {nodes[seat.node].labels.get(level) for seat in seats}
+    return lambda index: (nodes[index].labels.get(level) in taken) is not spread
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Enough members sit: the gang runs with them."""

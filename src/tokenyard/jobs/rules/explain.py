@@ -1,0 +1,232 @@
+"""Why a job waits, in one sentence with its evidence; when it should start; what would help.
+
+The reason is the plan's own. The prediction plays the plan forward with expected run times and no
+new arrivals, so it is as good as the estimates. What-if tries variations of the job on the cluster
+as it is, and names only such as would start now. Works on a copy or a trial; changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed
+from tokenyard.jobs.rules.decisions import Blocked, Plan, Preempt, Start
+from tokenyard.jobs.rules.gangs import Shortfall, seat_gang
+from tokenyard.jobs.rules.ordering import Ordering
+from tokenyard.jobs.rules.plan import apply, plan
+from tokenyard.jobs.rules.workload import Job, Role
+from tokenyard.vocabulary.errors import NotFound
+from tokenyard.vocabulary.ids import JobId
+from tokenyard.vocabulary.reasons import Reason
+
+# Jobs named as being ahead, and ends of jobs that a prediction plays through.
+AHEAD_MAX = 5
+FORECAST_EVENTS_MAX = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer to "why does my job not run?"."""
+
+    job: JobId
+    reason: Reason
+    sentence: str
+    blocked: Blocked
+    # How many jobs of its queue are tried before it, and the first of them.
+    ahead_count: int
+    ahead: tuple[JobId, ...]
+    predicted_start: float | None
+    # Changes of the job, in words, with each of which it would start now.
+    what_if: tuple[str, ...]
+
+
+def explain(
+    board: Board, job_id: JobId, now: float, *, forecast_events_max: int = FORECAST_EVENTS_MAX
+) -> Explanation | None:
+    """None when the job runs, or starts in the next cycle."""
+    entry = board.entries.get(job_id)
+    if entry is None:
+        raise NotFound(f"There is no job {job_id} on the board.")
+    decided = plan(board, now)
+    blocked = decided.why(entry)
+    if blocked is None:
+        return None
+    ahead = _ahead(board, entry, now)
+    start = None
+    if entry.phase is not Phase.RUNNING:
+        start = forecast(board, job_id, now, events_max=forecast_events_max)
+    helps = tuple(what_if(board, entry.job, decided)) if entry.phase is Phase.WAITING else ()
+    return Explanation(
+        job_id,
+        blocked.reason,
+        sentence_of(board, entry.job, blocked),
+        blocked,
+        len(ahead),
+        tuple(ahead[:AHEAD_MAX]),
+        start,
+        helps,
+    )
+
+
+def _ahead(board: Board, entry: Entry, now: float) -> list[JobId]:
+    if entry.phase is not Phase.WAITING:
+        return []
+    ordering = Ordering(board, now)
+    own = ordering.key_of(entry)
+    return [
+        other.job.id
+        for key, other in sorted(
+            ((ordering.key_of(e), e) for e in _waiting_in(board, entry)), key=lambda pair: pair[0]
+        )
+        if key < own
+    ]
+
+
+def _waiting_in(board: Board, entry: Entry) -> Iterator[Entry]:
+    for line in board.lines.values():
+        if line.queue == entry.job.queue:
+            yield from line.entries
+
+
+def forecast(
+    board: Board, job_id: JobId, now: float, *, events_max: int = FORECAST_EVENTS_MAX
+) -> float | None:
+    """When the job starts if nothing new arrives and estimates hold; None when that is unknown."""
+    twin = board.copy()
+    for _ in range(events_max):
+        for entry in list(twin.stopping.values()):
+            twin.requeue(entry.job.id, progressed(entry, now, preempted=True))
+        decided = plan(twin, now)
+        if any(isinstance(d, Start) and d.job == job_id for d in decided.decisions):
+            return now
+        apply(twin, decided.decisions, now)
+        if any(isinstance(d, Preempt) for d in decided.decisions):
+            continue
+        following = twin.next_event(now)
+        if following is None:
+            return None
+        now = following
+        for _, _, entry in list(twin.ends):
+            if entry.ends_at > now:
+                break
+            twin.finish(entry.job.id)
+    return None
+
+
+def what_if(board: Board, job: Job, decided: Plan) -> Iterator[str]:
+    """Smaller or freer versions of the job that would find quota and seats at this moment."""
+    for words, variant in _variants(job):
+        cluster = board.cluster
+        mark = cluster.mark()
+        # Who starts in this cycle anyway is ahead.
+        for decision in decided.decisions:
+            if isinstance(decision, Start):
+                cluster.take_all(decision.seats)
+        seats = seat_gang(board.floor, variant)
+        cluster.undo(mark)
+        allowed = board.queues.refuse(variant.queue, variant.amount_min, variant.priority) is None
+        if allowed and not isinstance(seats, Shortfall):
+            yield words
+
+
+def _variants(job: Job) -> Iterator[tuple[str, Job]]:
+    """From the smallest change to the largest."""
+    topology = job.topology
+    if topology is not None and topology.required:
+        loose = replace(job, topology=replace(topology, required=False))
+        yield f"with {topology.level} as a preference it would start now", loose
+    models = {model for role in job.roles for model in role.request.gpu_models}
+    if models:
+        roles = tuple(
+            replace(role, request=replace(role.request, gpu_models=frozenset()))
+            for role in job.roles
+        )
+        yield "with any GPU model it would start now", replace(job, roles=roles)
+    for number, role in enumerate(job.roles):
+        for fewer in range(1, role.request.gpus):
+            small = replace(role, request=replace(role.request, gpus=role.request.gpus - fewer))
+            words = f"with {fewer} fewer {_gpus(fewer)} per node it would start now"
+            yield words, _with_role(job, number, small)
+        if role.members_min > 1:
+            half = replace(role, members_min=(role.members_min + 1) // 2)
+            words = f"with a minimum of {half.members_min} {role.name} members it would start now"
+            yield words, _with_role(job, number, half)
+
+
+def _with_role(job: Job, number: int, role: Role) -> Job:
+    return replace(job, roles=(*job.roles[:number], role, *job.roles[number + 1 :]))
+
+
+def _gpus(count: float) -> str:
+    return "GPU" if count == 1 else "GPUs"
+
+
+def _times(role: Role) -> str:
+    request, parts = role.request, []
+    if request.gpus:
+        count = request.gpus if request.gpu_milli == 1000 else request.gpu_milli / 1000
+        models = f" of model {' or '.join(sorted(request.gpu_models))}" * bool(request.gpu_models)
+        parts.append(f"{count} {_gpus(count)}{models}")
+    if request.cpu_milli:
+        parts.append(f"{request.cpu_milli / 1000:g} CPUs")
+    if request.memory_mib:
+        parts.append(f"{request.memory_mib} MiB")
+    return f"{role.members_min} x {' + '.join(parts) or 'nothing'}"
+
+
+def sentence_of(board: Board, job: Job, blocked: Blocked) -> str:
+    """The reason with its numbers, in words for people."""
+    wants = " and ".join(_times(role) for role in job.roles if role.members_min)
+    topology = job.topology
+    where = ""
+    if topology is not None and topology.required:
+        how = "each on a different" if topology.spread else "all on one"
+        where = f" {how} {topology.level} (required topology)"
+    shortfall = blocked.shortfall
+    if blocked.reason in _NO_SEATS and shortfall is not None:
+        return f"{_NO_SEATS[blocked.reason].format(s=shortfall)} It needs {wants}{where}."
+    queues = board.queues
+    if blocked.reason in _NO_QUOTA:
+        left = queues.available(job.queue)
+        return (
+            f"Queue {job.queue} {_NO_QUOTA[blocked.reason]}. The job needs {_amount(job)}; "
+            f"the queue uses {queues.used(job.queue).gpu_milli / 1000:g} GPUs and may use "
+            f"{max(left.gpu_milli, 0) / 1000:g} more."
+        )
+    return _OTHER[blocked.reason].format(b=blocked)
+
+
+def _amount(job: Job) -> str:
+    amount = job.amount_min
+    if amount.gpu_milli:
+        return f"{amount.gpu_milli / 1000:g} {_gpus(amount.gpu_milli / 1000)}"
+    return f"{amount.cpu_milli / 1000:g} CPUs"
+
+
+_NO_SEATS = {
+    Reason.NEVER_FITS: "No part of this cluster can ever hold the job: {s.needed} members are "
+    "needed and {s.possible} would fit if it were empty.",
+    Reason.NODES_CLOSED: "The nodes that could hold the job are cordoned or lost.",
+    Reason.INSUFFICIENT_RESOURCES: "Too little is free: {s.possible} of {s.needed} members "
+    "would fit, and {s.gpus_free:g} GPUs are free.",
+    Reason.FRAGMENTED: "Enough is free in all ({s.gpus_free:g} GPUs), but in pieces that are too "
+    "small: {s.possible} of {s.needed} members would fit.",
+    Reason.TOPOLOGY: "Enough is free, but not close together: the best single place holds "
+    "{s.possible} of {s.needed} members.",
+    Reason.GANG_INCOMPLETE: "The gang lost members and {s.needed} more are needed.",
+}
+_NO_QUOTA = {
+    Reason.QUEUE_QUOTA: "has used up its quota and nobody has more to lend",
+    Reason.BORROW_LIMIT: "may not borrow more",
+    Reason.QUEUE_CAP: "has reached its cap",
+    Reason.PRIORITY_CAP: "has reached the cap of this priority",
+}
+_OTHER = {
+    Reason.GANG_INCOMPLETE: "The gang lost members and waits for room for them.",
+    Reason.RESERVED_FOR_OTHERS: "It would delay the planned start of {b.job}.",
+    Reason.BEHIND_IN_QUEUE: "{b.job} is ahead in a queue that keeps its order.",
+    Reason.VICTIMS_STOPPING: "Seats are held for it; their occupants are stopping.",
+    Reason.NOT_BEFORE: "It was asked not to start before {b.until}.",
+    Reason.BACKING_OFF: "Its last start failed; it is tried again at {b.until}.",
+    Reason.DEPENDENCY: "It waits for {b.job} to succeed.",
+    Reason.CYCLE_LIMIT: "It has not been looked at yet.",
+}

@@ -1,0 +1,424 @@
+"""One cycle: from the board and the time to decisions, with one dominant reason for who waits.
+
+    claims → half gangs → waiting jobs in the profile's order
+                            ├─ fits: start
+                            ├─ displaces somebody: preempt and claim
+                            └─ waits: a reservation, or only a reason
+
+A pure function: the board is worked on as a trial and is afterwards what it was. It does not know
+executors, storage or clocks; the simulator and production call it alike.
+"""
+
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
+from typing import assert_never
+
+from tokenyard.jobs.rules.backfill import Leaving, Reservation, reserve
+from tokenyard.jobs.rules.board import Board, Entry, Line, Phase
+from tokenyard.jobs.rules.decisions import (
+    Blocked,
+    Claim,
+    Complete,
+    Decision,
+    Plan,
+    Preempt,
+    Release,
+    Renounce,
+    Start,
+)
+from tokenyard.jobs.rules.elastic import members_allowed
+from tokenyard.jobs.rules.gangs import Release as LetGo
+from tokenyard.jobs.rules.gangs import (
+    Shortfall,
+    Wait,
+    near,
+    rest_of,
+    seat_gang,
+    seated_by_role,
+    settle,
+)
+from tokenyard.jobs.rules.ordering import Ordering
+from tokenyard.jobs.rules.preemption import Search
+from tokenyard.jobs.rules.profile import Order, Passing, Taking
+from tokenyard.jobs.rules.replacement import above_share, less_urgent
+from tokenyard.jobs.rules.workload import Job, Seats, amount_of
+from tokenyard.vocabulary.ids import JobId, QueueName
+from tokenyard.vocabulary.reasons import Reason
+
+# Reasons that time alone cures: a reservation makes sense.
+_PASSING_REASONS = {Reason.INSUFFICIENT_RESOURCES, Reason.FRAGMENTED, Reason.TOPOLOGY}
+
+
+def plan(board: Board, now: float) -> Plan:
+    """What to do now. The board is unchanged but for waking jobs whose time has come."""
+    board.wake(now)
+    mark = board.cluster.mark()
+    charged = board.queues.here()
+    was_kept, board.queues.keeps_journal = board.queues.keeps_journal, True
+    try:
+        cycle = Cycle(board, now)
+        cycle.honour_claims()
+        cycle.settle_gangs()
+        cycle.admit()
+        if board.profile.taking is Taking.REPLACE and cycle.blocked:
+            cycle = _replaced(board, now, mark, charged) or cycle
+        return cycle.result()
+    finally:
+        board.cluster.undo(mark)
+        board.queues.rewind(charged)
+        board.queues.keeps_journal = was_kept
+
+
+def _replaced(board: Board, now: float, mark: int, charged: int) -> "Cycle | None":
+    """The cycle again with running jobs lifted; None when nobody who waits would gain.
+
+    First only jobs of queues above their share are lifted, then the less urgent ones too: who need
+    not be disturbed is not.
+    """
+    lifted: dict[JobId, Entry] = {}
+    best: Cycle | None = None
+    for more in (above_share(board, now), less_urgent(board, now)):
+        found = {entry.job.id: entry for entry in more if entry.job.id not in lifted}
+        if not found:
+            continue
+        lifted |= found
+        board.cluster.rewind(mark)
+        board.queues.rewind(charged)
+        cycle = Cycle(board, now)
+        cycle.honour_claims()
+        cycle.settle_gangs()
+        cycle.lift(list(lifted.values()))
+        cycle.admit()
+        if cycle.gained > (best.gained if best is not None else 0):
+            best = cycle
+        if not cycle.blocked:
+            break
+    return best
+
+
+class Cycle:
+    """The working state of one cycle."""
+
+    def __init__(self, board: Board, now: float) -> None:
+        self.board = board
+        self.now = now
+        self.profile = board.profile
+        self.decisions: list[Decision] = []
+        # Why the first job that is left in a line waits; those behind it wait for the same.
+        self.blocked: dict[int, Blocked] = {}
+        # Why one job waits, where that is not its line's reason.
+        self.single: dict[JobId, Blocked] = {}
+        self.reservations: list[Reservation] = []
+        self.search = Search(board, now)
+        self._searches = 0
+        self._strict: dict[QueueName, JobId] = {}
+        self._started: list[Leaving] = []
+        self._lifted: dict[JobId, Entry] = {}
+        self._passed: dict[int, int] = {}
+        # How many who waited get seats.
+        self.gained = 0
+
+    def result(self) -> Plan:
+        """The plan, its decisions in the order in which they must be applied."""
+        first = [d for d in self.decisions if isinstance(d, (Preempt, Release, Renounce))]
+        then = [d for d in self.decisions if not isinstance(d, (Preempt, Release, Renounce))]
+        return Plan(
+            self.now,
+            self.board.version,
+            (*first, *then),
+            self.blocked,
+            self.single,
+            tuple(self.reservations),
+        )
+
+    def honour_claims(self) -> None:
+        """Start who can now sit on what was held for it; hold the free part for the others."""
+        cluster = self.board.cluster
+        for entry in list(self.board.claims.values()):
+            job = entry.job
+            if cluster.is_free(entry.seats) and self._all_open(entry.seats):
+                cluster.take_all(entry.seats)
+                self.decisions.append(Start(job.id, entry.seats))
+                self._note_start(entry.seats, job)
+            elif not self._all_open(entry.seats) or not self._is_coming(entry):
+                self.decisions.append(Renounce(job.id))
+            else:
+                for seat in entry.seats:
+                    cluster.take(cluster.part_free(seat))
+                self.single[job.id] = Blocked(Reason.VICTIMS_STOPPING, job.id)
+
+    def settle_gangs(self) -> None:
+        """Complete gangs that lost members, or release what they hold when patience is over."""
+        for entry in list(self.board.incomplete.values()):
+            since = entry.incomplete_since
+            assert since is not None
+            rest = rest_of(entry.job, entry.seats)
+            allowed = near(self.board.cluster, entry.job, entry.seats)
+            seats = seat_gang(self.board.floor, rest, None, allowed)
+            if not isinstance(seats, Shortfall):
+                self.decisions.append(Complete(entry.job.id, seats))
+                self.board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
+                continue
+            self.single[entry.job.id] = Blocked(Reason.GANG_INCOMPLETE, entry.job.id, seats)
+            settlement = settle(
+                seated_by_role=seated_by_role(entry.job, entry.seats),
+                roles=entry.job.roles,
+                incomplete_since=since,
+                now=self.now,
+                patience_seconds=self.profile.patience_seconds,
+                attempt=entry.attempt,
+                back_off_seconds=self.profile.back_off_seconds,
+                back_off_seconds_max=self.profile.back_off_seconds_max,
+            )
+            if self._displaces_for(entry, rest):
+                continue
+            if isinstance(settlement, LetGo):
+                self.decisions.append(Release(entry.job.id, settlement.not_before))
+            elif isinstance(settlement, Wait):
+                self.single[entry.job.id] = Blocked(
+                    Reason.GANG_INCOMPLETE, entry.job.id, seats, until=settlement.until
+                )
+
+    def lift(self, entries: list[Entry]) -> None:
+        """Take running jobs off their seats, to be tried again in order with those who wait."""
+        for entry in entries:
+            self.board.cluster.give_all(entry.seats)
+            self.board.queues.refund(entry.job.queue, entry.amount, entry.job.priority)
+            self._lifted[entry.job.id] = entry
+
+    def admit(self) -> None:
+        """Try jobs in the profile's order until nobody else can start."""
+        ordering = Ordering(self.board, self.now)
+        sources = ordering.sources(list(self._lifted.values()))
+        heap = [(ordering.key(source), source.number, source) for source in sources]
+        heapify(heap)
+        while heap:
+            known, number, source = heappop(heap)
+            key = ordering.key(source)
+            if key > known:
+                # Shares have grown since; somebody else may come first now.
+                heappush(heap, (key, number, source))
+                continue
+            entry = source.entries[source.cursor]
+            if source.lifted:
+                self._reseat(entry)
+            elif not self._try(entry, source.line):
+                continue
+            source.cursor += 1
+            if source.cursor < len(source.entries):
+                heappush(heap, (ordering.key(source), number, source))
+
+    def _reseat(self, entry: Entry) -> None:
+        """A lifted job sits down again where it was, or elsewhere, or is displaced."""
+        board, job = self.board, entry.job
+        if board.cluster.is_free(entry.seats):
+            board.cluster.take_all(entry.seats)
+            board.queues.charge(job.queue, entry.amount, job.priority)
+            return
+        self.decisions.append(Preempt(job.id, None, self._replace_reason(job)))
+        self.search.spent.add(job.id)
+        if not self.profile.moves:
+            return
+        seats = seat_gang(board.floor, job)
+        if not isinstance(seats, Shortfall):
+            board.queues.charge(job.queue, amount_of(seats), job.priority)
+            self.decisions.append(Claim(job.id, seats))
+
+    def _replace_reason(self, job: Job) -> Reason:
+        if Order.SHARE not in self.profile.order:
+            return Reason.PREEMPTED_BY_ORDER
+        urgent = any(
+            self.board.entries[d.job].job.priority > job.priority
+            for d in self.decisions
+            if isinstance(d, (Start, Claim))
+        )
+        return Reason.PREEMPTED_BY_PRIORITY if urgent else Reason.PREEMPTED_FOR_FAIR_SHARE
+
+    def _try(self, entry: Entry, line: Line) -> bool:
+        """Start the job, or note why not. True when the next of the line may be tried."""
+        job = entry.job
+        ahead = self._strict.get(job.queue)
+        if ahead is not None:
+            self.blocked[line.number] = Blocked(Reason.BEHIND_IN_QUEUE, ahead)
+            return False
+        refused = self.board.queues.refuse(job.queue, job.amount_min, job.priority)
+        shortfall: Shortfall | None = None
+        if refused is None:
+            ends_at = self.now + self.board.seconds_of(job)
+            found = self._seat(job, ends_at)
+            if found is None:
+                return self._held_back(job, line)
+            if not isinstance(found, Shortfall):
+                self._start(entry, found, ends_at)
+                return True
+            refused, shortfall = found.reason, found
+        if self._preempt_for(entry):
+            return True
+        self._wait(entry, line, Blocked(refused, job.id, shortfall))
+        return False
+
+    def _seat(self, job: Job, ends_at: float) -> Seats | Shortfall | None:
+        """Seats that delay no reservation; None when there are seats, but only such as would."""
+        board = self.board
+        limits = members_allowed(board.queues, job)
+        limiting = [r for r in self.reservations if ends_at > r.start]
+        if not limiting:
+            return seat_gang(board.floor, job, limits)
+        here = board.cluster.here()
+        requests = {role.request for role in job.roles}
+
+        def allowed(node: int) -> bool:
+            return all(r.lets_pass(node, q, ends_at) for r in limiting for q in requests)
+
+        seats = seat_gang(board.floor, job, limits, allowed)
+        if not isinstance(seats, Shortfall):
+            if all(reservation.lets_all_pass(seats, ends_at) for reservation in limiting):
+                return seats
+            board.cluster.rewind(here)
+            return None
+        otherwise = seat_gang(board.floor, job, limits)
+        board.cluster.rewind(here)
+        return otherwise if isinstance(otherwise, Shortfall) else None
+
+    def _start(self, entry: Entry, seats: Seats, ends_at: float) -> None:
+        job = entry.job
+        self.board.queues.charge(job.queue, amount_of(seats), job.priority)
+        for reservation in self.reservations:
+            reservation.note(seats, ends_at)
+        self.gained += 1
+        if self._lifted and not self._really_free(seats):
+            self.decisions.append(Claim(job.id, seats))
+        else:
+            self.decisions.append(Start(job.id, seats))
+            self._note_start(seats, job)
+
+    def _really_free(self, seats: Seats) -> bool:
+        """Whether nobody sits there who has only been lifted on trial."""
+        nodes = {seat.node for seat in seats}
+        return not any(
+            seat.node in nodes for entry in self._lifted.values() for seat in entry.seats
+        )
+
+    def _note_start(self, seats: Seats, job: Job) -> None:
+        self._started.append((self.now + self.board.seconds_of(job), seats))
+
+    def _preempt_for(self, entry: Entry) -> bool:
+        job = entry.job
+        if self.profile.taking not in {Taking.VICTIMS, Taking.FAIR_VICTIMS}:
+            return False
+        if self._searches >= self.profile.preemptors_max or not self.board.running:
+            return False
+        self._searches += 1
+        found = self.search.find(job)
+        if found is None:
+            return False
+        board = self.board
+        for victim, reason in found.victims:
+            self.decisions.append(Preempt(victim.job.id, job.id, reason))
+            self.search.spent.add(victim.job.id)
+            board.queues.refund(victim.job.queue, victim.amount, victim.job.priority)
+        board.queues.charge(job.queue, amount_of(found.seats), job.priority)
+        for seat in found.seats:
+            board.cluster.take(board.cluster.part_free(seat))
+        self.decisions.append(Claim(job.id, found.seats))
+        self.gained += 1
+        return True
+
+    def _wait(self, entry: Entry, line: Line, blocked: Blocked) -> None:
+        job = entry.job
+        self.blocked[line.number] = blocked
+        if self.profile.passing is Passing.STRICT:
+            self._strict[job.queue] = job.id
+            return
+        if len(self.reservations) >= self.profile.reserves:
+            return
+        if blocked.reason not in _PASSING_REASONS:
+            return
+        reservation = reserve(
+            self.board.floor,
+            job,
+            self.board.seconds_of(job),
+            self.now,
+            self._leaving(),
+            earlier=self.reservations,
+        )
+        if reservation is not None:
+            self.reservations.append(reservation)
+            self.blocked[line.number] = replace(blocked, planned_start=reservation.start)
+
+    def _leaving(self) -> list[Leaving]:
+        """Who sits on the cluster now, by expected end; who outlived that goes on a while."""
+        spent = self.search.spent
+        late = self.now + self.profile.overrun_seconds
+        running = [
+            (end if end > self.now else late, entry.seats)
+            for end, _, entry in self.board.ends
+            if entry.job.id not in spent and entry.seats
+        ]
+        return running + self._started
+
+    def _held_back(self, job: Job, line: Line) -> bool:
+        """It would delay a reservation; a shorter job of the same line may not."""
+        ahead = self.reservations[0].job.id
+        blocked = Blocked(Reason.RESERVED_FOR_OTHERS, ahead)
+        self.single[job.id] = blocked
+        tried = self._passed[line.number] = self._passed.get(line.number, 0) + 1
+        if tried < self.profile.passing_jobs_max:
+            return True
+        self.blocked[line.number] = blocked
+        return False
+
+    def _all_open(self, seats: Seats) -> bool:
+        closed = self.board.cluster.closed
+        return not closed or all(seat.node not in closed for seat in seats)
+
+    def _is_coming(self, entry: Entry) -> bool:
+        """Whether everyone on the claimed seats has been told to go."""
+        cluster = self.board.cluster
+        here = cluster.here()
+        for leaving in self.board.stopping.values():
+            cluster.give_all(leaving.seats)
+        free = cluster.is_free(entry.seats)
+        cluster.rewind(here)
+        return free
+
+    def _displaces_for(self, entry: Entry, rest: Job) -> bool:
+        """Make room for the rest of a gang; it sits down in the next cycle, before all others."""
+        if self.profile.taking not in {Taking.VICTIMS, Taking.FAIR_VICTIMS}:
+            return False
+        if self.board.stopping or self._searches >= self.profile.preemptors_max:
+            return False
+        self._searches += 1
+        self.search.spent.add(entry.job.id)
+        found = self.search.find(rest)
+        if found is None:
+            return False
+        for victim, reason in found.victims:
+            self.decisions.append(Preempt(victim.job.id, entry.job.id, reason))
+            self.search.spent.add(victim.job.id)
+        for seat in found.seats:
+            self.board.cluster.take(self.board.cluster.part_free(seat))
+        return True
+
+
+def apply(board: Board, decisions: tuple[Decision, ...], now: float) -> None:
+    """Carry decisions out on the board. Whoever is preempted is stopping until it has gone."""
+    for decision in decisions:
+        match decision:
+            case Start(job, seats):
+                board.start(job, seats, now)
+            case Claim(job, seats):
+                # A job that is moved can claim only once it has gone.
+                if board.entries[job].phase is Phase.WAITING:
+                    board.claim(job, seats)
+            case Preempt(job, _, _):
+                board.stop(job)
+            case Release(job, not_before):
+                entry = board.entries[job]
+                board.requeue(job, replace(entry.job, not_before=not_before))
+            case Renounce(job):
+                board.renounce(job)
+            case Complete(job, seats):
+                board.complete(job, seats)
+            case _:
+                assert_never(decision)

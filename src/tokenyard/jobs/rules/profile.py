@@ -1,0 +1,170 @@
+"""Policies by name: the same plan under the philosophies of different schedulers.
+
+A profile decides nothing itself; it says in which order jobs are tried, who may be displaced and
+whether a small job may pass a large one. Two philosophies cannot be had at once: Kueue protects
+nominal quota, Armada protects fair shares. So each is a profile of its own.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tokenyard.jobs.rules.fairness import Share
+from tokenyard.jobs.rules.placement import BestFit, Pack, Policy
+from tokenyard.vocabulary.errors import InvalidRequest
+
+
+class Order(StrEnum):
+    """One criterion by which jobs are tried; earlier criteria of a profile weigh more."""
+
+    # Higher priority first; with ageing, waiting raises it.
+    PRIORITY = "priority"
+    # The queue whose share stays lowest with the job in it.
+    SHARE = "share"
+    # Jobs that stay within their queue's nominal quota before those that would borrow.
+    NOMINAL = "nominal"
+    # The shortest rest of work, in seconds; in GPU-seconds.
+    REMAINING = "remaining"
+    SERVICE = "service"
+    # First come, first served.
+    AGE = "age"
+
+
+class Passing(StrEnum):
+    """What happens behind a job that cannot start."""
+
+    # Its queue waits with it.
+    STRICT = "strict"
+    # Whoever fits starts; large jobs may starve.
+    SKIP = "skip"
+    # Whoever fits starts if it delays no reservation: one of the first blocked job (EASY, Lifka
+    # 1995), or one of each blocked job up to a limit (conservative, Mu'alem and Feitelson 2001).
+    EASY = "easy"
+    CONSERVATIVE = "conservative"
+
+
+class Taking(StrEnum):
+    """Whom a blocked job may displace."""
+
+    NOBODY = "nobody"
+    # The cheapest minimal set, by the rules of its queue about priority and reclaim.
+    VICTIMS = "victims"
+    # The same, but other queues lose only while their share stays the larger one.
+    FAIR_VICTIMS = "fair_victims"
+    # Everyone who may be displaced is tried again in order; who finds no seat is displaced.
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A scheduling policy; seconds are of the plan's clock."""
+
+    name: str
+    order: tuple[Order, ...] = (Order.PRIORITY, Order.AGE)
+    placement: Policy = field(default_factory=BestFit)
+    share: Share = Share.DOMINANT
+    passing: Passing = Passing.SKIP
+    taking: Taking = Taking.NOBODY
+    # Reservations of one cycle under CONSERVATIVE; EASY has one.
+    reservations_max: int = 8
+    # Jobs behind a reservation that are tried in one line of alike jobs.
+    passing_jobs_max: int = 64
+    # Jobs for which victims are sought in one cycle, and nodes that are looked at for each.
+    preemptors_max: int = 16
+    preemption_nodes_max: int = 64
+    # A job runs at least this long before it can be displaced.
+    run_seconds_min: float = 0.0
+    # So often may a job be displaced by one whose priority is not higher.
+    preemptions_max: int = 5
+    # Waiting this long is worth one step of priority; None: priorities never age.
+    ageing_seconds: float | None = None
+    # Who has waited longer goes before everyone else, oldest first; None: never.
+    overdue_seconds: float | None = None
+    # Under REPLACE: queues up to this fraction of their fair share lose nobody to equals.
+    protected_fraction: float = 1.0
+    # Under REPLACE: a displaced job may be seated elsewhere at once.
+    moves: bool = False
+    # What is assumed of a job that names neither limit nor estimate; None: it may run for ever.
+    estimate_seconds_default: float | None = None
+    # A job that has outlived its estimate is expected to go on for this long.
+    overrun_seconds: float = 60.0
+    # How long a gang may sit below its minimum, and how long it then waits.
+    patience_seconds: float = 60.0
+    back_off_seconds: float = 10.0
+    back_off_seconds_max: float = 600.0
+
+    def __post_init__(self) -> None:
+        if not self.order:
+            raise InvalidRequest("A profile needs an order.", param="order")
+        by_length = {Order.REMAINING, Order.SERVICE} & set(self.order)
+        if self.overdue_seconds is not None and by_length:
+            message = "Overdue jobs cannot be found in an order by length."
+            raise InvalidRequest(message, param="overdue_seconds")
+
+    @property
+    def reserves(self) -> int:
+        """How many reservations a cycle makes."""
+        match self.passing:
+            case Passing.STRICT | Passing.SKIP:
+                return 0
+            case Passing.EASY:
+                return 1
+            case Passing.CONSERVATIVE:
+                return self.reservations_max
+
+
+QUOTA_PROTECTING = Profile(
+    "quota_protecting",
+    order=(Order.NOMINAL, Order.PRIORITY, Order.AGE),
+    share=Share.BORROWED,
+    taking=Taking.VICTIMS,
+)
+QUOTA_PROTECTING_FAIR = Profile(
+    "quota_protecting_fair",
+    order=(Order.SHARE, Order.PRIORITY, Order.AGE),
+    share=Share.BORROWED,
+    taking=Taking.FAIR_VICTIMS,
+)
+SHARE_PROTECTING = Profile(
+    "share_protecting",
+    order=(Order.PRIORITY, Order.SHARE, Order.AGE),
+    taking=Taking.REPLACE,
+)
+FIFO = Profile("fifo", order=(Order.AGE,), passing=Passing.STRICT)
+FIFO_SKIP = Profile("fifo_skip", order=(Order.AGE,))
+FIFO_EASY = Profile("fifo_easy", order=(Order.AGE,), passing=Passing.EASY)
+FIFO_CONSERVATIVE = Profile("fifo_conservative", order=(Order.AGE,), passing=Passing.CONSERVATIVE)
+PRIORITY = Profile("priority")
+SJF = Profile("sjf", order=(Order.REMAINING, Order.AGE), placement=Pack())
+SRTF = Profile(
+    "srtf", order=(Order.REMAINING, Order.AGE), placement=Pack(), taking=Taking.REPLACE, moves=True
+)
+SRSF = Profile(
+    "srsf", order=(Order.SERVICE, Order.AGE), placement=Pack(), taking=Taking.REPLACE, moves=True
+)
+# Ours: fair between queues, aged so that nobody starves, large gangs protected by a reservation.
+YARD = Profile(
+    "yard",
+    order=(Order.PRIORITY, Order.SHARE, Order.AGE),
+    passing=Passing.EASY,
+    taking=Taking.VICTIMS,
+    run_seconds_min=60.0,
+    overdue_seconds=6 * 3600.0,
+)
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        QUOTA_PROTECTING,
+        QUOTA_PROTECTING_FAIR,
+        SHARE_PROTECTING,
+        FIFO,
+        FIFO_SKIP,
+        FIFO_EASY,
+        FIFO_CONSERVATIVE,
+        PRIORITY,
+        SJF,
+        SRTF,
+        SRSF,
+        YARD,
+    )
+}
