@@ -1,0 +1,245 @@
+import { QueryClient } from "@tanstack/react-query";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ApiError, ConnectionLost } from "../src/api/errors";
+import { server } from "../src/api/server";
+import { readEvents } from "../src/api/sse";
+import type { Answer, AnswerEvent, Item } from "../src/api/wire";
+import { type AnswersOptions, createAnswers } from "../src/chat/answers";
+import { showsQuestion, showsRun, visibleItems } from "../src/chat/items";
+import { newRun } from "../src/live/run";
+import { createRuns } from "../src/live/store";
+
+const QUESTION = { conversation: "conv", text: "Why?", model: "m" };
+const base: Answer = { id: "resp", status: "in_progress", model: "m" };
+const CREATED = { type: "response.created", response: base };
+const delta = (text: string) => ({ type: "response.output_text.delta", delta: text });
+const completed = (text: string) => ({
+  type: "response.completed",
+  response: {
+    ...base,
+    status: "completed" as const,
+    output: [item("assistant", text)],
+    usage: { input_tokens: 3, output_tokens: 2 },
+  },
+});
+
+function item(role: "user" | "assistant", text: string, response_id: string | null = null): Item {
+  const content = [{ type: "text", text }];
+  return {
+    type: "message",
+    id: `${role}-${text}`,
+    role,
+    status: "completed",
+    content,
+    response_id,
+  };
+}
+
+/** A stream that is written to by the test. */
+function stream() {
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let number = 0;
+  const body = new ReadableStream<Uint8Array>({
+    start(made) {
+      controller = made;
+    },
+  });
+  return {
+    response: new Response(body),
+    send(...events: Omit<AnswerEvent, "sequence_number">[]) {
+      for (const event of events) {
+        const data = JSON.stringify({ ...event, sequence_number: number });
+        number += 1;
+        controller?.enqueue(new TextEncoder().encode(`data: ${data}\n\n`));
+      }
+    },
+    break: () => controller?.error(new TypeError("broken")),
+  };
+}
+
+function begin(change: Partial<AnswersOptions> = {}) {
+  const runs = createRuns({ now: () => 0, request: (callback) => callback() });
+  const ended: string[] = [];
+  const returned: string[] = [];
+  const answers = createAnswers({
+    runs,
+    queries: new QueryClient({ defaultOptions: { queries: { retry: false } } }),
+    transport: {
+      resume: (id, after, signal) => server.resume(id, after, signal),
+      read: (response) => readEvents(response),
+      answer: (id) => server.answer(id),
+      wait: async () => undefined,
+      random: () => 0,
+    },
+    onBegin: () => undefined,
+    onNamed: () => undefined,
+    onEnd: (_, run) => ended.push(run.text),
+    onReturn: (question) => returned.push(question.text),
+    ...change,
+  });
+  const run = () => runs.get(answers.followed.getState().conv?.runId ?? "");
+  return { answers, runs, run, ended, returned };
+}
+
+beforeEach(() => {
+  vi.spyOn(server, "conversation").mockResolvedValue({ id: "conv", created_at: 0, metadata: {} });
+  vi.spyOn(server, "cancel").mockResolvedValue({ ...base, status: "cancelled" });
+});
+afterEach(() => vi.restoreAllMocks());
+
+describe("an answer", () => {
+  it("is followed from question to end", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const { answers, run, ended } = begin();
+    const asking = answers.ask(QUESTION);
+    wire.send(CREATED, delta("Be"), delta("cause"), completed("Because"));
+    await asking;
+    expect(run()).toMatchObject({
+      text: "Because",
+      responseId: "resp",
+      ending: { kind: "finished", reason: "stop" },
+      meter: { inputTokens: 3, outputTokens: 2 },
+    });
+    expect(ended).toEqual(["Because"]);
+  });
+
+  it("takes the stored text when it differs from what was received", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const { answers, run } = begin();
+    const asking = answers.ask(QUESTION);
+    wire.send(CREATED, delta("Becuase"), completed("Because"));
+    await asking;
+    expect(run()?.text).toBe("Because");
+  });
+
+  it("is asked once while it goes on", async () => {
+    const wire = stream();
+    const ask = vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const { answers } = begin();
+    const asking = answers.ask(QUESTION);
+    await answers.ask({ ...QUESTION, text: "And?" });
+    wire.send(CREATED, completed("x"));
+    await asking;
+    expect(ask).toHaveBeenCalledTimes(1);
+  });
+
+  it("gives the question back when the server refuses it", async () => {
+    const refused = new ApiError("no", 429, "rate_limit_requests", null, null, 2);
+    vi.spyOn(server, "ask").mockRejectedValue(refused);
+    const { answers, run, returned } = begin();
+    await answers.ask(QUESTION);
+    expect(run()?.ending).toEqual({ kind: "failed", error: refused });
+    expect(returned).toEqual(["Why?"]);
+    expect(answers.followed.getState().conv?.question).toBeNull();
+  });
+
+  it("is found again when the connection broke before its name was known", async () => {
+    const again = stream();
+    vi.spyOn(server, "ask").mockRejectedValue(new ConnectionLost("cut"));
+    vi.spyOn(server, "conversation").mockResolvedValue({
+      id: "conv",
+      created_at: 0,
+      metadata: {},
+      active_response_id: "resp",
+    });
+    const resume = vi.spyOn(server, "resume").mockResolvedValue(again.response);
+    const { answers, run, returned } = begin();
+    again.send(CREATED, delta("Here"), completed("Here"));
+    await answers.ask(QUESTION);
+    expect(resume).toHaveBeenCalledWith("resp", null, expect.anything());
+    expect(run()?.text).toBe("Here");
+    expect(returned).toEqual([]);
+  });
+
+  it("goes on after a cut from the last event", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const rest = stream();
+    const resume = vi.spyOn(server, "resume").mockResolvedValue(rest.response);
+    const { answers, run } = begin();
+    const asking = answers.ask(QUESTION);
+    wire.send(CREATED, delta("Be"));
+    await vi.waitFor(() => expect(run()?.text).toBe("Be"));
+    wire.break();
+    // What the new connection sends again is not taken twice.
+    rest.send(CREATED, delta("Be"), delta("cause"), completed("Because"));
+    await asking;
+    expect(resume).toHaveBeenCalledWith("resp", 1, expect.anything());
+    expect(run()).toMatchObject({ text: "Because", pieces: 2 });
+  });
+});
+
+describe("stop", () => {
+  it("before the first event waits for the name, then cancels", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const { answers, run } = begin();
+    const asking = answers.ask(QUESTION);
+    answers.stop("conv");
+    expect(run()?.stopping).toBe(true);
+    expect(server.cancel).not.toHaveBeenCalled();
+    const cancelled = { ...base, status: "cancelled" as const };
+    wire.send(CREATED, { type: "response.incomplete", response: cancelled });
+    await asking;
+    expect(server.cancel).toHaveBeenCalledWith("resp");
+    expect(run()).toMatchObject({ ending: { kind: "stopped" }, stopping: false });
+  });
+
+  it("is offered again when the wish did not reach the server", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    vi.spyOn(server, "cancel").mockRejectedValue(new ConnectionLost("cut"));
+    const { answers, run } = begin();
+    const asking = answers.ask(QUESTION);
+    wire.send(CREATED);
+    await vi.waitFor(() => expect(run()?.responseId).toBe("resp"));
+    answers.stop("conv");
+    await vi.waitFor(() => expect(run()?.stopping).toBe(false));
+    wire.send(completed("x"));
+    await asking;
+  });
+});
+
+describe("attach", () => {
+  it("follows an answer of another tab once", async () => {
+    const wire = stream();
+    const resume = vi.spyOn(server, "resume").mockResolvedValue(wire.response);
+    const { answers, run } = begin();
+    const following = answers.attach("conv", "resp");
+    await answers.attach("conv", "resp");
+    wire.send(CREATED, delta("Hi"), completed("Hi"));
+    await following;
+    await answers.attach("conv", "resp");
+    expect(resume).toHaveBeenCalledTimes(1);
+    expect(run()?.text).toBe("Hi");
+  });
+});
+
+describe("the thread", () => {
+  const pages = (...newestFirst: Item[]) => [{ data: newestFirst }];
+
+  it("shows a question until the stored items have it", () => {
+    const before = visibleItems(
+      pages(item("assistant", "A0", "r0"), item("user", "Why?")),
+      undefined,
+    );
+    const asked = { text: "Why?", after: "assistant-A0" };
+    expect(showsQuestion(before, asked)).toBe(true);
+    expect(showsQuestion([...before, item("user", "Why?")], asked)).toBe(false);
+    expect(showsQuestion([item("user", "Why?")], { text: "Why?", after: null })).toBe(false);
+    expect(showsQuestion(before, null)).toBe(false);
+  });
+
+  it("shows an answer once: live while it is written, stored afterwards", () => {
+    const live = { ...newRun("x", 0, "r1"), text: "half" };
+    const stored = pages(item("assistant", "half", "r1"), item("user", "Why?"));
+    expect(visibleItems(stored, live).map((each) => each.role)).toEqual(["user"]);
+    expect(showsRun(visibleItems(stored, live), live)).toBe(true);
+    const over = { ...live, ending: { kind: "stopped" as const } };
+    expect(visibleItems(stored, over)).toHaveLength(2);
+    expect(showsRun(visibleItems(stored, over), over)).toBe(false);
+    expect(showsRun([], over)).toBe(true);
+  });
+});
