@@ -83,9 +83,12 @@ class Generation:
             if piece is None:
                 continue
             self._ended = piece.finish is not None
-            if piece.error is not None:
-                raise piece.error
-            yield piece
+            if piece.error is None:
+                yield piece
+                continue
+            if piece.text:
+                yield Piece(piece.text)
+            raise piece.error
 
 
 def _merge(first: Piece, then: Piece) -> Piece:

@@ -157,25 +157,47 @@ class _EventStream(Response):
 
 def make_app(server: ModelServer) -> Starlette:
     """The ASGI application."""
+    routes = _Routes(server)
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", routes.chat, methods=["POST"]),
+            Route("/v1/completions", routes.complete, methods=["POST"]),
+            Route("/v1/models", routes.models, methods=["GET"]),
+            Route("/v1/models/{name:path}", routes.one_model, methods=["GET"]),
+            Route("/tokenize", routes.tokenize, methods=["POST"]),
+            Route("/health", routes.health, methods=["GET"]),
+            Route("/metrics", routes.metrics, methods=["GET"]),
+        ],
+        exception_handlers={
+            TokenyardError: _refuse,
+            HTTPException: _refuse_route,
+            Exception: _fail(server.log),
+        },
+    )
 
-    async def chat(request: Request) -> Response:
+
+class _Routes:
+    """One method for each route."""
+
+    def __init__(self, server: ModelServer) -> None:
+        self._server = server
+
+    async def chat(self, request: Request) -> Response:
+        server = self._server
         body = decode_request(ChatCompletionRequest, await _read_body(request, server))
         check_supported(body)
         check_stream_options(body)
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_chat(server, loaded, body.turns())
-        generation = loaded.engine.submit(
-            prompt,
-            body.sampling(),
-            max_tokens_param="max_completion_tokens"
-            if body.max_completion_tokens
-            else "max_tokens",
-        )
-        form = ChatForm(_head(server, IdPrefix.CHAT_COMPLETION), with_usage=_wants_usage(body))
+        limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
+        generation = loaded.engine.submit(prompt, body.sampling(), max_tokens_param=limit)
+        head = _head(server, IdPrefix.CHAT_COMPLETION)
+        form = ChatForm(head, with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
-    async def complete(request: Request) -> Response:
+    async def complete(self, request: Request) -> Response:
+        server = self._server
         body = decode_request(CompletionRequest, await _read_body(request, server))
         check_supported(body)
         check_stream_options(body)
@@ -186,7 +208,8 @@ def make_app(server: ModelServer) -> Starlette:
         form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
-    async def tokenize(request: Request) -> Response:
+    async def tokenize(self, request: Request) -> Response:
+        server = self._server
         body = decode_request(TokenizeRequest, await _read_body(request, server))
         check_model(body.model, server.model.name)
         loaded = server.ready()
@@ -200,39 +223,22 @@ def make_app(server: ModelServer) -> Starlette:
         capacity = loaded.engine.capacity_tokens
         return _json(TokenizeAnswer(count=len(tokens), tokens=tokens, context_window=capacity))
 
-    async def models(request: Request) -> Response:
-        return _json(ModelList(data=[_describe(server)]))
+    async def models(self, request: Request) -> Response:
+        return _json(ModelList(data=[_describe(self._server)]))
 
-    async def one_model(request: Request) -> Response:
-        check_model(request.path_params["name"], server.model.name)
-        return _json(_describe(server))
+    async def one_model(self, request: Request) -> Response:
+        check_model(request.path_params["name"], self._server.model.name)
+        return _json(_describe(self._server))
 
-    async def health(request: Request) -> Response:
-        if server.stopping:
+    async def health(self, request: Request) -> Response:
+        if self._server.stopping:
             return _json({"status": "stopping"}, 503)
-        if server.loaded is None:
+        if self._server.loaded is None:
             return _json({"status": "loading"}, 503)
         return _json({"status": "ok"})
 
-    async def metrics(request: Request) -> Response:
-        return Response(server.metrics.render(), media_type=CONTENT_TYPE)
-
-    return Starlette(
-        routes=[
-            Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/completions", complete, methods=["POST"]),
-            Route("/v1/models", models, methods=["GET"]),
-            Route("/v1/models/{name:path}", one_model, methods=["GET"]),
-            Route("/tokenize", tokenize, methods=["POST"]),
-            Route("/health", health, methods=["GET"]),
-            Route("/metrics", metrics, methods=["GET"]),
-        ],
-        exception_handlers={
-            TokenyardError: _refuse,
-            HTTPException: _refuse_route,
-            Exception: _fail(server.log),
-        },
-    )
+    async def metrics(self, request: Request) -> Response:
+        return Response(self._server.metrics.render(), media_type=CONTENT_TYPE)
 
 
 async def _answer(

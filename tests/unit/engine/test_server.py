@@ -1,0 +1,376 @@
+"""The routes over a scripted model: OpenAI's shapes, named refusals, and callers that go away."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from support.asgi import AsgiClient
+from tokenyard.engine.catalogue import ModelFile
+from tokenyard.engine.front import Engine
+from tokenyard.engine.rules.batching import Chunk
+from tokenyard.engine.scripted import NextToken, ScriptedRunner, say
+from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
+from tokenyard.engine.template import ChatTemplate
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.randomness import SeededRandomness
+from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Log
+from tokenyard.telemetry.metrics import EngineMetrics
+from tokenyard.vocabulary.ids import ModelName
+
+SPEC = json.loads((Path(__file__).parents[2] / "spec" / "openai-cut.json").read_text())
+MODEL = "tiny"
+ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+END = 2
+
+
+def check(value: Any, kind: str) -> None:
+    """Fails unless the value is what OpenAI's description says."""
+    schema = {"$ref": f"#/components/schemas/{kind}", "components": SPEC["components"]}
+    jsonschema.Draft202012Validator(schema).validate(value)
+
+
+class Served:
+    """A server under test."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: str | None,
+        tasks: TaskSupervisor,
+        next_token: NextToken,
+        before_step: Callable[[Sequence[Chunk]], None] | None,
+    ) -> None:
+        self.logged = io.StringIO()
+        log, metrics = Log(self.logged, RealClock()), EngineMetrics()
+        settings = EngineSettings(body_bytes_max=20_000, sequences_max=2, queued_requests_max=1)
+        self.engine = Engine(
+            ScriptedRunner(next_token, before_step=before_step, context_tokens=200),
+            tokenizer,
+            settings,
+            clock=RealClock(),
+            randomness=SeededRandomness(1),
+            log=log,
+            metrics=metrics,
+            broken=lambda: None,
+        )
+        chat = None if template is None else ChatTemplate(template, tokenizer)
+        self.server = ModelServer(
+            model=ModelFile(ModelName(MODEL), Path("tiny.gguf"), 7),
+            settings=settings,
+            clock=RealClock(),
+            randomness=SeededRandomness(2),
+            log=log,
+            metrics=metrics,
+            tasks=tasks,
+            loaded=LoadedModel(self.engine, tokenizer, chat),
+        )
+        self.client = AsgiClient(make_app(self.server))
+
+
+@pytest.fixture
+def serve(tokenizer: Tokenizer, metadata: dict[str, Any]) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def open_server(
+        text: str = "hello world",
+        *,
+        template: str | None = metadata["tokenizer.chat_template"],
+        next_token: NextToken | None = None,
+        before_step: Callable[[Sequence[Chunk]], None] | None = None,
+    ) -> AsyncIterator[Served]:
+        failures: list[str] = []
+        script = next_token or say(tokenizer.encode(text, specials=False), END)
+        async with TaskSupervisor(lambda name, error: failures.append(name)) as tasks:
+            served = Served(tokenizer, template, tasks, script, before_step)
+            served.engine.start()
+            try:
+                yield served
+            finally:
+                await asyncio.to_thread(served.engine.stop)
+        assert failures == []
+
+    return open_server
+
+
+async def test_a_whole_chat_answer_is_openai_s(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ASK)
+    assert answer.status == 200
+    body = answer.json()
+    check(body, "CreateChatCompletionResponse")
+    assert body["choices"][0]["message"]["content"] == "hello world"
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert body["usage"]["completion_tokens"] == 3
+    assert body["id"].startswith("chatcmpl_")
+    assert set(body["timings"]) == {"queue_ms", "first_token_ms", "total_ms"}
+
+
+@pytest.mark.parametrize("with_usage", [True, False])
+async def test_a_streamed_chat_answer_is_openai_s(
+    serve: Callable[..., Any], with_usage: bool
+) -> None:
+    ask: dict[str, Any] = {**ASK, "stream": True, "max_tokens": 3}
+    if with_usage:
+        ask["stream_options"] = {"include_usage": True}
+    async with serve("abcdef") as served:
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ask)
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    events = answer.data()
+    for event in events:
+        check(event, "CreateChatCompletionStreamResponse")
+    assert events[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    text = "".join(e["choices"][0]["delta"].get("content", "") for e in events if e["choices"])
+    assert text == "abc"
+    assert [e["choices"][0]["finish_reason"] for e in events if e["choices"]][-1] == "length"
+    assert len({event["id"] for event in events}) == 1
+    assert "timings" in events[-1]
+    if with_usage:
+        assert events[-1]["choices"] == []
+        assert events[-1]["usage"]["completion_tokens"] == 3
+        assert all(event["usage"] is None for event in events[:-1])
+    else:
+        assert all("usage" not in event for event in events)
+
+
+async def test_completions_take_text_and_token_ids(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        for prompt in ("hello", [70, 71]):
+            ask = {"model": MODEL, "prompt": prompt, "max_tokens": 2}
+            answer = await served.client.call("POST", "/v1/completions", json_body=ask)
+            body = answer.json()
+            check(body, "CreateCompletionResponse")
+            assert body["choices"][0]["text"] == "hello world"
+            assert body["choices"][0]["finish_reason"] == "length"
+
+
+async def test_streamed_completions_end_with_done(serve: Callable[..., Any]) -> None:
+    ask = {
+        "model": MODEL,
+        "prompt": "x",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    async with serve() as served:
+        answer = await served.client.call("POST", "/v1/completions", json_body=ask)
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    events = answer.data()
+    assert "".join(e["choices"][0]["text"] for e in events if e["choices"]) == "hello world"
+    assert events[-1]["usage"]["prompt_tokens"] == 1
+    for event in events:
+        # The description of Completions does not know that its stream has nulls; OpenAI's has.
+        whole = {key: value for key, value in event.items() if value is not None}
+        for choice in whole["choices"]:
+            choice["finish_reason"] = choice["finish_reason"] or "stop"
+        check(whole, "CreateCompletionResponse")
+
+
+async def test_models_and_health(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        models = (await served.client.call("GET", "/v1/models")).json()
+        check(models, "ListModelsResponse")
+        assert [one["id"] for one in models["data"]] == [MODEL]
+        assert models["data"][0]["context_window"] == 200
+        check((await served.client.call("GET", f"/v1/models/{MODEL}")).json(), "Model")
+        assert (await served.client.call("GET", "/v1/models/x")).status == 404
+        assert (await served.client.call("GET", "/health")).json() == {"status": "ok"}
+        served.server.stopping = True
+        assert (await served.client.call("GET", "/health")).status == 503
+
+
+async def test_before_the_model_is_there_it_says_so(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        served.server.loaded = None
+        health = await served.client.call("GET", "/health")
+        assert (health.status, health.json()) == (503, {"status": "loading"})
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ASK)
+        assert (answer.status, answer.error["code"]) == (503, "model_loading")
+        assert answer.headers["retry-after"] == "1"
+        assert (await served.client.call("GET", "/v1/models")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "status", "code", "param"),
+    [
+        (
+            "chat/completions",
+            {"tools": [{"type": "function"}]},
+            400,
+            "unsupported_parameter",
+            "tools",
+        ),
+        ("chat/completions", {"logprobs": True}, 400, "unsupported_parameter", "logprobs"),
+        ("chat/completions", {"n": 2}, 400, "unsupported_parameter", "n"),
+        (
+            "chat/completions",
+            {"frequency_penalty": 1},
+            400,
+            "unsupported_parameter",
+            "frequency_penalty",
+        ),
+        (
+            "chat/completions",
+            {"response_format": {"type": "json_object"}},
+            400,
+            "unsupported_parameter",
+            "response_format",
+        ),
+        ("chat/completions", {"model": "gpt-9"}, 404, "model_not_found", "model"),
+        ("chat/completions", {"temperature": 3}, 400, "invalid_value", "temperature"),
+        ("chat/completions", {"messages": []}, 400, "invalid_value", "messages"),
+        ("chat/completions", {"nonsense": 1}, 400, "unknown_parameter", "nonsense"),
+        ("chat/completions", {"stream_options": {}}, 400, "invalid_value", "stream_options"),
+        ("chat/completions", {"max_tokens": 190}, 400, "context_length_exceeded", "max_tokens"),
+        (
+            "chat/completions",
+            {"max_completion_tokens": 190},
+            400,
+            "context_length_exceeded",
+            "max_completion_tokens",
+        ),
+        ("completions", {"prompt": [10**6]}, 400, "invalid_value", "prompt"),
+        ("completions", {"prompt": ""}, 400, "invalid_value", "prompt"),
+        ("completions", {"prompt": "x", "echo": True}, 400, "unsupported_parameter", "echo"),
+    ],
+)
+async def test_refusals_name_the_field(
+    serve: Callable[..., Any],
+    path: str,
+    change: dict[str, Any],
+    status: int,
+    code: str,
+    param: str,
+) -> None:
+    ask = {**(ASK if path.startswith("chat") else {"model": MODEL}), **change}
+    async with serve() as served:
+        answer = await served.client.call("POST", f"/v1/{path}", json_body=ask)
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (status, code, param)
+    check(answer.json(), "ErrorResponse")
+
+
+async def test_values_that_ask_for_nothing_are_accepted(serve: Callable[..., Any]) -> None:
+    nothing = {
+        "n": 1,
+        "logprobs": False,
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "logit_bias": {},
+        "tools": [],
+        "response_format": {"type": "text"},
+        "stop": [],
+        "user": "someone",
+    }
+    async with serve() as served:
+        answer = await served.client.call(
+            "POST", "/v1/chat/completions", json_body={**ASK, **nothing}
+        )
+    assert answer.status == 200
+
+
+async def test_bad_bodies_paths_and_methods(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        call = served.client.call
+        assert (await call("POST", "/v1/chat/completions", body=b"{")).error[
+            "code"
+        ] == "invalid_json"
+        huge = await call("POST", "/v1/chat/completions", body=b" " * 30_000)
+        assert (huge.status, huge.error["code"]) == (413, "body_too_large")
+        assert (await call("GET", "/v1/chat/completions")).error["code"] == "method_not_allowed"
+        assert (await call("GET", "/v2")).error["code"] == "not_found"
+
+
+async def test_a_model_without_template_refuses_chats(serve: Callable[..., Any]) -> None:
+    async with serve(template=None) as served:
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ASK)
+        assert (answer.status, answer.error["code"]) == (400, "template_failed")
+
+
+async def test_tokenize_counts_chats_and_texts(
+    serve: Callable[..., Any], tokenizer: Tokenizer
+) -> None:
+    async with serve() as served:
+        text = (await served.client.call("POST", "/tokenize", json_body={"prompt": "hello"})).json()
+        assert text == {
+            "count": 1,
+            "tokens": tokenizer.encode("hello", specials=False),
+            "context_window": 200,
+        }
+        messages = {"messages": ASK["messages"]}
+        chat = (await served.client.call("POST", "/tokenize", json_body=messages)).json()
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ASK)
+        assert answer.json()["usage"]["prompt_tokens"] == chat["count"]
+        assert (await served.client.call("POST", "/tokenize", json_body={})).status == 400
+
+
+async def test_a_long_prompt_is_tokenised_beside_the_event_loop(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        ask = {"prompt": "hello " * 3000}
+        assert (await served.client.call("POST", "/tokenize", json_body=ask)).json()["count"] > 3000
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_caller_that_goes_away_ends_the_generation(
+    serve: Callable[..., Any], streams: bool
+) -> None:
+    seen = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def note(chunks: Sequence[Chunk]) -> None:
+        loop.call_soon_threadsafe(seen.set)
+
+    async with serve(next_token=lambda text, rule: 70, before_step=note) as served:
+        call = served.client.open(
+            "POST",
+            "/v1/chat/completions",
+            json_body={**ASK, "stream": streams, "ignore_eos": True},
+        )
+        await seen.wait()
+        await call.leave()
+        await served.engine.drain()
+        value = served.server.metrics.registry.get_sample_value(
+            "tokenyard_engine_request_success_total", {"finished_reason": "abort"}
+        )
+        # A fast model may have filled its context before the caller was gone.
+        assert value == 1 or call.answer.body
+
+
+async def test_a_failure_before_the_first_token_has_a_status(serve: Callable[..., Any]) -> None:
+    def fail(chunks: Sequence[Chunk]) -> None:
+        raise RuntimeError("no")
+
+    async with serve(before_step=fail) as served:
+        for streams in (True, False):
+            answer = await served.client.call(
+                "POST", "/v1/chat/completions", json_body={**ASK, "stream": streams}
+            )
+            assert (answer.status, answer.error["code"]) == (500, "generation_failed")
+
+
+async def test_a_failure_in_the_middle_is_an_error_event(serve: Callable[..., Any]) -> None:
+    def fail_later(chunks: Sequence[Chunk]) -> None:
+        if chunks[0].start > 20:
+            raise RuntimeError("no")
+
+    async with serve(next_token=lambda text, rule: 70, before_step=fail_later) as served:
+        ask = {**ASK, "stream": True}
+        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ask)
+    assert answer.status == 200
+    assert answer.data()[-1]["error"]["code"] == "generation_failed"
+    assert b"[DONE]" not in answer.body
+
+
+async def test_metrics_have_the_names_that_dashboards_know(serve: Callable[..., Any]) -> None:
+    async with serve() as served:
+        await served.client.call("POST", "/v1/chat/completions", json_body=ASK)
+        text = (await served.client.call("GET", "/metrics")).body.decode()
+    for name in ("num_requests_running", "kv_cache_usage_perc", "generation_tokens_total"):
+        assert f"tokenyard_engine_{name}" in text
