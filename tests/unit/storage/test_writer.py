@@ -14,7 +14,7 @@ from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.database import connect_writer, make_file
-from tokenyard.storage.sql.writer import Addition, GroupWriter
+from tokenyard.storage.sql.writer import Addition, GroupWriter, insert_new
 from tokenyard.telemetry.logs import Log
 from tokenyard.vocabulary.errors import Conflict, InternalFailure, Unavailable
 from tokenyard.vocabulary.reasons import Reason
@@ -26,6 +26,8 @@ notes = Table(
     Column("id", String, primary_key=True),
     Column("amount", Integer, nullable=False),
 )
+
+NEW_NOTE = insert_new(notes)
 
 
 class Bench:
@@ -48,7 +50,7 @@ class Bench:
         )
 
     def add(self, id: str, amount: int = 1) -> "asyncio.Task[bool]":
-        addition = Addition(notes, {"id": id, "amount": amount})
+        addition = Addition(NEW_NOTE, {"id": id, "amount": amount})
         return asyncio.get_running_loop().create_task(self.writer.write(addition))
 
     def hold(self) -> tuple["asyncio.Task[None]", Callable[[], None]]:

@@ -1,17 +1,24 @@
-"""Keeps `chat.ports.ChatStore` in SQL."""
+"""Keeps `chat.ports.ChatStore` in SQL.
+
+The statements are built once, with places for their values: to build one costs several times as
+much as to run it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Double,
+    Integer,
     Row,
     Select,
+    String,
+    bindparam,
     case,
     delete,
     func,
     insert,
-    literal,
     select,
     tuple_,
     update,
@@ -22,10 +29,64 @@ from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.refusals import no_conversation, unknown_cursor
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
-from tokenyard.storage.sql.schema import conversations, items, responses, usage_rows
+from tokenyard.storage.sql.ledger import NEW_USAGE
+from tokenyard.storage.sql.schema import conversations, items, responses
 from tokenyard.storage.sql.writer import Addition, GroupWriter, run
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
 from tokenyard.vocabulary.reasons import Reason
+
+_ID = bindparam("b_id", type_=String)
+_PROJECT = bindparam("b_project", type_=String)
+_USER = bindparam("b_user", type_=String)
+_AFTER = bindparam("b_after", type_=String)
+_LIMIT = bindparam("b_limit", type_=Integer)
+_AT = bindparam("b_at", type_=Double)
+_CONVERSATION = conversations.c
+_MINE = (_CONVERSATION.id == _ID, _CONVERSATION.project_id == _PROJECT)
+_OURS = (_CONVERSATION.project_id == _PROJECT, _CONVERSATION.user_id == _USER)
+_IN_PROGRESS = responses.c.status == ResponseStatus.IN_PROGRESS.value
+
+_ADD_CONVERSATION = insert(conversations)
+_FIND_CONVERSATION = select(conversations).where(*_MINE)
+_CHANGE_CONVERSATION = update(conversations).where(*_MINE)
+_DELETE_CONVERSATION = delete(conversations).where(*_MINE)
+_TOUCH_CONVERSATION = (
+    update(conversations)
+    .where(*_MINE)
+    .values(updated_at=case((_CONVERSATION.updated_at < _AT, _AT), else_=_CONVERSATION.updated_at))
+)
+_LIST_CONVERSATIONS = (
+    select(conversations)
+    .where(*_OURS)
+    .order_by(_CONVERSATION.updated_at.desc(), _CONVERSATION.id.desc())
+    .limit(_LIMIT)
+)
+_CONVERSATION_CURSOR = select(_CONVERSATION.updated_at).where(_CONVERSATION.id == _AFTER, *_OURS)
+_LIST_CONVERSATIONS_AFTER = _LIST_CONVERSATIONS.where(
+    tuple_(_CONVERSATION.updated_at, _CONVERSATION.id)
+    < tuple_(_CONVERSATION_CURSOR.scalar_subquery(), _AFTER)
+)
+
+_ADD_ITEMS = insert(items)
+_FIND_ITEM = select(items).where(items.c.id == _ID)
+_COUNT_ITEMS = select(func.count()).select_from(items).where(items.c.conversation_id == _ID)
+_ITEM_CURSOR = select(items.c.place).where(items.c.id == _AFTER, items.c.conversation_id == _ID)
+_ITEMS = select(items).where(items.c.conversation_id == _ID).limit(_LIMIT)
+_LIST_ITEMS = {False: _ITEMS.order_by(items.c.place), True: _ITEMS.order_by(items.c.place.desc())}
+_LIST_ITEMS_AFTER = {
+    False: _LIST_ITEMS[False].where(items.c.place > _ITEM_CURSOR.scalar_subquery()),
+    True: _LIST_ITEMS[True].where(items.c.place < _ITEM_CURSOR.scalar_subquery()),
+}
+
+_ADD_RESPONSE = insert(responses)
+_FIND_RESPONSE = select(responses).where(responses.c.id == _ID, responses.c.project_id == _PROJECT)
+_HAS_RESPONSE = select(responses.c.id).where(responses.c.id == _ID)
+_FINISH_RESPONSE = (
+    update(responses)
+    .where(responses.c.id == _ID, _IN_PROGRESS)
+    .returning(responses.c.conversation_id, responses.c.project_id)
+)
+_FAIL_ABANDONED = update(responses).where(_IN_PROGRESS)
 
 
 class SqlChatStore:
@@ -41,7 +102,7 @@ class SqlChatStore:
         first = rows.write_items(items, conversation.id, None)
 
         def change(connection: Connection) -> None:
-            connection.execute(insert(conversations), row)
+            connection.execute(_ADD_CONVERSATION, row)
             _append(connection, first)
 
         await self._writer.write(change)
@@ -50,49 +111,33 @@ class SqlChatStore:
         self, conversation: ConversationId, project: ProjectId
     ) -> Conversation | None:
         """None when there is none, or when it belongs to another project."""
-        query = select(conversations).where(
-            conversations.c.id == conversation, conversations.c.project_id == project
-        )
-        row = await self._readers.read(lambda connection: connection.execute(query).first())
+        row = await self._readers.first(_FIND_CONVERSATION, b_id=conversation, b_project=project)
         return None if row is None else rows.read_conversation(row)
 
     async def list_conversations(
         self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
     ) -> list[Conversation]:
         """Most recently updated first; of equal times the greater id first."""
-        table = conversations.c
-        mine = (table.project_id == project, table.user_id == user)
-        query = (
-            select(conversations)
-            .where(*mine)
-            .order_by(table.updated_at.desc(), table.id.desc())
-            .limit(limit)
-        )
-        cursor = None
-        if after is not None:
-            cursor = select(table.updated_at).where(table.id == after, *mine)
-            place = tuple_(cursor.scalar_subquery(), literal(after))
-            query = query.where(tuple_(table.updated_at, table.id) < place)
-        found = await self._page(query, cursor)
+        values = {"b_project": project, "b_user": user, "b_limit": limit, "b_after": after}
+        if after is None:
+            found = await self._readers.all(_LIST_CONVERSATIONS, **values)
+        else:
+            found = await self._page(_LIST_CONVERSATIONS_AFTER, _CONVERSATION_CURSOR, values)
         return [rows.read_conversation(row) for row in found]
 
     async def set_metadata(
         self, conversation: ConversationId, project: ProjectId, metadata: Mapping[str, str]
     ) -> bool:
         """Replace the metadata; False when there is no such conversation."""
-        statement = (
-            update(conversations)
-            .where(conversations.c.id == conversation, conversations.c.project_id == project)
-            .values(metadata=dict(metadata))
+        change = run(
+            _CHANGE_CONVERSATION, b_id=conversation, b_project=project, metadata=dict(metadata)
         )
-        return await self._writer.write(run(statement)) == 1
+        return await self._writer.write(change) == 1
 
     async def delete_conversation(self, conversation: ConversationId, project: ProjectId) -> bool:
         """Remove it with its items and responses; usage rows stay. False when there is none."""
-        statement = delete(conversations).where(
-            conversations.c.id == conversation, conversations.c.project_id == project
-        )
-        return await self._writer.write(run(statement)) == 1
+        change = run(_DELETE_CONVERSATION, b_id=conversation, b_project=project)
+        return await self._writer.write(change) == 1
 
     async def list_items(
         self,
@@ -103,28 +148,17 @@ class SqlChatStore:
         newest_first: bool = False,
     ) -> list[Item]:
         """Items in the order in which they were added, or the reverse."""
-        place = items.c.place
-        query = (
-            select(items)
-            .where(items.c.conversation_id == conversation)
-            .order_by(place.desc() if newest_first else place)
-            .limit(limit)
-        )
-        cursor = None
-        if after is not None:
-            cursor = select(place).where(
-                items.c.id == after, items.c.conversation_id == conversation
-            )
-            start = cursor.scalar_subquery()
-            query = query.where(place < start if newest_first else place > start)
-        return [rows.read_item(row) for row in await self._page(query, cursor)]
+        values = {"b_id": conversation, "b_limit": limit, "b_after": after}
+        if after is None:
+            found = await self._readers.all(_LIST_ITEMS[newest_first], **values)
+        else:
+            found = await self._page(_LIST_ITEMS_AFTER[newest_first], _ITEM_CURSOR, values)
+        return [rows.read_item(row) for row in found]
 
     async def count_items(self, conversation: ConversationId) -> int:
         """How many items the conversation holds."""
-        query = (
-            select(func.count()).select_from(items).where(items.c.conversation_id == conversation)
-        )
-        return await self._readers.read(lambda connection: connection.execute(query).scalar_one())
+        row = await self._readers.first(_COUNT_ITEMS, b_id=conversation)
+        return 0 if row is None else row[0]
 
     async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
         """Store a response in progress and append what was asked to its conversation."""
@@ -136,7 +170,7 @@ class SqlChatStore:
                 connection, response.conversation, response.project, at
             ):
                 raise no_conversation()
-            connection.execute(insert(responses), row)
+            connection.execute(_ADD_RESPONSE, row)
             _append(connection, turns)
 
         await self._writer.write(change)
@@ -146,26 +180,19 @@ class SqlChatStore:
         at = response.finished_at
         if response.status is ResponseStatus.IN_PROGRESS or at is None:
             raise ValueError("a response is finished with a final status and a time")
-        final = rows.write_progress(response)
+        final = {**rows.write_progress(response), "b_id": response.id}
         output = () if response.output is None else (response.output,)
-        bill = None if usage is None else Addition(usage_rows, rows.write_usage_row(usage))
+        bill = None if usage is None else Addition(NEW_USAGE, rows.write_usage_row(usage))
 
         def change(connection: Connection) -> bool:
-            ended = connection.execute(
-                update(responses)
-                .where(
-                    responses.c.id == response.id,
-                    responses.c.status == ResponseStatus.IN_PROGRESS.value,
-                )
-                .values(final)
-                .returning(responses.c.conversation_id, responses.c.project_id)
-            ).first()
+            ended = connection.execute(_FINISH_RESPONSE, final).first()
             if ended is None and _is_there(connection, response.id):
                 return False
             if ended is None:
                 return bill is not None and bill(connection)
             _append(connection, rows.write_items(output, ended.conversation_id, response.id))
-            _touch(connection, ended.conversation_id, ended.project_id, at)
+            if ended.conversation_id is not None:
+                _touch(connection, ended.conversation_id, ended.project_id, at)
             if bill is not None:
                 bill(connection)
             return True
@@ -174,62 +201,53 @@ class SqlChatStore:
 
     async def find_response(self, response: ResponseId, project: ProjectId) -> Response | None:
         """None when there is none, or when it belongs to another project."""
-        query = select(responses).where(
-            responses.c.id == response, responses.c.project_id == project
-        )
 
         def find(connection: Connection) -> Response | None:
-            row = connection.execute(query).first()
+            wanted = {"b_id": response, "b_project": project}
+            row = connection.execute(_FIND_RESPONSE, wanted).first()
             if row is None:
                 return None
-            output = connection.execute(select(items).where(items.c.id == row.output_id)).first()
+            output = connection.execute(_FIND_ITEM, {"b_id": row.output_id}).first()
             return rows.read_response(row, None if output is None else rows.read_item(output))
 
         return await self._readers.read(find)
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
         """Mark every response that is still in progress as failed; returns how many there were."""
-        statement = (
-            update(responses)
-            .where(responses.c.status == ResponseStatus.IN_PROGRESS.value)
-            .values(
-                status=ResponseStatus.FAILED.value,
-                finished_at=at,
-                error_reason=reason.value,
-                error_message=message,
-            )
+        change = run(
+            _FAIL_ABANDONED,
+            status=ResponseStatus.FAILED.value,
+            finished_at=at,
+            error_reason=reason.value,
+            error_message=message,
         )
-        return await self._writer.write(run(statement))
+        return await self._writer.write(change)
 
-    async def _page(self, query: Select[Any], cursor: Select[Any] | None) -> Sequence[Row[Any]]:
-        """Rows of a page; refuses a cursor that names nothing, which an empty page could hide."""
+    async def _page(
+        self, query: Select[Any], cursor: Select[Any], values: dict[str, Any]
+    ) -> Sequence[Row[Any]]:
+        """Rows after a cursor; refuses one that names nothing, which an empty page would hide."""
 
         def turn(connection: Connection) -> Sequence[Row[Any]]:
-            if cursor is not None and connection.execute(cursor).first() is None:
+            if connection.execute(cursor, values).first() is None:
                 raise unknown_cursor()
-            return connection.execute(query).all()
+            return connection.execute(query, values).all()
 
         return await self._readers.read(turn)
 
 
 def _append(connection: Connection, added: Sequence[rows.Values]) -> None:
     if added:
-        connection.execute(insert(items), added)
+        connection.execute(_ADD_ITEMS, added)
 
 
 def _touch(
-    connection: Connection, conversation: ConversationId | None, project: ProjectId, at: float
+    connection: Connection, conversation: ConversationId, project: ProjectId, at: float
 ) -> bool:
     """Move a conversation up in its list, never down; False when it is not there."""
-    table = conversations.c
-    moved = connection.execute(
-        update(conversations)
-        .where(table.id == conversation, table.project_id == project)
-        .values(updated_at=case((table.updated_at < at, at), else_=table.updated_at))
-    )
-    return moved.rowcount == 1
+    values = {"b_id": conversation, "b_project": project, "b_at": at}
+    return connection.execute(_TOUCH_CONVERSATION, values).rowcount == 1
 
 
 def _is_there(connection: Connection, response: ResponseId) -> bool:
-    query = select(responses.c.id).where(responses.c.id == response)
-    return connection.execute(query).first() is not None
+    return connection.execute(_HAS_RESPONSE, {"b_id": response}).first() is not None

@@ -9,12 +9,22 @@ transaction. Decides nothing about tables.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    QueuePool,
+    Row,
+    Select,
+    create_engine,
+    event,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -39,6 +49,14 @@ class Readers:
         """Run a query; it sees all that was committed before. Raises errors of our own tree."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._read, query)
+
+    async def first(self, statement: Select[Any], **values: Any) -> Row[Any] | None:
+        """The first row of a query, or None."""
+        return await self.read(lambda connection: connection.execute(statement, values).first())
+
+    async def all(self, statement: Select[Any], **values: Any) -> Sequence[Row[Any]]:
+        """Every row of a query, which limits them itself."""
+        return await self.read(lambda connection: connection.execute(statement, values).all())
 
     def close(self) -> None:
         """Close the connections; a query that still runs ends first."""

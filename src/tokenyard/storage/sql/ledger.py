@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, func, select
 
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.ledger.records import UsageRow, UsageTotal
@@ -10,10 +10,12 @@ from tokenyard.storage.days import day_text
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.schema import usage_rows
-from tokenyard.storage.sql.writer import Addition, GroupWriter
+from tokenyard.storage.sql.writer import Addition, GroupWriter, insert_new
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.ids import ProjectId
 from tokenyard.vocabulary.money import Money
+
+NEW_USAGE = insert_new(usage_rows)
 
 
 class SqlLedgerStore:
@@ -25,7 +27,7 @@ class SqlLedgerStore:
 
     async def add_usage(self, row: UsageRow) -> bool:
         """Store the row; False, and nothing written, when its id is already there."""
-        return await self._writer.write(Addition(usage_rows, rows.write_usage_row(row)))
+        return await self._writer.write(Addition(NEW_USAGE, rows.write_usage_row(row)))
 
     async def total_usage(
         self, project: ProjectId, *, since: float, until: float, group_by: GroupBy
@@ -47,25 +49,21 @@ class SqlLedgerStore:
             .where(table.project_id == project, table.at >= since, table.at < until)
             .group_by(group, table.currency)
         )
-
-        def total(connection: Connection) -> list[UsageTotal]:
+        totals = [
             # Sums of 64-bit integers come back as decimals from some databases.
-            return [
-                UsageTotal(
-                    group=_group_text(group_by, row.value),
-                    requests=row.requests,
-                    usage=Usage(
-                        prompt_tokens=int(row.prompt),
-                        completion_tokens=int(row.completion),
-                        cached_tokens=int(row.cached),
-                        reasoning_tokens=int(row.reasoning),
-                    ),
-                    cost=Money(int(row.nanos), row.currency),
-                )
-                for row in connection.execute(query)
-            ]
-
-        totals = await self._readers.read(total)
+            UsageTotal(
+                group=_group_text(group_by, row.value),
+                requests=row.requests,
+                usage=Usage(
+                    prompt_tokens=int(row.prompt),
+                    completion_tokens=int(row.completion),
+                    cached_tokens=int(row.cached),
+                    reasoning_tokens=int(row.reasoning),
+                ),
+                cost=Money(int(row.nanos), row.currency),
+            )
+            for row in await self._readers.all(query)
+        ]
         # Sorted here, since each database has an order of its own for text.
         return sorted(totals, key=lambda total: (total.group, total.cost.currency))
 
@@ -80,9 +78,8 @@ class SqlLedgerStore:
             table.at >= since,
             table.at < until,
         )
-        return await self._readers.read(
-            lambda connection: int(connection.execute(query).scalar_one() or 0)
-        )
+        row = await self._readers.first(query)
+        return 0 if row is None else int(row[0] or 0)
 
     async def spent_by_project(
         self, *, currency: str, since: float, until: float
@@ -94,11 +91,8 @@ class SqlLedgerStore:
             .where(table.currency == currency, table.at >= since, table.at < until)
             .group_by(table.project_id)
         )
-        return await self._readers.read(
-            lambda connection: {
-                ProjectId(row.project_id): int(row.nanos) for row in connection.execute(query)
-            }
-        )
+        found = await self._readers.all(query)
+        return {ProjectId(row.project_id): int(row.nanos) for row in found}
 
 
 def _column(group_by: GroupBy) -> Column[Any]:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Table, UpdateBase
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from tokenyard.runtime.settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -31,22 +32,37 @@ Change = Callable[[Connection], T]
 
 
 @dataclass(frozen=True, slots=True)
+class Insertion:
+    """How rows come into a table unless their id is there. Built once: building is what costs."""
+
+    one: Insert
+    # Tells the ids that were new.
+    many: ReturningInsert[Any]
+
+
+def insert_new(table: Table) -> Insertion:
+    """The insertion into a table whose primary key is `id`."""
+    statement = insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
+    return Insertion(statement, statement.returning(table.c.id))
+
+
+@dataclass(frozen=True, slots=True)
 class Addition:
-    """A row to insert unless its primary key is there; many of them become one statement.
+    """A row to insert unless its id is there; many of them become one statement.
 
     The result of writing it is whether it was new.
     """
 
-    table: Table
+    into: Insertion
     values: dict[str, Any]
 
     def __call__(self, connection: Connection) -> bool:
-        return bool(_add_all(connection, self.table, [self]))
+        return connection.execute(self.into.one, self.values).rowcount == 1
 
 
-def run(statement: UpdateBase) -> Change[int]:
+def run(statement: UpdateBase, **values: Any) -> Change[int]:
     """A change of one statement; its result is how many rows it touched."""
-    return lambda connection: connection.execute(statement).rowcount
+    return lambda connection: connection.execute(statement, values).rowcount
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,27 +198,22 @@ def _transact(connection: Connection, changes: Sequence[Change[Any]]) -> list[An
 
 
 def _apply(connection: Connection, changes: Sequence[Change[Any]]) -> list[Any]:
-    additions: dict[Table, list[Addition]] = {}
+    if len(changes) == 1:
+        return [changes[0](connection)]
+    rows: dict[Insertion, list[dict[str, Any]]] = {}
     for change in changes:
         if isinstance(change, Addition):
-            additions.setdefault(change.table, []).append(change)
-    added = {table: _add_all(connection, table, together) for table, together in additions.items()}
+            rows.setdefault(change.into, []).append(change.values)
+    added = {
+        into: set(connection.execute(into.many, together).scalars())
+        for into, together in rows.items()
+    }
     results = []
     for change in changes:
         if isinstance(change, Addition):
-            ids = added[change.table]
             # Of two equal ids in one batch the first is the new one.
-            results.append(change.values["id"] in ids)
-            ids.discard(change.values["id"])
+            results.append(change.values["id"] in added[change.into])
+            added[change.into].discard(change.values["id"])
         else:
             results.append(change(connection))
     return results
-
-
-def _add_all(connection: Connection, table: Table, additions: Sequence[Addition]) -> set[str]:
-    """Insert the rows whose id is not there yet; returns the ids that were new."""
-    statement = (
-        insert(table).on_conflict_do_nothing(index_elements=[table.c.id]).returning(table.c.id)
-    )
-    rows = [addition.values for addition in additions]
-    return set(connection.execute(statement, rows).scalars())
