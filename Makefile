@@ -12,6 +12,9 @@ SHELL := /bin/sh
 BIN := .venv/bin
 MADE := .venv/made
 PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check --progress-bar off
+# Not `npm ci`: it refuses a lock file that lacks the native parts for other platforms, which npm
+# leaves out where a registry has no such package. This keeps to the locked versions all the same.
+NPM_INSTALL := tools/with-node npm install --no-save --no-audit --no-fund
 PAGE := src/tokenyard/_web/index.html
 WEB_MODULES := web/node_modules/.package-lock.json
 CLIENT_MODULES := tests/acceptance/node/node_modules/.package-lock.json
@@ -84,12 +87,12 @@ $(MADE)/dev: requirements/dev.txt $(MADE)/runtime
 
 $(WEB_MODULES): web/package.json web/package-lock.json | $(MADE)/venv
 	@tools/step "Installing what the page is built with" "$(NETWORK)" \
-		tools/with-node npm --prefix web ci --no-audit --no-fund
+		$(NPM_INSTALL) --prefix web
 	@touch $@
 
 $(CLIENT_MODULES): tests/acceptance/node/package.json tests/acceptance/node/package-lock.json | $(MADE)/venv
 	@tools/step "Installing the Node client for tests" "$(NETWORK)" \
-		tools/with-node npm --prefix tests/acceptance/node ci --no-audit --no-fund
+		$(NPM_INSTALL) --prefix tests/acceptance/node
 	@touch $@
 
 $(PAGE): $(WEB_SOURCES) $(WEB_MODULES)
