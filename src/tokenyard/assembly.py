@@ -58,7 +58,13 @@ async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterat
     clock, randomness = RealClock(), SystemRandomness()
     async with (
         TaskSupervisor(log.task_failed) as tasks,
-        open_sql_store(home / DATABASE_NAME, supervisor=tasks, log=log, clock=clock) as store,
+        open_sql_store(
+            home / DATABASE_NAME,
+            supervisor=tasks,
+            log=log,
+            clock=clock,
+            settings=settings.storage,
+        ) as store,
     ):
         yield Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
 
@@ -74,7 +80,13 @@ async def open_yard(settings: Settings, home: Path, log: Log) -> AsyncIterator[Y
         stack.callback(listener.close)
         writers = await stack.enter_async_context(TaskSupervisor(log.task_failed))
         store = await stack.enter_async_context(
-            open_sql_store(home / DATABASE_NAME, supervisor=writers, log=log, clock=clock)
+            open_sql_store(
+                home / DATABASE_NAME,
+                supervisor=writers,
+                log=log,
+                clock=clock,
+                settings=settings.storage,
+            )
         )
         await store.chat.fail_abandoned(
             Reason.PRODUCER_LOST, "The server stopped while this was written.", clock.now()

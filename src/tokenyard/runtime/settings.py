@@ -181,7 +181,10 @@ class StorageSettings(_Branch, frozen=True):
     ] = 256
     readers: Annotated[
         int, Meta(ge=1, le=64, description="Connections that read beside the one that writes.")
-    ] = 2
+    ] = 4
+    queued_reads_max: Annotated[
+        Count, Meta(description="Reads that may wait for a connection; further ones get 503.")
+    ] = 10_000
     durability: Annotated[
         str,
         Meta(

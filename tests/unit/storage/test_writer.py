@@ -255,7 +255,7 @@ async def test_a_lock_fails_the_batch_after_one_wait_and_not_one_for_each(
     bench: Bench, locked: sqlite3.Connection
 ) -> None:
     results = await asyncio.wait_for(
-        asyncio.gather(*(bench.add(str(n)) for n in range(100)), return_exceptions=True), 1.0
+        asyncio.gather(*(bench.add(str(n)) for n in range(100)), return_exceptions=True), 4.0
     )
     assert all(isinstance(result, Unavailable) for result in results)
     assert bench.lines.getvalue().count("database is locked") == 1

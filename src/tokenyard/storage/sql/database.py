@@ -30,7 +30,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from tokenyard.runtime.settings import StorageSettings
 from tokenyard.storage.sql.failures import explain
-from tokenyard.vocabulary.errors import StartError
+from tokenyard.vocabulary.errors import StartError, Unavailable
+from tokenyard.vocabulary.reasons import Reason
 
 T = TypeVar("T")
 
@@ -44,11 +45,26 @@ class Readers:
     def __init__(self, path: Path, settings: StorageSettings) -> None:
         self._engine = connect_readers(path, settings)
         self._threads = ThreadPoolExecutor(settings.readers, thread_name_prefix="storage-reader")
+        self._queued_max = settings.readers + settings.queued_reads_max
+        self._asked = 0
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """Run a query; it sees all that was committed before. Raises errors of our own tree."""
+        """Run a query; it sees all that was committed before.
+
+        Raises Unavailable when too many reads wait, and what `failures.explain` makes of the rest.
+        """
+        if self._asked >= self._queued_max:
+            raise Unavailable(
+                "Too many reads wait for the database.",
+                reason=Reason.QUEUE_FULL,
+                retry_after_seconds=1.0,
+            )
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._read, query)
+        self._asked += 1
+        try:
+            return await loop.run_in_executor(self._threads, self._read, query)
+        finally:
+            self._asked -= 1
 
     async def first(self, statement: Select[Any], **values: Any) -> Row[Any] | None:
         """The first row of a query, or None."""
