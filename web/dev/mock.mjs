@@ -216,13 +216,14 @@ function stream(response, run, after, cuts) {
   openStream(response);
   let sent = 0;
   const send = (event) => {
-    if (response.destroyed) return;
+    if (response.destroyed || (cuts && sent === 5)) return;
     response.write(
       `event: ${event.type}\nid: ${run.id}.1.${event.sequence_number}\ndata: ${JSON.stringify(event)}\n\n`,
     );
     sent += 1;
     if (/\.(completed|incomplete|failed)$/.test(event.type)) response.end();
-    else if (cuts && sent === 5) response.destroy();
+    // A little later, or nothing of what was written would leave this process.
+    else if (cuts && sent === 5) setTimeout(() => response.destroy(), 5);
   };
   for (const event of run.log.slice(after + 1)) send(event);
   run.readers.add(send);

@@ -4,12 +4,13 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createStore } from "zustand/vanilla";
 import { ApiError, ConnectionLost, isAbort } from "../api/errors";
 import { server } from "../api/server";
-import { type Answer, type AnswerEvent, answerText, itemText } from "../api/wire";
+import { type Answer, type AnswerEvent, answerText } from "../api/wire";
 import { type Follower, follow, isLast, type Start, type Transport } from "../live/follow";
 import { append, type Ending, end, meterOfAnswer, newRun, type Run } from "../live/run";
 import type { RunStore } from "../live/store";
 import { newId } from "../parts/identity";
-import { newestItem, refreshConversation, rememberAnswer } from "./queries";
+import { type Asked, showsQuestion } from "./items";
+import { knownItems, refreshConversation, rememberAnswer } from "./queries";
 
 /** Small models wander at the API's own default of 1. */
 const SAMPLING = { temperature: 0.2, top_p: 0.9 };
@@ -20,12 +21,6 @@ export interface Question {
   conversation: string;
   text: string;
   model: string;
-}
-
-/** What was asked, and the newest item before it. */
-export interface Asked {
-  text: string;
-  after: string | null;
 }
 
 export interface Followed {
@@ -160,8 +155,9 @@ export function createAnswers(options: AnswersOptions) {
   async function ask(question: Question): Promise<void> {
     const { conversation, text, model } = question;
     if (runOf(conversation)?.ending === null) return;
-    const after = newestItem(queries, conversation)?.id ?? null;
-    const id = begin(conversation, null, { text, after });
+    const after = knownItems(queries, conversation).at(-1)?.id ?? null;
+    const asked: Asked = { text, after };
+    const id = begin(conversation, null, asked);
     options.onBegin(conversation);
     const { signal } = new AbortController();
     const open = async (): Promise<Start> => ({
@@ -171,22 +167,20 @@ export function createAnswers(options: AnswersOptions) {
     const named = async () => {
       options.onNamed(conversation);
       await refreshConversation(queries, conversation);
-      releaseQuestion(conversation, id);
+      if (arrived(conversation, asked)) releaseQuestion(conversation, id);
     };
     try {
       await drive(conversation, id, open, () => void named());
     } catch (error) {
       await fail(conversation, id, error);
       releaseQuestion(conversation, id);
-      if (!runs.get(id)?.responseId && !arrived(question)) options.onReturn(question);
+      if (!runs.get(id)?.responseId && !arrived(conversation, asked)) options.onReturn(question);
     }
   }
 
-  /** True when the question is stored although its answer never began here. */
-  function arrived(question: Question): boolean {
-    const newest = newestItem(queries, question.conversation);
-    return newest?.role === "user" && itemText(newest) === question.text;
-  }
+  /** True when the question is among the stored items. */
+  const arrived = (conversation: string, question: Asked): boolean =>
+    !showsQuestion(knownItems(queries, conversation), question);
 
   async function fail(conversation: string, id: string, error: unknown): Promise<void> {
     if (isAbort(error)) return;

@@ -2,7 +2,12 @@
 // Each of them once. Pure.
 import { type Item, itemText } from "../api/wire";
 import type { Run } from "../live/run";
-import type { Asked } from "./answers";
+
+/** What was asked, and the newest item before it. */
+export interface Asked {
+  text: string;
+  after: string | null;
+}
 
 /** Items in the order of the thread, without the one that `run` shows. */
 export function visibleItems(pages: { data: Item[] }[] | undefined, run: Run | undefined): Item[] {

@@ -56,9 +56,10 @@ export function useAnswer(id: string | null) {
 
 type ItemPages = InfiniteData<Page<Item>, string | null>;
 
-/** The newest item that the page knows of. */
-export function newestItem(queries: QueryClient, conversation: string): Item | undefined {
-  return queries.getQueryData<ItemPages>(itemsKey(conversation))?.pages[0]?.data[0];
+/** The items that the page knows of, in the order of the thread. */
+export function knownItems(queries: QueryClient, conversation: string): Item[] {
+  const pages = queries.getQueryData<ItemPages>(itemsKey(conversation))?.pages ?? [];
+  return pages.flatMap((page) => page.data).reverse();
 }
 
 export function rememberConversation(queries: QueryClient, conversation: Conversation): void {
@@ -71,6 +72,9 @@ export function rememberAnswer(queries: QueryClient, answer: Answer): void {
 
 /** Ask the server again for a conversation and the list that shows it. */
 export async function refreshConversation(queries: QueryClient, id: string): Promise<void> {
+  // A first fetch on its way may be older than what is asked for; it would be taken for the answer.
+  await queries.cancelQueries({ queryKey: itemsKey(id) });
+  await queries.cancelQueries({ queryKey: conversationKey(id) });
   await Promise.all([
     queries.invalidateQueries({ queryKey: itemsKey(id) }),
     queries.invalidateQueries({ queryKey: conversationKey(id) }),

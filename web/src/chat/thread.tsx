@@ -7,8 +7,7 @@ import type { Run } from "../live/run";
 import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { answers } from "./answering";
-import type { Asked } from "./answers";
-import { showsQuestion, showsRun, visibleItems } from "./items";
+import { type Asked, showsQuestion, showsRun, visibleItems } from "./items";
 import { useConversation, useItems } from "./queries";
 import { LiveTurn, StoredTurn, UserTurn } from "./turn";
 

@@ -15,31 +15,29 @@ import { chooseTheme, THEMES, type Theme, useTheme } from "./theme";
 export function Navigation({ session }: { session: Session }) {
   const [path] = useLocation();
   return (
-    <div className="flex h-full flex-col">
+    <nav aria-label={t("nav.label")} className="flex h-full flex-col">
       <p className="px-4 pt-5 pb-6 text-[0.9375rem] font-semibold tracking-tight max-md:hidden">
         {t("app.name")}
       </p>
-      <nav aria-label={t("nav.label")} className="px-4 max-md:px-0">
-        <ul className="space-y-0.5">
-          {AREAS.map((area) => {
-            const here = path === area.path || path.startsWith(`${area.path}/`);
-            return (
-              <li key={area.path}>
-                <Link
-                  href={area.path}
-                  onClick={closeMenu}
-                  aria-current={here ? "page" : undefined}
-                  className={`block rounded px-2 py-1 max-md:py-2.5 ${
-                    here ? "bg-wash text-ink" : "text-soft hover:text-ink"
-                  }`}
-                >
-                  {t(area.label)}
-                </Link>
-              </li>
-            );
-          })}
-        </ul>
-      </nav>
+      <ul className="space-y-0.5 px-4 max-md:px-0">
+        {AREAS.map((area) => {
+          const here = path === area.path || path.startsWith(`${area.path}/`);
+          return (
+            <li key={area.path}>
+              <Link
+                href={area.path}
+                onClick={closeMenu}
+                aria-current={here ? "page" : undefined}
+                className={`block rounded px-2 py-1 max-md:py-2.5 ${
+                  here ? "bg-wash text-ink" : "text-soft hover:text-ink"
+                }`}
+              >
+                {t(area.label)}
+              </Link>
+            </li>
+          );
+        })}
+      </ul>
       <div className="mt-auto space-y-3 p-4 text-xs text-soft max-md:px-0">
         <div className="flex items-center justify-between gap-2">
           <ThemeChoice />
@@ -47,7 +45,7 @@ export function Navigation({ session }: { session: Session }) {
         </div>
         <Month session={session} />
       </div>
-    </div>
+    </nav>
   );
 }
 

@@ -32,11 +32,9 @@ function block(token: Tokens.Generic, depth: number): ReactNode | undefined {
     case "space":
     case "def":
       return "";
-    case "heading": {
-      // The page itself has the first level, so a reply's headings begin one below.
-      const Tag = `h${Math.min(6, (token as Tokens.Heading).depth + 1)}` as "h2";
-      return <Tag>{renderAll(token.tokens, depth + 1)}</Tag>;
-    }
+    case "heading":
+      // One level below the page's own, whatever the model skips; the look shows the difference.
+      return <h2 className={`depth-${token.depth}`}>{renderAll(token.tokens, depth + 1)}</h2>;
     case "paragraph":
       return <p>{renderAll(token.tokens, depth + 1)}</p>;
     case "blockquote":

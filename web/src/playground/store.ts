@@ -129,8 +129,9 @@ export function keepOnLeaving(): void {
   window.addEventListener("pagehide", () => {
     const { runId, script } = get();
     const running = runId === null ? undefined : runs.get(runId);
-    if (running !== undefined && running.text !== "") {
-      remember("script", withAnswer(script, running));
-    }
+    if (running === undefined) return;
+    // Stopped, not failed: the broken connection that follows is the person's own doing.
+    stop();
+    if (running.text !== "") remember("script", withAnswer(script, running));
   });
 }
