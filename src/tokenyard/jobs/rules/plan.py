@@ -72,28 +72,40 @@ def plan(board: Board, now: float) -> Plan:
 def _replaced(board: Board, now: float, mark: int, charged: int) -> "Cycle | None":
     """The cycle again with running jobs lifted; None when nobody who waits would gain.
 
-    First only jobs of queues above their share are lifted, then the less urgent ones too: who need
-    not be disturbed is not.
+    First only jobs of queues above their share are lifted, then the less urgent ones too, and last,
+    where jobs may be moved, everyone lifted is seated anew: who need not be disturbed is not.
     """
     lifted: dict[JobId, Entry] = {}
     best: Cycle | None = None
-    for more in (above_share(board, now), less_urgent(board, now)):
+    stages: list[tuple[list[Entry], bool]] = [
+        (above_share(board, now), True),
+        (less_urgent(board, now), True),
+    ]
+    if board.profile.moves:
+        stages.append(([], False))
+    for more, stays in stages:
         found = {entry.job.id: entry for entry in more if entry.job.id not in lifted}
-        if not found:
-            continue
         lifted |= found
+        if not lifted or (stays and not found):
+            continue
         board.cluster.rewind(mark)
         board.queues.rewind(charged)
         cycle = Cycle(board, now)
         cycle.honour_claims()
         cycle.settle_gangs()
-        cycle.lift(list(lifted.values()))
+        cycle.lift(list(lifted.values()), stays=stays)
         cycle.admit()
         if cycle.gained > (best.gained if best is not None else 0):
             best = cycle
-        if not cycle.blocked:
+        if not any(blocked.reason in _PASSING_REASONS for blocked in cycle.blocked.values()):
             break
     return best
+
+
+def _claim_on(nodes: set[int], decision: Decision) -> Decision:
+    if isinstance(decision, Start) and any(seat.node in nodes for seat in decision.seats):
+        return Claim(decision.job, decision.seats)
+    return decision
 
 
 class Cycle:
@@ -114,6 +126,7 @@ class Cycle:
         self._strict: dict[QueueName, JobId] = {}
         self._started: list[Leaving] = []
         self._lifted: dict[JobId, Entry] = {}
+        self._stays = True
         self._passed: dict[int, int] = {}
         # How many who waited get seats.
         self.gained = 0
@@ -121,7 +134,14 @@ class Cycle:
     def result(self) -> Plan:
         """The plan, its decisions in the order in which they must be applied."""
         first = [d for d in self.decisions if isinstance(d, (Preempt, Release, Renounce))]
-        then = [d for d in self.decisions if not isinstance(d, (Preempt, Release, Renounce))]
+        then: list[Decision] = [
+            d for d in self.decisions if not isinstance(d, (Preempt, Release, Renounce))
+        ]
+        # Where somebody must go first, even who is lifted only on trial, seats are claimed.
+        gone = {d.job for d in first if isinstance(d, Preempt)} & self._lifted.keys()
+        nodes = {seat.node for job in gone for seat in self._lifted[job].seats}
+        if nodes:
+            then = [_claim_on(nodes, decision) for decision in then]
         return Plan(
             self.now,
             self.board.version,
@@ -179,8 +199,12 @@ class Cycle:
                     Reason.GANG_INCOMPLETE, entry.job.id, seats, until=settlement.until
                 )
 
-    def lift(self, entries: list[Entry]) -> None:
-        """Take running jobs off their seats, to be tried again in order with those who wait."""
+    def lift(self, entries: list[Entry], *, stays: bool) -> None:
+        """Take running jobs off their seats, to be tried again in order with those who wait.
+
+        With `stays` a job sits down where it was if it can; else wherever it fits best.
+        """
+        self._stays = stays
         for entry in entries:
             self.board.cluster.give_all(entry.seats)
             self.board.queues.refund(entry.job.queue, entry.amount, entry.job.priority)
@@ -211,18 +235,20 @@ class Cycle:
     def _reseat(self, entry: Entry) -> None:
         """A lifted job sits down again where it was, or elsewhere, or is displaced."""
         board, job = self.board, entry.job
-        if board.cluster.is_free(entry.seats):
+        if self._stays and board.cluster.is_free(entry.seats):
             board.cluster.take_all(entry.seats)
             board.queues.charge(job.queue, entry.amount, job.priority)
             return
+        seats: Seats | Shortfall | None = None
+        if self.profile.moves:
+            seats = seat_gang(board.floor, job)
+        if isinstance(seats, tuple):
+            board.queues.charge(job.queue, amount_of(seats), job.priority)
+            if seats == entry.seats:
+                return
+            self.decisions.append(Claim(job.id, seats))
         self.decisions.append(Preempt(job.id, None, self._replace_reason(job)))
         self.search.spent.add(job.id)
-        if not self.profile.moves:
-            return
-        seats = seat_gang(board.floor, job)
-        if not isinstance(seats, Shortfall):
-            board.queues.charge(job.queue, amount_of(seats), job.priority)
-            self.decisions.append(Claim(job.id, seats))
 
     def _replace_reason(self, job: Job) -> Reason:
         if Order.SHARE not in self.profile.order:
@@ -286,18 +312,8 @@ class Cycle:
         for reservation in self.reservations:
             reservation.note(seats, ends_at)
         self.gained += 1
-        if self._lifted and not self._really_free(seats):
-            self.decisions.append(Claim(job.id, seats))
-        else:
-            self.decisions.append(Start(job.id, seats))
-            self._note_start(seats, job)
-
-    def _really_free(self, seats: Seats) -> bool:
-        """Whether nobody sits there who has only been lifted on trial."""
-        nodes = {seat.node for seat in seats}
-        return not any(
-            seat.node in nodes for entry in self._lifted.values() for seat in entry.seats
-        )
+        self.decisions.append(Start(job.id, seats))
+        self._note_start(seats, job)
 
     def _note_start(self, seats: Seats, job: Job) -> None:
         self._started.append((self.now + self.board.seconds_of(job), seats))

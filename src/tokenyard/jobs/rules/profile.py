@@ -5,7 +5,7 @@ whether a small job may pass a large one. Two philosophies cannot be had at once
 nominal quota, Armada protects fair shares. So each is a profile of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tokenyard.jobs.rules.fairness import Share
@@ -135,12 +135,17 @@ FIFO_EASY = Profile("fifo_easy", order=(Order.AGE,), passing=Passing.EASY)
 FIFO_CONSERVATIVE = Profile("fifo_conservative", order=(Order.AGE,), passing=Passing.CONSERVATIVE)
 PRIORITY = Profile("priority")
 SJF = Profile("sjf", order=(Order.REMAINING, Order.AGE), placement=Pack())
+# Preemptive shortest-first as in the simulators of Tiresias and Muri: everyone is placed anew at
+# every event. What remains of a running job only falls, so nobody is displaced in circles.
 SRTF = Profile(
-    "srtf", order=(Order.REMAINING, Order.AGE), placement=Pack(), taking=Taking.REPLACE, moves=True
+    "srtf",
+    order=(Order.REMAINING, Order.AGE),
+    placement=Pack(),
+    taking=Taking.REPLACE,
+    moves=True,
+    preemptions_max=1 << 30,
 )
-SRSF = Profile(
-    "srsf", order=(Order.SERVICE, Order.AGE), placement=Pack(), taking=Taking.REPLACE, moves=True
-)
+SRSF = replace(SRTF, name="srsf", order=(Order.SERVICE, Order.AGE))
 # Ours: fair between queues, aged so that nobody starves, large gangs protected by a reservation.
 YARD = Profile(
     "yard",

@@ -121,6 +121,8 @@ class Seating:
 
     def _rebuild(self) -> None:
         self._heap = []
+        # Forgotten too, or scores that have not changed would never come back into the heap.
+        self._best = [None] * len(self._slots)
         for index in range(len(self._slots)):
             self._refresh(index)
         heapify(self._heap)
