@@ -55,6 +55,8 @@ class Generation:
         self._ready = asyncio.Event()
         self._ended = False
         self._aborted = False
+        # True once the caller asked for an early end and still wants to hear what was counted.
+        self.cut_short = False
 
     def put(self, piece: Piece) -> bool:
         """From the loop's thread: add a piece; whether the reader has to be woken."""
@@ -72,6 +74,11 @@ class Generation:
         if not self._ended and not self._aborted:
             self._aborted = True
             self._abort()
+
+    def cut(self) -> None:
+        """Stop generating, and let the reader have the end with its counts."""
+        self.cut_short = True
+        self.abort()
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Pieces until the one with `finish`; raises the error that ended the generation."""

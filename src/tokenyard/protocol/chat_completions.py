@@ -204,7 +204,8 @@ class ChatChoice(msgspec.Struct, kw_only=True):
 
     index: int
     message: AnswerMessage
-    finish_reason: Literal["stop", "length"]
+    # `abort` is only seen between our own processes: the gateway asked the engine to stop.
+    finish_reason: Literal["stop", "length", "abort"]
     logprobs: None = None
 
 
@@ -232,7 +233,6 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
     index: int
     delta: Delta
-    # `abort` is only seen between our own processes: the gateway asked the engine to stop.
     finish_reason: Literal["stop", "length", "abort"] | None = None
     logprobs: None = None
 
@@ -254,7 +254,7 @@ class TextChoice(msgspec.Struct, kw_only=True):
 
     index: int
     text: str
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "abort"] | None
     logprobs: None = None
 
 

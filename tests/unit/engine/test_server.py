@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import itertools
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -374,3 +376,37 @@ async def test_metrics_have_the_names_that_dashboards_know(serve: Callable[..., 
         text = (await served.client.call("GET", "/metrics")).body.decode()
     for name in ("num_requests_running", "kv_cache_usage_perc", "generation_tokens_total"):
         assert f"tokenyard_engine_{name}" in text
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_call_that_is_cut_short_ends_with_its_counts(
+    serve: Callable[..., Any], streams: bool
+) -> None:
+    third_step, go_on = asyncio.Event(), threading.Event()
+    loop, steps = asyncio.get_running_loop(), itertools.count(1)
+
+    def hold_at_third(chunks: Sequence[Chunk]) -> None:
+        if next(steps) == 3:
+            loop.call_soon_threadsafe(third_step.set)
+            go_on.wait(timeout=20)
+
+    async with serve(next_token=lambda text, rule: 70, before_step=hold_at_third) as served:
+        options = {"stream_options": {"include_usage": True}} if streams else {}
+        call = served.client.open(
+            "POST",
+            "/v1/chat/completions",
+            json_body={**ASK, "stream": streams, "ignore_eos": True, **options},
+            headers={"x-request-id": "req_7"},
+        )
+        await third_step.wait()
+        for asked, known in (("req_7", True), ("req_8", False)):
+            told = await served.client.call("POST", "/v1/abort", json_body={"request_id": asked})
+            assert told.json() == {"aborted": known}
+        go_on.set()
+        answer = await call.finish()
+        last = answer.data()[-1] if streams else answer.json()
+        ends = answer.data()[-2] if streams else last
+        assert ends["choices"][0]["finish_reason"] == "abort"
+        assert last["usage"]["completion_tokens"] == 3
+        await served.engine.drain()
+        assert served.server.calls == {}

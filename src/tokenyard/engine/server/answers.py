@@ -3,14 +3,14 @@
 Does not know where pieces come from or how bytes are sent.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tokenyard.engine.generation import Piece
+from tokenyard.engine.generation import Generation, Piece
 from tokenyard.protocol import sse
 from tokenyard.protocol.chat_completions import (
     AnswerMessage,
@@ -28,7 +28,7 @@ from tokenyard.vocabulary.errors import Unavailable
 from tokenyard.vocabulary.generation import FinishReason, Usage
 from tokenyard.vocabulary.reasons import Reason
 
-WireFinish = Literal["stop", "length"]
+WireFinish = Literal["stop", "length", "abort"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,25 +161,25 @@ class TextForm:
         )
 
 
-async def collect(pieces: AsyncIterator[Piece], form: AnswerForm) -> bytes:
+async def collect(generation: Generation, form: AnswerForm) -> bytes:
     """The whole answer as JSON; raises what ended the generation early."""
     texts = []
-    async for piece in pieces:
+    async for piece in generation:
         texts.append(piece.text)
         last = piece
-    _check_complete(last)
+    _check_complete(generation, last)
     return msgspec.json.encode(form.whole("".join(texts), last))
 
 
-async def stream(pieces: AsyncIterator[Piece], form: AnswerForm) -> AsyncGenerator[bytes, None]:
+async def stream(generation: Generation, form: AnswerForm) -> AsyncGenerator[bytes, None]:
     """The answer as framed events, one for each piece; raises what ended the generation early.
 
     Nothing is yielded before the first piece, so an early failure can still have a status.
     """
     opened = False
-    async for piece in pieces:
+    async for piece in generation:
         if piece.finish is not None:
-            _check_complete(piece)
+            _check_complete(generation, piece)
         events = [] if opened else form.opening()
         opened = True
         if piece.text:
@@ -190,8 +190,8 @@ async def stream(pieces: AsyncIterator[Piece], form: AnswerForm) -> AsyncGenerat
     yield sse.DONE
 
 
-def _check_complete(last: Piece) -> None:
-    if last.finish is FinishReason.ABORT:
+def _check_complete(generation: Generation, last: Piece) -> None:
+    if last.finish is FinishReason.ABORT and not generation.cut_short:
         raise Unavailable(
             "The model server stopped before the answer was complete.",
             reason=Reason.SHUTTING_DOWN,
@@ -200,6 +200,8 @@ def _check_complete(last: Piece) -> None:
 
 
 def _wire_finish(last: Piece) -> WireFinish:
+    if last.finish is FinishReason.ABORT:
+        return "abort"
     return "length" if last.finish is FinishReason.LENGTH else "stop"
 
 

@@ -7,7 +7,7 @@ its generation. Does not know how the process starts or stops.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +30,8 @@ from tokenyard.engine.server.answers import (
     stream,
 )
 from tokenyard.engine.server.requests import (
+    AbortAnswer,
+    AbortRequest,
     TokenizeAnswer,
     TokenizeRequest,
     check_model,
@@ -65,6 +67,8 @@ from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 JSON = "application/json"
+# Names a call for `POST /v1/abort`; the gateway sends its own request id.
+REQUEST_ID = "x-request-id"
 OWNER = "tokenyard"
 RETRY_SECONDS = 1.0
 # Texts up to this length are tokenised on the event loop, longer ones beside it.
@@ -96,6 +100,8 @@ class ModelServer:
     tasks: TaskSupervisor
     loaded: LoadedModel | None = None
     stopping: bool = False
+    # Calls in progress by the `x-request-id` they came with.
+    calls: dict[str, Generation] = field(default_factory=dict)
 
     def ready(self) -> LoadedModel:
         """The model; raises Unavailable before it is there."""
@@ -111,15 +117,21 @@ class ModelServer:
 class _Caller:
     """Watches the caller's connection: when it goes away, its generation is aborted."""
 
-    def __init__(self, server: ModelServer, generation: Generation, receive: Receive) -> None:
+    def __init__(self, server: ModelServer, generation: Generation, request: Request) -> None:
+        self._calls = server.calls
+        self._name = request.headers.get(REQUEST_ID)
         self._generation = generation
-        self._receive = receive
+        self._receive = request.receive
+        if self._name is not None:
+            self._calls[self._name] = generation
         self._watch = server.tasks.spawn("watch caller", self._until_gone())
 
     def let_go(self) -> None:
         """Stop watching; a generation that has not ended has no reader any more."""
         self._watch.cancel()
         self._generation.abort()
+        if self._name is not None and self._calls.get(self._name) is self._generation:
+            del self._calls[self._name]
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -162,6 +174,7 @@ def make_app(server: ModelServer) -> Starlette:
         routes=[
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.complete, methods=["POST"]),
+            Route("/v1/abort", routes.abort, methods=["POST"]),
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{name:path}", routes.one_model, methods=["GET"]),
             Route("/tokenize", routes.tokenize, methods=["POST"]),
@@ -223,6 +236,14 @@ class _Routes:
         capacity = loaded.engine.capacity_tokens
         return _json(TokenizeAnswer(count=len(tokens), tokens=tokens, context_window=capacity))
 
+    async def abort(self, request: Request) -> Response:
+        """Cut a call short; its own answer then ends with `abort` and what was counted."""
+        body = decode_request(AbortRequest, await _read_body(request, self._server))
+        generation = self._server.calls.get(body.request_id)
+        if generation is not None:
+            generation.cut()
+        return _json(AbortAnswer(aborted=generation is not None))
+
     async def models(self, request: Request) -> Response:
         return _json(ModelList(data=[_describe(self._server)]))
 
@@ -249,13 +270,13 @@ async def _answer(
     *,
     streams: bool,
 ) -> Response:
-    caller = _Caller(server, generation, request.receive)
+    caller = _Caller(server, generation, request)
     try:
         if not streams:
-            answer = await collect(aiter(generation), form)
+            answer = await collect(generation, form)
             caller.let_go()
             return Response(answer, media_type=JSON)
-        events = stream(aiter(generation), form)
+        events = stream(generation, form)
         return _EventStream(caller, await anext(events), events)
     except BaseException:
         caller.let_go()

@@ -42,6 +42,18 @@ class TokenizeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     prompt: str | None = None
 
 
+class AbortRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/abort`: the `x-request-id` that a call was sent with."""
+
+    request_id: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class AbortAnswer(msgspec.Struct, kw_only=True):
+    """Whether that call was still in progress."""
+
+    aborted: bool
+
+
 class TokenizeAnswer(msgspec.Struct, kw_only=True):
     """How many tokens a prompt has, and which."""
 
