@@ -48,9 +48,9 @@ class Server implements Transport {
     return this.connection(this.connect(after, this.asked.length));
   }
 
-  connection(made: Connection): Response {
+  connection(made: Connection, headers: Record<string, string> = {}): Response {
     if (made instanceof Error) throw made;
-    const response = new Response(null, { status: made.status ?? 200 });
+    const response = new Response(null, { status: made.status ?? 200, headers });
     this.open.set(response, made);
     return response;
   }
@@ -175,6 +175,14 @@ describe("follow", () => {
     const first = server.connection({ events: [], error: cut() });
     await expect(read(server, { first, id: null })).rejects.toBeInstanceOf(ConnectionLost);
     expect(server.asked).toEqual([]);
+  });
+
+  it("resumes a run that only the head of the first answer named", async () => {
+    const server = new Server((after) => ({ events: log().slice((after ?? -1) + 1) }));
+    const first = server.connection({ events: [], error: cut() }, { "x-response-id": ID });
+    const reader = await read(server, { first, id: null });
+    expect(server.asked).toEqual([null]);
+    expect(reader.text).toBe(TEXT);
   });
 
   it("says that the connection is lost only when a first new attempt failed, and when it is back", async () => {

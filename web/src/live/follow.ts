@@ -76,6 +76,7 @@ export async function follow(
   for (;;) {
     try {
       connection ??= await reopen(transport, place, signal);
+      place.id ??= connection.headers.get("x-response-id");
       if (await drain(transport, connection, place, follower, signal)) return;
       throw new ConnectionLost("The stream ended before its last event.");
     } catch (error) {

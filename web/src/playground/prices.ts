@@ -10,7 +10,10 @@ export function usePrices(
     queryFn: server.prices,
     staleTime: 300_000,
   });
-  const price = data?.prices.find((each) => each.model === model);
+  // The first match counts; `*` stands for every model that has no line of its own.
+  const price =
+    data?.prices.find((each) => each.model === model) ??
+    data?.prices.find((each) => each.model === "*");
   if (data === undefined || price === undefined) return null;
   return {
     input: price.input_nanos_per_million,
