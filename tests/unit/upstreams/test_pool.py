@@ -42,7 +42,7 @@ async def test_life_of_a_server() -> None:
         await clock.advance(0.2)
         assert pool.ready
         assert [model.id for model in pool.models()] == ["m"]
-        assert pool.context_window("m") == 8192
+        assert pool.find("m").window() == 8192
         server.reported_health = Health.DOWN
         await clock.advance(1)
         assert reason_of(pool, "m") is Reason.UPSTREAM_UNAVAILABLE

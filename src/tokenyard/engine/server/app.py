@@ -47,7 +47,7 @@ from tokenyard.protocol.chat_completions import (
 )
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.errors import error_response
-from tokenyard.protocol.models import Model, ModelList
+from tokenyard.protocol.models import Model, ModelList, SamplingDefaults
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.runtime.settings import EngineSettings
@@ -102,6 +102,10 @@ class ModelServer:
     stopping: bool = False
     # Calls in progress by the `x-request-id` they came with.
     calls: dict[str, Generation] = field(default_factory=dict)
+
+    def sampling_defaults(self) -> SamplingDefaults:
+        """How the model draws when a request does not say."""
+        return SamplingDefaults(temperature=self.model.temperature, top_p=self.model.top_p)
 
     def ready(self) -> LoadedModel:
         """The model; raises Unavailable before it is there."""
@@ -204,7 +208,9 @@ class _Routes:
         loaded = server.ready()
         prompt = await _encode_chat(server, loaded, body.turns())
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
-        generation = loaded.engine.submit(prompt, body.sampling(), max_tokens_param=limit)
+        generation = loaded.engine.submit(
+            prompt, body.sampling(server.sampling_defaults()), max_tokens_param=limit
+        )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
         form = ChatForm(head, with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
@@ -217,7 +223,7 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
-        generation = loaded.engine.submit(prompt, body.sampling())
+        generation = loaded.engine.submit(prompt, body.sampling(server.sampling_defaults()))
         form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
@@ -336,7 +342,12 @@ def _wants_usage(request: ChatCompletionRequest | CompletionRequest) -> bool:
 
 
 def _describe(server: ModelServer) -> Model:
-    model = Model(id=server.model.name, created=server.model.created_at, owned_by=OWNER)
+    model = Model(
+        id=server.model.name,
+        created=server.model.created_at,
+        owned_by=OWNER,
+        sampling_defaults=server.sampling_defaults(),
+    )
     if server.loaded is not None:
         model.context_window = server.loaded.engine.capacity_tokens
     return model

@@ -115,7 +115,7 @@ class CompletionRoutes:
         asked = decode_request(kind, body)
         check_stream_options(asked)
         model = ModelName(asked.model)
-        window = self._pool.context_window(model)
+        window = self._pool.find(model).window()
         lease = self._admission.enter(caller)
         try:
             reservation = self._ledger.reserve(

@@ -22,6 +22,7 @@ from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.protocol.response_events import ResponseEvent
 from tokenyard.protocol.responses import CreateResponseRequest, ResponseBody
 from tokenyard.protocol.sse import frame
@@ -91,8 +92,10 @@ class ResponseRoutes:
         caller = await self._doorway.caller(request)
         asked = decode_request(CreateResponseRequest, await self._doorway.body(request))
         asked.refuse_unsupported()
-        ask = _read_ask(asked)
-        stream = await self._responses.create(caller, ask, self._permit(caller, ask))
+        model = self._pool.find(asked.model)
+        ask = _read_ask(asked, model.defaults())
+        permit = self._permit(caller, ask, model.window())
+        stream = await self._responses.create(caller, ask, permit)
         if asked.stream:
             return self._events(stream, 0)
         if not asked.background:
@@ -105,8 +108,7 @@ class ResponseRoutes:
             )
         return json_answer(await self._responses.get(caller, stream.response))
 
-    def _permit(self, caller: Principal, ask: Ask) -> Permit:
-        window = self._pool.context_window(ask.model)
+    def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
         lease = self._admission.enter(caller)
         try:
             reservation = self._ledger.reserve(
@@ -172,12 +174,12 @@ class ResponseRoutes:
             self._metrics.stream_readers.dec()
 
 
-def _read_ask(asked: CreateResponseRequest) -> Ask:
+def _read_ask(asked: CreateResponseRequest, defaults: SamplingDefaults) -> Ask:
     conversation = asked.conversation_id()
     return Ask(
         model=ModelName(asked.model),
         turns=tuple(Message(message.role, message.text()) for message in asked.messages()),
-        sampling=asked.sampling(),
+        sampling=asked.sampling(defaults),
         conversation=None if conversation is None else ConversationId(conversation),
         instructions=asked.instructions,
         metadata=asked.metadata or {},
