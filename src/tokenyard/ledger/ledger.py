@@ -81,14 +81,15 @@ class Ledger:
         *,
         prompt_tokens: int,
         completion_tokens_max: int,
+        batch: bool = False,
     ) -> Reservation:
         """Set the worst cost of a request aside.
 
-        prompt_tokens: an upper bound of what the engine will count.
+        prompt_tokens: an upper bound of what the engine will count. batch: at the price of batches.
         Raises LimitReached when the project's budget of the month could be passed, NotFound when
         the model has no price, Unavailable when too many reservations are open.
         """
-        rates = self._rates_of(model)
+        rates = self._rates_of(model, batch=batch)
         if len(self._open) >= self._reservations_max:
             raise Unavailable("Too many requests are in progress.", retry_after_seconds=1.0)
         cost = worst_cost(
@@ -216,8 +217,8 @@ class Ledger:
         """What each project may spend in a month; None when nothing limits it."""
         return self._budget
 
-    def _rates_of(self, model: ModelName) -> Rates:
-        rates = self._prices.find(model)
+    def _rates_of(self, model: ModelName, *, batch: bool) -> Rates:
+        rates = self._prices.find_for_batch(model) if batch else self._prices.find(model)
         if rates is None:
             raise NotFound(
                 f"The model {model} has no price.", reason=Reason.MODEL_NOT_FOUND, param="model"

@@ -1,5 +1,7 @@
 """The price book as the settings spell it, turned into exact numbers."""
 
+from fractions import Fraction
+
 from tokenyard.ledger.rules.pricing import PriceBook, Rates, bind
 from tokenyard.runtime.settings import LedgerSettings, PriceSettings
 from tokenyard.vocabulary.errors import StartError
@@ -9,7 +11,7 @@ from tokenyard.vocabulary.money import Money, parse_nanos
 def read_prices(settings: LedgerSettings) -> PriceBook:
     """The price book of the settings; their pattern has made sure that every price is exact."""
     entries = [(entry.model, _read_rates(entry, settings.currency)) for entry in settings.prices]
-    return bind(settings.currency, entries)
+    return bind(settings.currency, entries, Fraction(settings.batch_factor))
 
 
 def read_monthly_budget(settings: LedgerSettings) -> Money | None:

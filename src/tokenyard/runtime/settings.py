@@ -165,6 +165,13 @@ class LedgerSettings(_Branch, frozen=True):
             pattern=r"^(\d{1,9}(\.\d{1,9})?)?$",
         ),
     ] = ""
+    batch_factor: Annotated[
+        str,
+        Meta(
+            description="What a line of a batch costs, as an exact part of the price.",
+            pattern=r"^\d{1,6}(/[1-9]\d{0,5})?$",
+        ),
+    ] = "1/2"
     reservations_max: Annotated[
         Count, Meta(description="Reservations that may be open at once; further ones get 503.")
     ] = 100_000
@@ -225,6 +232,90 @@ class FleetSettings(_Branch, frozen=True):
     ] = 15.0
 
 
+class FileSettings(_Branch, frozen=True):
+    """Files that callers upload, and those that batches write."""
+
+    file_bytes_max: Annotated[
+        Count, Meta(description="Longest file; longer ones get 413 file_too_large.")
+    ] = 200 * 1024 * 1024
+    project_bytes_max: Annotated[
+        Count, Meta(description="All files of a project; more get 413 file_storage_limit.")
+    ] = 10 * 1024 * 1024 * 1024
+    uploads_max: Annotated[
+        Count, Meta(description="Uploads in progress in all; further ones get 503.")
+    ] = 16
+    silence_seconds: Annotated[
+        Seconds, Meta(description="An upload that sends nothing for this long is given up.")
+    ] = 60.0
+    sweep_seconds: Annotated[
+        Seconds, Meta(description="How often files whose time has passed are looked for.")
+    ] = 60.0
+
+
+class BatchSettings(_Branch, frozen=True):
+    """Batch inference: what a batch may hold, and how much its lines may take of the machine."""
+
+    lines_max: Annotated[Count, Meta(description="Requests that one batch may hold.")] = 50_000
+    line_bytes_max: Annotated[Count, Meta(description="Longest line of an input file.")] = (
+        4 * 1024 * 1024
+    )
+    errors_max: Annotated[
+        Count,
+        Meta(description="Faults of an input file that are listed; the rest is not looked for."),
+    ] = 100
+    open_max: Annotated[
+        Count, Meta(description="Batches of a project that have not ended; further ones get 429.")
+    ] = 100
+    running_max: Annotated[
+        Count, Meta(description="Batches that are worked on at once; the others wait their turn.")
+    ] = 16
+    window_seconds: Annotated[
+        Seconds, Meta(description='How long the completion window "24h" is.')
+    ] = 86_400.0
+    lines_in_flight_max: Annotated[
+        Count, Meta(description="Lines that run at the same time while nobody else asks.")
+    ] = 8
+    lines_beside_interactive: Annotated[
+        Count, Meta(description="Lines that may run beside interactive answers.")
+    ] = 1
+    yield_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long further lines may go on when an interactive answer begins; then "
+            "the youngest are stopped, and run again later."
+        ),
+    ] = 2.0
+    poll_seconds: Annotated[
+        Seconds, Meta(description="How often the number of lines is fitted to what else runs.")
+    ] = 0.2
+    line_seconds_max: Annotated[
+        Seconds, Meta(description="Longest wait for the answer to one line.")
+    ] = 600.0
+    line_attempts_max: Annotated[
+        Count, Meta(description="How often a line is tried when the model server breaks.")
+    ] = 3
+    retry_seconds_min: Annotated[
+        Seconds, Meta(description="Wait after a failure of the model server, at first.")
+    ] = 1.0
+    retry_seconds_max: Annotated[Seconds, Meta(description="The wait doubles up to this.")] = 30.0
+    budget_wait_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long a batch waits for reserved money to come back before the rest "
+            "of its lines fail with insufficient_quota."
+        ),
+    ] = 30.0
+    priority: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Class that lines have in the model server's queue; interactive answers "
+            "have 0, and lower comes first. 0 sends none, for servers that refuse it.",
+        ),
+    ] = 100
+
+
 class LogSettings(_Branch, frozen=True):
     """Structured logs."""
 
@@ -255,6 +346,8 @@ class Settings(_Branch, frozen=True):
     storage: StorageSettings = StorageSettings()
     chat: ChatSettings = ChatSettings()
     fleet: FleetSettings = FleetSettings()
+    files: FileSettings = FileSettings()
+    batches: BatchSettings = BatchSettings()
     logs: LogSettings = LogSettings()
 
 

@@ -39,6 +39,10 @@ class Event(StrEnum):
     LEDGER_RELEASED = "ledger.released"
     # A bill that the store did not take; the fields are all of the row, so that nothing is lost.
     LEDGER_UNWRITTEN = "ledger.unwritten"
+    BATCH_CHANGED = "batch.changed"
+    BATCH_FAILED = "batch.failed"
+    BATCH_LINE_FAILED = "batch.line_failed"
+    FILES_SWEPT = "files.swept"
     STORAGE_FAILED = "storage.failed"
     MIGRATED = "storage.migrated"
 

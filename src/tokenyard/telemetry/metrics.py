@@ -123,3 +123,22 @@ class GatewayMetrics(_Metrics):
             "replica_restarts", "Model servers started again after a death."
         )
         self.stream_readers = self._gauge("stream_readers", "Connections that read a stream.")
+        self.batches = self._gauge("batches", "Batches that have not ended, by status.", "status")
+        self.batch_lines = self._counter(
+            "batch_lines", "Lines of batches that came to an end, by outcome.", "outcome"
+        )
+        self.batch_lines_running = self._gauge(
+            "batch_lines_running", "Lines of batches that a model server works on."
+        )
+        self.batch_lines_allowed = self._gauge(
+            "batch_lines_allowed", "Lines of batches that may run beside what else runs now."
+        )
+        self.batch_yields = self._counter(
+            "batch_yields", "Lines stopped to make way, or sent back by a model server.", "reason"
+        )
+        self.batch_queue_age = self._gauge(
+            "batch_queue_age_seconds", "Age of the oldest batch that has not ended."
+        )
+        self.file_bytes = self._counter(
+            "file_bytes", "Bytes of files taken in and given out.", "way"
+        )

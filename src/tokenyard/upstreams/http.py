@@ -84,14 +84,15 @@ class HttpUpstream:
                     yield event
 
     async def complete(self, call: GenerationCall) -> bytes:
+        seconds = call.seconds_max or self._settings.first_token_seconds
         async with self._open(call) as answer:
             try:
-                async with asyncio.timeout(self._settings.first_token_seconds):
+                async with asyncio.timeout(seconds):
                     return await answer.read()
             except _BROKEN as error:
                 raise UpstreamFailed(f"The model server broke off: {error}.") from error
             except TimeoutError:
-                raise _too_slow(self._settings.first_token_seconds) from None
+                raise _too_slow(seconds) from None
 
     async def abort(self, request_id: str) -> None:
         try:
@@ -112,13 +113,14 @@ class HttpUpstream:
         """Send the call and wait for its headers, which come with the first token at the latest."""
         headers = {"content-type": "application/json", "x-request-id": call.request_id}
         url = f"{self._url}/v1{call.path}"
+        seconds = call.seconds_max or self._settings.first_token_seconds
         try:
-            async with asyncio.timeout(self._settings.first_token_seconds):
+            async with asyncio.timeout(seconds):
                 answer = await self._session.post(
                     url, data=call.body, headers=headers, allow_redirects=False
                 )
         except TimeoutError:
-            raise _too_slow(self._settings.first_token_seconds) from None
+            raise _too_slow(seconds) from None
         except _BROKEN as error:
             raise Unavailable(
                 "The model server cannot be reached; it is being started again.",

@@ -28,12 +28,14 @@ class GenerationPath(StrEnum):
 class GenerationCall:
     """One request for tokens: a JSON body as the OpenAI API has it.
 
-    `request_id` names the call for `abort`, and in the logs of both sides.
+    `request_id` names the call for `abort`, and in the logs of both sides. `seconds_max` is the
+    longest wait for a whole answer, where it is not `upstreams.first_token_seconds`.
     """
 
     path: GenerationPath
     body: bytes
     request_id: str
+    seconds_max: float | None = None
 
 
 class Upstream(Protocol):

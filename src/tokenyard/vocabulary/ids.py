@@ -22,6 +22,8 @@ ModelName = NewType("ModelName", str)
 JobId = NewType("JobId", str)
 QueueName = NewType("QueueName", str)
 NodeName = NewType("NodeName", str)
+FileId = NewType("FileId", str)
+BatchId = NewType("BatchId", str)
 
 
 class IdPrefix(StrEnum):
@@ -39,3 +41,5 @@ class IdPrefix(StrEnum):
     MESSAGE = "msg"
     RESERVATION = "rsv"
     REPLICA = "repl"
+    FILE = "file"
+    BATCH = "batch"

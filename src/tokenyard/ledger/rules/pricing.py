@@ -4,7 +4,8 @@ Decides the price of a usage. Knows neither where prices come from nor who pays.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.money import TOKENS_PER_PRICE, Money
@@ -14,15 +15,19 @@ ANY_MODEL = "*"
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Nano-units of a currency for a million tokens of each kind."""
+    """Nano-units of a currency for a million tokens of each kind.
+
+    factor: the exact part of these that is billed; 1/2 for the lines of a batch.
+    """
 
     input_nanos: int
     cached_input_nanos: int
     output_nanos: int
     currency: str = "USD"
+    factor: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
-        if min(self.input_nanos, self.cached_input_nanos, self.output_nanos) < 0:
+        if self.factor < 0 or min(self.input_nanos, self.cached_input_nanos, self.output_nanos) < 0:
             raise ValueError("a price is never negative")
 
 
@@ -32,13 +37,22 @@ class PriceBook:
 
     currency: str
     rates: Mapping[str, Rates]
+    # What a line of a batch costs, as a part of the price.
+    batch_factor: Fraction = Fraction(1)
 
     def find(self, model: str) -> Rates | None:
         """The rates of a model, or None when the book has none for it."""
         return self.rates.get(model) or self.rates.get(ANY_MODEL)
 
+    def find_for_batch(self, model: str) -> Rates | None:
+        """The rates of a model for lines of a batch."""
+        rates = self.find(model)
+        return None if rates is None else replace(rates, factor=rates.factor * self.batch_factor)
 
-def bind(currency: str, entries: Iterable[tuple[str, Rates]]) -> PriceBook:
+
+def bind(
+    currency: str, entries: Iterable[tuple[str, Rates]], batch_factor: Fraction = Fraction(1)
+) -> PriceBook:
     """Make a book of entries of which the first that matches a model counts.
 
     Raises ValueError when an entry has another currency.
@@ -49,7 +63,7 @@ def bind(currency: str, entries: Iterable[tuple[str, Rates]]) -> PriceBook:
             raise ValueError(f"cannot mix {currency} and {entry.currency} (price of {model})")
         if ANY_MODEL not in rates:
             rates.setdefault(model, entry)
-    return PriceBook(currency, rates)
+    return PriceBook(currency, rates, batch_factor)
 
 
 def price(usage: Usage, rates: Rates) -> Money:
@@ -64,7 +78,9 @@ def price(usage: Usage, rates: Rates) -> Money:
         + usage.cached_tokens * rates.cached_input_nanos
         + usage.completion_tokens * rates.output_nanos
     )
-    nanos = (2 * per_million + TOKENS_PER_PRICE) // (2 * TOKENS_PER_PRICE)
+    above = per_million * rates.factor.numerator
+    below = TOKENS_PER_PRICE * rates.factor.denominator
+    nanos = (2 * above + below) // (2 * below)
     return Money(nanos, rates.currency)
 
 
