@@ -14,6 +14,7 @@ from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Message, Role
+from tokenyard.vocabulary.reasons import Reason
 
 OPENAI_DEFAULTS = SamplingDefaults()
 STOP_TEXTS_MAX = 4
@@ -28,6 +29,8 @@ StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
 Stop = StopText | Annotated[list[StopText], Meta(max_length=STOP_TEXTS_MAX)] | None
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+# Place in a model server's queue, as in vLLM: lower comes first, and 0 is the usual one.
+Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class TextPart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -82,6 +85,8 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     logit_bias: dict[str, float] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     user: str | None = None
+    # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
+    priority: Priority | None = None
 
     def _sampling(self, max_tokens: int | None, defaults: SamplingDefaults) -> SamplingParameters:
         stop = self.stop or ()
@@ -142,6 +147,16 @@ def check_stream_options(request: ChatCompletionRequest | CompletionRequest) -> 
     if request.stream_options is not None and not request.stream:
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+        )
+
+
+def refuse_priority(request: ChatCompletionRequest | CompletionRequest) -> None:
+    """Refuse `priority` from a client: who asks does not decide who comes first."""
+    if request.priority is not None:
+        raise InvalidRequest(
+            "'priority' is not a parameter of this API.",
+            reason=Reason.UNKNOWN_PARAMETER,
+            param="priority",
         )
 
 

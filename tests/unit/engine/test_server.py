@@ -410,3 +410,21 @@ async def test_a_call_that_is_cut_short_ends_with_its_counts(
         assert last["usage"]["completion_tokens"] == 3
         await served.engine.drain()
         assert served.server.calls == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "ask"), [("/v1/chat/completions", ASK), ("/v1/completions", {"prompt": "hello"})]
+)
+@pytest.mark.parametrize(("told", "seen"), [({"priority": 7}, 7), ({}, 0)])
+async def test_the_priority_of_a_request_is_that_of_its_sequence(
+    serve: Callable[..., Any], path: str, ask: dict[str, Any], told: dict[str, int], seen: int
+) -> None:
+    priorities: set[int] = set()
+
+    def note(chunks: Sequence[Chunk]) -> None:
+        priorities.update(chunk.sequence.priority for chunk in chunks)
+
+    async with serve(before_step=note) as served:
+        answer = await served.client.call("POST", path, json_body={"model": MODEL, **ask, **told})
+    assert answer.status == 200
+    assert priorities == {seen}

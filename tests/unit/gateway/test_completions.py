@@ -131,6 +131,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"stream": "yes"}, "stream", "invalid_value"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
     ({"wisdom": 11}, "wisdom", "unknown_parameter"),
+    ({"priority": 1}, "priority", "unknown_parameter"),
 ]
 
 

@@ -209,7 +209,10 @@ class _Routes:
         prompt = await _encode_chat(server, loaded, body.turns())
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
         generation = loaded.engine.submit(
-            prompt, body.sampling(server.sampling_defaults()), max_tokens_param=limit
+            prompt,
+            body.sampling(server.sampling_defaults()),
+            priority=body.priority or 0,
+            max_tokens_param=limit,
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
         form = ChatForm(head, with_usage=_wants_usage(body))
@@ -223,7 +226,9 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
-        generation = loaded.engine.submit(prompt, body.sampling(server.sampling_defaults()))
+        generation = loaded.engine.submit(
+            prompt, body.sampling(server.sampling_defaults()), priority=body.priority or 0
+        )
         form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 

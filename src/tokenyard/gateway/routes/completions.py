@@ -17,6 +17,7 @@ from tokenyard.protocol.chat_completions import (
     Completion,
     CompletionRequest,
     check_stream_options,
+    refuse_priority,
 )
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.models import Model, ModelList
@@ -114,6 +115,7 @@ class CompletionRoutes:
         began = self._clock.monotonic()
         asked = decode_request(kind, body)
         check_stream_options(asked)
+        refuse_priority(asked)
         model = ModelName(asked.model)
         window = self._pool.find(model).window()
         lease = self._admission.enter(caller)
