@@ -2,6 +2,8 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
+import { queries } from "./frame/client";
+import { watchSession } from "./frame/session";
 import { watchTheme } from "./frame/theme";
 import { speak } from "./language/t";
 import { keepOnLeaving } from "./playground/store";
@@ -9,6 +11,7 @@ import "./styles.css";
 
 document.documentElement.lang = speak(navigator.languages);
 watchTheme();
+watchSession(queries);
 keepOnLeaving();
 
 const root = document.getElementById("root");

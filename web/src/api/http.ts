@@ -7,6 +7,13 @@ export interface Call {
   signal?: AbortSignal;
 }
 
+const listeners = new Set<() => void>();
+
+/** Call back whenever the server says that nobody is signed in here. */
+export function onSignedOut(listener: () => void): void {
+  listeners.add(listener);
+}
+
 /** Send a request and return the answer with its body unread; throws on any error status. */
 export async function open(path: string, call: Call = {}): Promise<Response> {
   const init: RequestInit = {
@@ -26,6 +33,7 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
     if (isAbort(error)) throw error;
     throw new ConnectionLost("The server did not answer.");
   }
+  if (response.status === 401) for (const listener of listeners) listener();
   if (!response.ok) throw await errorFromResponse(response);
   return response;
 }

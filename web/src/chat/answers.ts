@@ -12,8 +12,8 @@ import { newId } from "../parts/identity";
 import { type Asked, showsQuestion } from "./items";
 import { knownItems, refreshConversation, rememberAnswer } from "./queries";
 
-/** Small models wander at the API's own default of 1. */
-const SAMPLING = { temperature: 0.2, top_p: 0.9 };
+/** Small models wander at the API's own default of 1, and may repeat themselves without an end. */
+const SAMPLING = { temperature: 0.2, top_p: 0.9, max_output_tokens: 2048 };
 /** "Caught up" is said for this long. */
 const BACK_MS = 2_500;
 
