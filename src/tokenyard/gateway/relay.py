@@ -21,7 +21,9 @@ from tokenyard.upstreams.ports import GenerationCall, Upstream
 from tokenyard.vocabulary.errors import TokenyardError, UpstreamFailed
 from tokenyard.vocabulary.generation import FinishReason, Usage
 
+# Inside a text these quotes would be escaped, so they are the wire's own.
 _USAGE = b'"usage":'
+_LENGTH = b'"finish_reason":"length"'
 _NO_USAGE = (b'"usage":null', b'"usage": null')
 
 
@@ -59,7 +61,7 @@ class Relay:
         self._began = clock.monotonic()
         self._answer_id = call.request_id
         self._events = 0
-        self._abandoned = False
+        self._finish = FinishReason.STOP
         self._settled = False
 
     @property
@@ -69,7 +71,7 @@ class Relay:
 
     async def abandon(self) -> None:
         """The client left: let the model server stop and tell what it counted."""
-        self._abandoned = True
+        self._finish = FinishReason.ABORT
         await self._upstream.abort(self._call.request_id)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
@@ -83,6 +85,8 @@ class Relay:
                         yield told
                 else:
                     self._events += 1
+                    if _LENGTH in event.data and self._finish is FinishReason.STOP:
+                        self._finish = FinishReason.LENGTH
                     yield frame(event.data)
             yield DONE
         except TokenyardError as error:
@@ -136,8 +140,7 @@ class Relay:
         self._answer_id = head.id
         if head.usage is None:
             return frame(event.data)
-        finish = FinishReason.ABORT if self._abandoned else FinishReason.STOP
-        row = await self._settle(head.usage.usage(), finish)
+        row = await self._settle(head.usage.usage(), self._finish)
         if not self._include_usage:
             return None
         return frame(msgspec.json.encode({**tree, "cost": _cost(row)}))
