@@ -47,7 +47,7 @@ bench: ready $(MADE)/dev ## Time to ready, first token, tokens per second at 1, 
 	@$(BIN)/python -m benchmarks
 
 docs: $(MADE)/dev $(MADE)/package ## Write the generated reference pages again
-	@$(BIN)/python -m tools.generate_docs
+	@PYTHONPATH=tests $(BIN)/python -m tools.generate_docs
 
 format: $(MADE)/dev $(WEB_MODULES) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --quiet --fix-only .

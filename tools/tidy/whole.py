@@ -19,7 +19,10 @@ USER_FOLDERS = (
     "tests/contract",
     "tests/integration",
     "tests/simulation",
+    "tests/support",
 )
+# Fakes are product code, and their work may be to carry unit tests alone.
+FAKES = frozenset({"fake", "memory", "scripted", "simulated"})
 _MODULE_TEXT = re.compile(rf"^{PACKAGE}(\.\w+)+(?=:|$)")
 
 
@@ -32,7 +35,7 @@ def check_dead(modules: list[Module], users: list[Module]) -> Iterator[Finding]:
     for module in modules:
         if module.is_package or module.name in used or module.inside(*_FOUND_BY_FOLDER):
             continue
-        if module.place[-1] == "__main__":
+        if module.place[-1] == "__main__" or module.place[-1] in FAKES:
             continue
         yield module.find(1, "dead-module", f"nothing uses {module.name}")
 
