@@ -179,6 +179,9 @@ class Ledger:
             self._publish(row)
         else:
             self._uncount(row)
+            self._log.warning(
+                Event.LEDGER_DUPLICATE, id=row.id, project=row.project, cost_nanos=row.cost.nanos
+            )
         return written
 
     def close(self, reservation: Reservation, row: UsageRow | None) -> None:

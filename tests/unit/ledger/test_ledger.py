@@ -153,6 +153,8 @@ async def test_settling_the_same_id_twice_bills_once(bench: Bench) -> None:
     await bench.settle(reservation, 100)
     await bench.settle(bench.reserve(300), 200)
     assert bench.room() == 900
+    # An id that two answers share would hide a bill, so it is told.
+    assert bench.lines.getvalue().count("ledger.duplicate") == 2
     assert await bench.ledger.month_to_date(CALLER.project) == Money(100)
     assert bench.metrics.registry.get_sample_value(
         "tokenyard_gateway_tokens_total", {"model": "tiny", "kind": "completion"}
