@@ -1,6 +1,6 @@
 """The stores in memory: for tests, and for a gateway that may forget everything when it stops.
 
-Three classes, one for each room's port, over one shared state: the end of a response and its usage
+One class for each room's port, over one shared state: the end of a response and its usage
 row are written together because no call gives up control half way. Knows nothing of limits on its
 size; it lives as long as its process.
 """
@@ -13,6 +13,7 @@ from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.ledger.records import UsageRow, UsageTotal
 from tokenyard.storage.days import day_number, day_text
+from tokenyard.storage.memory_batches import MemoryBatchStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
 from tokenyard.storage.retention import SESSION_KEPT_SECONDS
 from tokenyard.vocabulary.generation import Usage
@@ -349,13 +350,14 @@ class MemoryIdentityStore:
 
 
 class MemoryStore:
-    """The three stores over one state; a fresh object is an empty store."""
+    """The stores over one state; a fresh object is an empty store."""
 
     def __init__(self) -> None:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
         self.ledger = MemoryLedgerStore(self.state)
         self.identity = MemoryIdentityStore(self.state)
+        self.batches = MemoryBatchStore(self.state.add_usage)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """What every store refuses in the same words."""
 
-from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import Conflict, InternalFailure, InvalidRequest, NotFound
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -18,4 +18,18 @@ def unknown_cursor() -> InvalidRequest:
     """A page was asked for after an object that is not in the list."""
     return InvalidRequest(
         "`after` names nothing in this list.", reason=Reason.INVALID_CURSOR, param="after"
+    )
+
+
+def no_file() -> NotFound:
+    """The file was deleted, or belongs to somebody else."""
+    return NotFound("There is no such file.", param="input_file_id")
+
+
+def file_in_use() -> Conflict:
+    """A batch that has not ended reads the file."""
+    return Conflict(
+        "A batch that has not ended reads this file. Cancel the batch first.",
+        reason=Reason.FILE_IN_USE,
+        param="file_id",
     )

@@ -30,6 +30,7 @@ metadata = MetaData(
 )
 
 _OPEN = text("status = 'in_progress'")
+_OPEN_BATCH = text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')")
 
 conversations = Table(
     "conversations",
@@ -144,4 +145,70 @@ sign_in_links = Table(
     metadata,
     Column("token_hash", String, primary_key=True),
     Column("expires_at", Double, nullable=False, index=True),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("filename", String, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, index=True),
+    Index(None, "project_id", "created_at", "id"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("key_id", String),
+    Column("endpoint", String, nullable=False),
+    # No foreign key: the file may be deleted once the batch has ended.
+    Column("input_file_id", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("metadata", JSON, nullable=False),
+    Column("output_seconds", Integer),
+    Column("model", String),
+    Column("total", Integer, nullable=False),
+    # Changed only together with `batch_results`.
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    # Statuses and when they were reached.
+    Column("stamps", JSON, nullable=False),
+    Column("faults", JSON, nullable=False),
+    Column("stopped", String),
+    Column("output_file_id", String),
+    Column("error_file_id", String),
+    Index(None, "project_id", "created_at", "id"),
+    # Few batches are open at a time, however many have ended.
+    Index("ix_batches_open", "status", sqlite_where=_OPEN_BATCH, postgresql_where=_OPEN_BATCH),
+)
+
+# Results of lines, until the batch ends and they are in its files.
+batch_results = Table(
+    "batch_results",
+    metadata,
+    Column("batch_id", ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("custom_id", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    # The four counts are there together or not at all.
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
 )

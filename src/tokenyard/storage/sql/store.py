@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.batches import SqlBatchStore
 from tokenyard.storage.sql.chat import SqlChatStore
 from tokenyard.storage.sql.database import (
     Readers,
@@ -27,18 +28,19 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0001"
+NEWEST_REVISION = "0002"
 
 _LOCK_RETRY_SECONDS = 0.05
 
 
 class SqlStore:
-    """The three stores over one database."""
+    """The stores over one database."""
 
     def __init__(self, readers: Readers, writer: GroupWriter) -> None:
         self.chat = SqlChatStore(readers, writer)
         self.ledger = SqlLedgerStore(readers, writer)
         self.identity = SqlIdentityStore(readers, writer)
+        self.batches = SqlBatchStore(readers, writer)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""OpenAI's Files and Batches: requests in files, run on the model servers that chats leave free."""
