@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -32,6 +33,7 @@ MODELS_FOLDER = "models"
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 EXIT_FAILED = 1
+SPIN_COUNT = "10000"
 
 
 def serve(
@@ -63,7 +65,15 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     life = _Life(settings, model, log, clock, randomness)
-    return asyncio.Runner(loop_factory=life.config.get_loop_factory()).run(life.run(listener))
+    with asyncio.Runner(loop_factory=life.config.get_loop_factory()) as events:
+        status = events.run(life.run(listener))
+    if life.loading:
+        # The interpreter must not be taken down under a thread that is inside torch.
+        os._exit(status)
+    return status
+
+
+_Loaded = tuple[Runner, Tokenizer, ChatTemplate | None]
 
 
 class _Life:
@@ -80,6 +90,8 @@ class _Life:
         self._tasks = TaskSupervisor(log.task_failed)
         self._log = log
         self._status = 0
+        # Whether the loading thread may still be busy, even after the end of `run`.
+        self.loading = False
         self._shared = ModelServer(
             model=model,
             settings=settings,
@@ -116,14 +128,12 @@ class _Life:
         shared = self._shared
         started = shared.clock.monotonic()
         try:
-            runner, tokenizer, template = await asyncio.to_thread(
-                load_model, shared.model, shared.settings
-            )
+            runner, tokenizer, template = await self._load_beside()
         except StartError as error:
             self._log.error(Event.STOPPING, cause="load", message=error.message)
             self._break_off()
             return
-        except BaseException:
+        except Exception:
             self._break_off()
             raise
         engine = Engine(
@@ -146,6 +156,35 @@ class _Life:
             kv_blocks=runner.block_count,
         )
 
+    async def _load_beside(self) -> _Loaded:
+        """Load in a daemon thread: a stop signal does not wait for it, as it would for a pool."""
+        events = asyncio.get_running_loop()
+        loaded: asyncio.Future[_Loaded] = events.create_future()
+
+        def tell(result: _Loaded | Exception) -> None:
+            if loaded.cancelled():
+                return
+            if isinstance(result, Exception):
+                loaded.set_exception(result)
+            else:
+                loaded.set_result(result)
+
+        def load() -> None:
+            try:
+                result: _Loaded | Exception = load_model(self._shared.model, self._shared.settings)
+            except Exception as error:
+                # Raised again on the event loop.
+                result = error
+            # The loop is gone when a signal came first; then nobody waits for the model either.
+            with suppress(RuntimeError):
+                events.call_soon_threadsafe(tell, result)
+
+        threading.Thread(target=load, name="load-model", daemon=True).start()
+        self.loading = True
+        result = await loaded
+        self.loading = False
+        return result
+
     async def _note_stop(self) -> None:
         """Tell `/health` as soon as a stop signal has come."""
         while not self._server.should_exit:
@@ -160,10 +199,12 @@ class _Life:
         self._server.should_exit = True
 
 
-def load_model(
-    model: ModelFile, settings: EngineSettings
-) -> tuple[Runner, Tokenizer, ChatTemplate | None]:
+def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
     """Read the checkpoint and warm the model up; blocks for seconds. Raises StartError."""
+    # The OpenMP of torch spins at each barrier. On cores that others use too, a thread that spins
+    # keeps away the one it waits for: with a load of four per core a step took 1.2 to 5 s, and
+    # 0.1 to 0.3 s with this. It has to be set before torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # Only here: torch takes a second to import, and the port is open by now.
     from tokenyard.engine.model.gguf import GgufFile  # noqa: PLC0415
     from tokenyard.engine.model.runner import TorchRunner  # noqa: PLC0415
