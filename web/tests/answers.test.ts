@@ -5,7 +5,7 @@ import { server } from "../src/api/server";
 import { readEvents } from "../src/api/sse";
 import type { Answer, AnswerEvent, Item } from "../src/api/wire";
 import { type AnswersOptions, createAnswers } from "../src/chat/answers";
-import { showsQuestion, showsRun, visibleItems } from "../src/chat/items";
+import { showsQuestion, showsRun, thread, visibleItems } from "../src/chat/items";
 import { newRun } from "../src/live/run";
 import { createRuns } from "../src/live/store";
 
@@ -241,5 +241,18 @@ describe("the thread", () => {
     expect(visibleItems(stored, over)).toHaveLength(2);
     expect(showsRun(visibleItems(stored, over), over)).toBe(false);
     expect(showsRun([], over)).toBe(true);
+  });
+
+  it("keeps the place of a reply from its first word to its stored form", () => {
+    const live = { ...newRun("x", 0, "r1"), text: "half" };
+    const asked = { text: "Why?", after: null };
+    const written = thread([], asked, live);
+    expect(written.map((turn) => turn.text)).toEqual(["Why?", "half"]);
+    const over = { ...live, ending: { kind: "stopped" as const } };
+    const stored = [item("user", "Why?"), item("assistant", "half", "r1")];
+    const kept = thread(stored, asked, over);
+    expect(kept.map((turn) => turn.text)).toEqual(["Why?", "half"]);
+    expect(kept.at(-1)?.key).toBe(written.at(-1)?.key);
+    expect(kept.at(-1)?.run).toBe(over);
   });
 });

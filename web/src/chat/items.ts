@@ -37,3 +37,41 @@ export function showsQuestion(items: readonly Item[], question: Asked | null): q
   const since = items.slice(items.findIndex((item) => item.id === question.after) + 1);
   return !since.some((item) => item.role === "user" && itemText(item) === question.text);
 }
+
+/** One turn of the thread. The key holds while a reply goes from written to stored. */
+export interface Shown {
+  key: string;
+  role: "user" | "assistant";
+  text: string;
+  responseId: string | null;
+  run: Run | undefined;
+}
+
+/** The whole thread as it is shown. */
+export function thread(
+  items: readonly Item[],
+  question: Asked | null,
+  run: Run | undefined,
+): Shown[] {
+  const shown: Shown[] = items.map((item) => {
+    const responseId = item.role === "assistant" ? (item.response_id ?? null) : null;
+    return {
+      key: responseId ?? item.id,
+      role: item.role === "user" ? "user" : "assistant",
+      text: itemText(item),
+      responseId,
+      // A run of this tab knows its meter already.
+      run: responseId !== null && run?.responseId === responseId ? run : undefined,
+    };
+  });
+  if (showsQuestion(items, question)) {
+    shown.push({ ...NOTHING, key: "question", role: "user", text: question.text });
+  }
+  if (showsRun(items, run)) {
+    const { responseId, text } = run;
+    shown.push({ key: responseId ?? run.id, role: "assistant", text, responseId, run });
+  }
+  return shown;
+}
+
+const NOTHING = { responseId: null, run: undefined };

@@ -1,15 +1,14 @@
 // The thread: what the server has stored, then the answer that this tab follows.
 import { useEffect, useMemo } from "react";
 import { ApiError } from "../api/errors";
-import { itemText } from "../api/wire";
 import { t } from "../language/t";
 import type { Run } from "../live/run";
 import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { answers } from "./answering";
-import { type Asked, showsQuestion, showsRun, visibleItems } from "./items";
+import { type Asked, thread, visibleItems } from "./items";
 import { useConversation, useItems } from "./queries";
-import { LiveTurn, StoredTurn, UserTurn } from "./turn";
+import { AnswerTurn, UserTurn } from "./turn";
 
 /** Attach to the answer that the server is writing in this conversation, if there is one. */
 export function useAttach(conversation: string): void {
@@ -48,9 +47,9 @@ export function Thread({
       </div>
     );
   }
-  const live = showsRun(items, run) ? run : undefined;
+  const turns = thread(items, question, run);
   const unanswered =
-    !stored.isFetching && !live && run?.ending?.kind !== "failed" && items.at(-1)?.role === "user";
+    !stored.isFetching && run?.ending?.kind !== "failed" && turns.at(-1)?.role === "user";
   return (
     <div className="space-y-2 py-3">
       {stored.hasNextPage && (
@@ -58,15 +57,13 @@ export function Thread({
           {t("chat.earlier")}
         </Button>
       )}
-      {items.map((item) =>
-        item.role === "user" ? (
-          <UserTurn key={item.id} text={itemText(item)} />
+      {turns.map((turn) =>
+        turn.role === "user" ? (
+          <UserTurn key={turn.key} text={turn.text} />
         ) : (
-          <StoredTurn key={item.response_id ?? item.id} item={item} />
+          <AnswerTurn key={turn.key} text={turn.text} run={turn.run} responseId={turn.responseId} />
         ),
       )}
-      {showsQuestion(items, question) && <UserTurn text={question.text} />}
-      {live && <LiveTurn key={live.responseId ?? live.id} run={live} />}
       {unanswered && !found.data?.active_response_id && (
         <p className="px-3 text-xs text-soft">{t("chat.no_answer")}</p>
       )}

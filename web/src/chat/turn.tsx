@@ -1,6 +1,5 @@
 // One message of a thread: the role in the margin, the text in one column, no bubbles.
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
-import { type Item, itemText } from "../api/wire";
 import { decimal } from "../language/format";
 import { t } from "../language/t";
 import { meterOfAnswer, type Run } from "../live/run";
@@ -47,17 +46,33 @@ export const UserTurn = memo(function UserTurn({ text }: { text: string }) {
   );
 });
 
-/** A reply that is stored; the line under it is fetched when it comes into view. */
-export const StoredTurn = memo(function StoredTurn({ item }: { item: Item }) {
-  const text = itemText(item);
+/** A reply, while it is written and ever after: one component, so that nothing moves at the end. */
+export const AnswerTurn = memo(function AnswerTurn({
+  text,
+  run,
+  responseId,
+}: {
+  text: string;
+  run: Run | undefined;
+  responseId: string | null;
+}) {
+  const writing = run?.ending === null;
   return (
-    <Row speaker="assistant" copy={text}>
-      <Reply text={text} writing={false} />
-      {item.response_id && <StoredMeter responseId={item.response_id} />}
+    <Row speaker="assistant" copy={writing ? "" : text}>
+      <Reply text={text} writing={writing} />
+      {run ? (
+        <div className="flex flex-wrap items-baseline gap-x-4">
+          <RunMeter run={run} />
+          <LinkLine run={run} />
+        </div>
+      ) : (
+        responseId && <StoredMeter responseId={responseId} />
+      )}
     </Row>
   );
 });
 
+/** The line under an old reply; fetched when it comes into view. */
 function StoredMeter({ responseId }: { responseId: string }) {
   const place = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState(false);
@@ -77,19 +92,6 @@ function StoredMeter({ responseId }: { responseId: string }) {
       {data && ending && <MeterLine meter={meterOfAnswer(data)} finish={endingWord(ending)} />}
       {ending?.kind === "failed" && <p className="text-xs text-red">{sentence(ending.error)}</p>}
     </div>
-  );
-}
-
-/** A reply that is being written, or that has just ended. */
-export function LiveTurn({ run }: { run: Run }) {
-  return (
-    <Row speaker="assistant" copy={run.ending === null ? "" : run.text}>
-      <Reply text={run.text} writing={run.ending === null} />
-      <div className="flex flex-wrap items-baseline gap-x-4">
-        <RunMeter run={run} />
-        <LinkLine run={run} />
-      </div>
-    </Row>
   );
 }
 
