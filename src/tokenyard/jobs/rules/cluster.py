@@ -135,6 +135,8 @@ class Cluster:
         # Indexes of changed nodes, in order; position p of the whole history is changes[p - cut].
         self.changes: list[int] = []
         self.cut = 0
+        # How many changes there have been; an index that has seen so many is up to date.
+        self.position = 0
         self._journal: list[tuple[bool, Seat]] = []
         self._trials = 0
         self._changes_max = max(CHANGES_KEPT_MIN, CHANGES_PER_NODE_MAX * len(self.nodes))
@@ -250,11 +252,6 @@ class Cluster:
         """The place in the open trial to which `rewind` can go back."""
         return len(self._journal)
 
-    @property
-    def position(self) -> int:
-        """How many changes there have been; an index that has seen so many is up to date."""
-        return self.cut + len(self.changes)
-
     def _shift(self, node: Node, seat: Seat, sign: int) -> None:
         request = seat.request
         cpu, memory = sign * request.cpu_milli, sign * request.memory_mib
@@ -275,6 +272,7 @@ class Cluster:
         self._changed(seat.node)
 
     def _changed(self, index: int) -> None:
+        self.position += 1
         self.changes.append(index)
         if len(self.changes) > self._changes_max:
             self.cut += len(self.changes)

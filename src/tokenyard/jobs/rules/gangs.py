@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from tokenyard.jobs.rules.cluster import Cluster
 from tokenyard.jobs.rules.placement import Policy
 from tokenyard.jobs.rules.seating import Seating
-from tokenyard.jobs.rules.workload import GPU_MILLI, Job, Request, Role, Seat, Seats
+from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Request, Role, Seat, Seats
 from tokenyard.vocabulary.reasons import Reason
 
 Allowed = Callable[[int], bool] | None
@@ -171,6 +171,9 @@ def _seat_apart(
 
 def diagnose(floor: Floor, job: Job) -> Shortfall:
     """The one dominant reason for which the gang cannot sit down, hardest obstacle first."""
+    plain = len(job.roles) == 1 and job.topology is None and not job.avoid_nodes
+    if plain and not floor.cluster.closed:
+        return _diagnose_plain(floor, job)
     level = job.topology.level if job.topology is not None and job.topology.required else ""
     found = [_diagnose_role(floor, job, role, level) for role in job.roles if role.members_min]
     worst = min(found, key=lambda shortfall: _GRAVITY.index(shortfall.reason))
@@ -178,6 +181,21 @@ def diagnose(floor: Floor, job: Job) -> Shortfall:
     if worst.reason is Reason.INSUFFICIENT_RESOURCES and enough:
         return replace(worst, reason=Reason.FRAGMENTED)
     return worst
+
+
+def _diagnose_plain(floor: Floor, job: Job) -> Shortfall:
+    """The same for the common case, which is asked for every waiting line in every cycle."""
+    cluster, role = floor.cluster, job.roles[0]
+    index = floor.index(role.request)
+    needed, possible = role.members_min, index.total
+    reason = Reason.INSUFFICIENT_RESOURCES
+    if index.capacity < needed:
+        reason, possible = Reason.NEVER_FITS, index.capacity
+    elif Amount(cluster.gpu_free, cluster.cpu_free, cluster.memory_free).covers(job.amount_min):
+        reason = Reason.FRAGMENTED
+    gpus = job.amount_min.gpu_milli / GPU_MILLI
+    free = cluster.gpu_free / GPU_MILLI
+    return Shortfall(reason, role.name, needed, possible, gpus, free)
 
 
 # The graver reason wins: no patience helps the first, the last passes by itself.

@@ -324,6 +324,8 @@ class Cycle:
             return False
         if self._searches >= self.profile.preemptors_max or not self.board.running:
             return False
+        if not self.search.may_find(job):
+            return False
         self._searches += 1
         found = self.search.find(job)
         if found is None:

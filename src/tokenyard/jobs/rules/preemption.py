@@ -43,6 +43,13 @@ class Search:
         self.now = now
         self.spent: set[JobId] = set()
 
+    def may_find(self, job: Job) -> bool:
+        """Whether the rules of its queue let the job displace anybody at all."""
+        if self.board.profile.taking is Taking.FAIR_VICTIMS:
+            return True
+        spec = self.board.queues.spec(job.queue)
+        return spec.within is not Within.NEVER or spec.reclaim is not Reclaim.NEVER
+
     def find(self, job: Job) -> Displacement | None:
         """The cheapest minimal displacement that lets the job start now, or None."""
         best: Displacement | None = None

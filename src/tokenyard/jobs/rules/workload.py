@@ -58,6 +58,10 @@ class Request:
     # Labels that the node must carry.
     labels: tuple[tuple[str, str], ...] = ()
     amount: Amount = field(init=False, compare=False, repr=False)
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __post_init__(self) -> None:
         if self.gpus < 0 or self.cpu_milli < 0 or self.memory_mib < 0:
@@ -68,6 +72,9 @@ class Request:
             raise InvalidRequest("Only a single GPU can be shared.", param="gpu_milli")
         amount = Amount(self.gpus * self.gpu_milli, self.cpu_milli, self.memory_mib)
         object.__setattr__(self, "amount", amount)
+        # Indexes are looked up by request many times in a cycle.
+        key = (self.gpus, self.gpu_milli, self.cpu_milli, self.memory_mib)
+        object.__setattr__(self, "_hash", hash((key, self.gpu_models, self.labels)))
 
 
 @dataclass(frozen=True, slots=True)

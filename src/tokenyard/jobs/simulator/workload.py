@@ -92,12 +92,15 @@ def gang_of(gpus: int, node_gpus: int) -> tuple[Role, ...]:
 def read_philly(file: TextIO, node_gpus: int = 8) -> list[Arrival]:
     """Jobs of the Philly 2017 trace as reduced for Pollux and Sia; queues are its VCs."""
     arrivals = []
+    gangs: dict[int, tuple[Role, ...]] = {}
     for line, row in _rows(file, {"submit_s", "duration_s", "num_gpus", "vc"}):
         seconds = float(_number(row, "duration_s", line))
+        gpus = _number(row, "num_gpus", line)
         job = Job(
             id=JobId(f"job_{line - 2:06d}"),
             queue=QueueName(row["vc"]),
-            roles=gang_of(_number(row, "num_gpus", line), node_gpus),
+            # One object for each size: equal requests are then found faster.
+            roles=gangs.setdefault(gpus, gang_of(gpus, node_gpus)),
             submitted_at=float(_number(row, "submit_s", line)),
             estimate_seconds=seconds,
         )
