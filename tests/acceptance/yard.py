@@ -130,6 +130,20 @@ class Yard:
         """Where the first model server listens, as it wrote it down."""
         return (self.home / "run" / "engine-0.address").read_text(encoding="utf-8").strip()
 
+    def engine_tokens(self) -> tuple[int, int]:
+        """Prompt and generated tokens as the engine itself has counted them since its start."""
+        answer = self.request("GET", "/metrics", signed=False, base=self.engine_address())
+        counts = dict(line.rsplit(" ", 1) for line in answer.body.decode().splitlines())
+        return (
+            int(float(counts["tokenyard_engine_prompt_tokens_total"])),
+            int(float(counts["tokenyard_engine_generation_tokens_total"])),
+        )
+
+    def wait_for_tokens(self, count: int, seconds_max: float = 60.0) -> None:
+        """Until the engine has generated that many more tokens than now."""
+        goal = self.engine_tokens()[1] + count
+        wait_until(lambda: self.engine_tokens()[1] >= goal, seconds_max, f"{count} tokens more")
+
     def interrupt(self) -> None:
         """Ctrl-C: the terminal signals the whole process group."""
         os.killpg(self.process.pid, signal.SIGINT)

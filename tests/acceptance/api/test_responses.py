@@ -116,16 +116,12 @@ def test_an_answer_goes_on_when_its_reader_is_gone(client: openai.OpenAI) -> Non
     assert whole.output_text == alone.output_text
 
 
-def test_a_background_response_can_be_cancelled(client: openai.OpenAI) -> None:
+def test_a_background_response_can_be_cancelled(yard: Yard, client: openai.OpenAI) -> None:
     started = client.responses.create(
         model=MODEL, input=STORY, max_output_tokens=2000, temperature=0, background=True
     )
     assert started.status in {"queued", "in_progress"}
-
-    def has_text() -> bool:
-        return len(client.responses.retrieve(started.id).output_text) > 20
-
-    wait_until(has_text, 30, "the first words are written")
+    yard.wait_for_tokens(20)
     raw = client.responses.with_raw_response.cancel(started.id)
     check("response_cancel", raw.http_response.json())
     stopped = raw.parse()

@@ -42,23 +42,9 @@ def settled(yard: Yard, name: str) -> dict[str, Any]:
     return row
 
 
-def engine_tokens(yard: Yard) -> tuple[int, int]:
-    """Prompt and generated tokens as the engine itself has counted them since its start."""
-    address = yard.engine_address()
-    text = yard.request("GET", "/metrics", signed=False, base=address).body.decode()
-    counts = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(" ")
-        counts[name] = value
-    return (
-        int(float(counts["tokenyard_engine_prompt_tokens_total"])),
-        int(float(counts["tokenyard_engine_generation_tokens_total"])),
-    )
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_completion_is_billed_as_the_engine_counted(yard: Yard, stream: bool) -> None:
-    before = engine_tokens(yard)
+    before = yard.engine_tokens()
     body = {"model": MODEL, "messages": ASK, "max_tokens": 20, "temperature": 0}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -67,7 +53,7 @@ def test_a_completion_is_billed_as_the_engine_counted(yard: Yard, stream: bool) 
             last = list(client.chat.completions.create(**body))[-1]  # type: ignore[call-overload]
         else:
             last = client.chat.completions.create(**body)  # type: ignore[call-overload]
-    after = engine_tokens(yard)
+    after = yard.engine_tokens()
     row = settled(yard, last.id)
     told = (last.usage.prompt_tokens, last.usage.completion_tokens)
     assert told == (row["prompt_tokens"], row["completion_tokens"])

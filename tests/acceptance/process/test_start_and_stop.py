@@ -41,6 +41,7 @@ def test_a_restart_keeps_all_and_a_deleted_home_resets_all(
     talk = yard.request("POST", "/v1/conversations", {}).json()["id"]
     asked = {"model": MODEL, "input": STORY, "background": True, "temperature": 0}
     running = yard.request("POST", "/v1/responses", asked).json()["id"]
+    yard.wait_for_tokens(5)
     yard.interrupt()
     assert yard.wait_for_end() == 0, yard.output()
 
