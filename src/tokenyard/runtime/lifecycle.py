@@ -21,6 +21,8 @@ def hold_home(home: Path) -> Iterator[None]:
     """Own the data folder; raises StartError naming the process that owns it already."""
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # It holds what people wrote; fetching a model may have made it for all to read.
+        home.chmod(0o700)
         handle = os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StartError(

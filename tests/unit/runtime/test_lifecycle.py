@@ -19,6 +19,12 @@ def test_home_is_held_by_one_and_given_back(tmp_path: Path) -> None:
         pass
 
 
+def test_home_is_private_even_when_it_was_there_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with hold_home(tmp_path):
+        assert tmp_path.stat().st_mode & 0o077 == 0
+
+
 def test_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
