@@ -39,7 +39,7 @@ check: $(MADE)/dev $(MADE)/package $(WEB_MODULES) ## Format, lint, types, import
 	@tools/check
 
 fast: $(MADE)/dev $(MADE)/package ## Unit tests, in under 10 seconds
-	@$(BIN)/python -m pytest tests/unit -q
+	@$(BIN)/python -m pytest tests/unit -q --hypothesis-profile=fast
 
 web: $(PAGE) ## Build the page
 

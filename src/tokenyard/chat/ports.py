@@ -60,7 +60,8 @@ class ChatStore(Protocol):
     async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
         """Store the final state, the output item and the usage row in one transaction.
 
-        Exactly once: False, and nothing written, when the response is already final.
+        Exactly once: False, and nothing written, when the response is already final. Of a response
+        that was deleted meanwhile only the usage row is stored.
         """
         ...
 

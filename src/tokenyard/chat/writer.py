@@ -172,10 +172,7 @@ async def _settle(run: Run, response: Response, store: ChatStore, ledger: Ledger
     finish = _FINISH[response.status]
     row = ledger.bill(run.reservation, id=response.id, usage=usage, finish=finish)
     response = replace(response, usage=usage, cost_nanos=row.cost.nanos)
-    written = await ledger.settle_with(run.reservation, row, store.finish_response(response, row))
-    if not written:
-        # Its conversation was deleted meanwhile; what was used is billed all the same.
-        await ledger.settle(run.reservation, id=response.id, usage=usage, finish=finish)
+    await ledger.settle_with(run.reservation, row, store.finish_response(response, row))
     return response
 
 

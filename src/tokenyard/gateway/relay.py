@@ -30,7 +30,6 @@ _NO_USAGE = (b'"usage":null', b'"usage": null')
 class _Head(msgspec.Struct):
     """The part of an answer or event that the bill needs."""
 
-    id: str
     usage: UsageBody | None = None
     choices: list[dict[str, Any]] = []
 
@@ -59,7 +58,6 @@ class Relay:
         self._metrics = metrics
         self._include_usage = include_usage
         self._began = clock.monotonic()
-        self._answer_id = call.request_id
         self._events = 0
         self._finish = FinishReason.STOP
         self._settled = False
@@ -108,7 +106,6 @@ class Relay:
             head = msgspec.convert(tree, _Head)
             if head.usage is None:
                 raise UpstreamFailed("The model server did not tell what it counted.")
-            self._answer_id = head.id
             row = await self._settle(head.usage.usage(), _finish_of(head.choices))
             return msgspec.json.encode({**tree, "cost": _cost(row)})
         except msgspec.MsgspecError as error:
@@ -137,7 +134,6 @@ class Relay:
             head = msgspec.convert(tree, _Head)
         except msgspec.MsgspecError as error:
             raise UpstreamFailed("The model server sent something unreadable.") from error
-        self._answer_id = head.id
         if head.usage is None:
             return frame(event.data)
         row = await self._settle(head.usage.usage(), self._finish)
@@ -147,8 +143,9 @@ class Relay:
 
     async def _settle(self, usage: Usage, finish: FinishReason) -> UsageRow:
         self._settled = True
+        # Our own id, as no server can be trusted never to give out the same one twice.
         return await self._ledger.settle(
-            self._reservation, id=self._answer_id, usage=usage, finish=finish
+            self._reservation, id=self._call.request_id, usage=usage, finish=finish
         )
 
     def _note_first(self) -> None:

@@ -25,6 +25,7 @@ TopP = Annotated[float, Meta(gt=0, le=1)]
 TopK = Annotated[int, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=-SEED_MAX - 1, le=SEED_MAX)]
 TokenCount = Annotated[int, Meta(ge=1)]
+Tokens = Annotated[int, Meta(ge=0, le=2**53)]
 StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
 Stop = StopText | Annotated[list[StopText], Meta(max_length=STOP_TEXTS_MAX)] | None
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -163,23 +164,24 @@ def refuse_priority(request: ChatCompletionRequest | CompletionRequest) -> None:
 class PromptTokensDetails(msgspec.Struct):
     """Where the prompt's tokens came from."""
 
-    cached_tokens: int = 0
+    cached_tokens: Tokens = 0
 
 
 class CompletionTokensDetails(msgspec.Struct):
     """What the answer's tokens were spent on."""
 
-    reasoning_tokens: int = 0
+    reasoning_tokens: Tokens = 0
 
 
 class UsageBody(msgspec.Struct, kw_only=True):
     """Token counts on the wire."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptTokensDetails
-    completion_tokens_details: CompletionTokensDetails
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    total_tokens: Tokens
+    # Servers of others may leave these out or null.
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageBody":
@@ -192,11 +194,15 @@ class UsageBody(msgspec.Struct, kw_only=True):
         )
 
     def usage(self) -> Usage:
+        """The counts; a part that a server tells as larger than its whole counts as the whole."""
+        prompt, completion = self.prompt_tokens_details, self.completion_tokens_details
+        cached = 0 if prompt is None else prompt.cached_tokens
+        reasoning = 0 if completion is None else completion.reasoning_tokens
         return Usage(
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
-            cached_tokens=self.prompt_tokens_details.cached_tokens,
-            reasoning_tokens=self.completion_tokens_details.reasoning_tokens,
+            cached_tokens=min(cached, self.prompt_tokens),
+            reasoning_tokens=min(reasoning, self.completion_tokens),
         )
 
 
