@@ -77,7 +77,7 @@ def attend(
         tiling = choose_tiling(width, group, queries.element_size(), decode=decode)
     if decode:
         return _attend_decodes(queries, keys, values, step, rule, tiling, splits)
-    result = torch.empty_like(queries)
+    result = queries.new_empty(queries.shape)
     if step.tile_sequences is None or step.tile_rows is None:
         raise ValueError("a step with prompt chunks needs its tiles")
     _tiles_kernel[(len(step.tile_sequences), keys.shape[0])](
@@ -91,9 +91,7 @@ def attend(
         step.lengths,
         step.tile_sequences,
         step.tile_rows,
-        *_numbers(queries, keys, values, step, rule),
-        result.stride(0),
-        result.stride(1),
+        *_numbers(queries, keys, values, step),
         **_constants(queries, keys, step, rule, tiling),
     )
     return result
@@ -114,7 +112,7 @@ def _attend_decodes(
     splits: int,
 ) -> Tensor:
     rows, heads, width = queries.shape
-    result = torch.empty_like(queries)
+    result = queries.new_empty(queries.shape)
     if splits == 1:
         parts, peaks = result, result
     else:
@@ -129,9 +127,7 @@ def _attend_decodes(
         step.tables,
         step.lines,
         step.lengths,
-        *_numbers(queries, keys, values, step, rule),
-        parts.stride(0),
-        parts.stride(1),
+        *_numbers(queries, keys, values, step),
         splits=splits,
         **_constants(queries, keys, step, rule, tiling),
     )
@@ -140,8 +136,6 @@ def _attend_decodes(
             parts,
             peaks,
             result,
-            result.stride(0),
-            result.stride(1),
             heads=heads,
             splits=splits,
             width=width,
@@ -150,35 +144,28 @@ def _attend_decodes(
     return result
 
 
-def _numbers(
-    queries: Tensor, keys: Tensor, values: Tensor, step: PagedStep, rule: AttentionRule
-) -> tuple[float | int, ...]:
+def _numbers(queries: Tensor, keys: Tensor, values: Tensor, step: PagedStep) -> tuple[int, ...]:
     """The arguments that all kernels take alike, in their order."""
-    if queries.stride(2) != 1 or keys.stride(2) != 1 or values.stride(2) != 1:
-        raise ValueError("the numbers of a head must be neighbours in memory")
+    if queries.stride(2) != 1 or keys.stride(2) != 1 or keys.stride() != values.stride():
+        raise ValueError("heads must be whole in memory, and keys laid out as values")
     return (
-        rule.scale,
-        rule.cap,
         queries.stride(0),
         queries.stride(1),
         keys.stride(0),
         keys.stride(1),
-        values.stride(0),
-        values.stride(1),
         step.tables.stride(0),
     )
 
 
 def _constants(
     queries: Tensor, keys: Tensor, step: PagedStep, rule: AttentionRule, tiling: Tiling
-) -> dict[str, int | bool]:
+) -> dict[str, int | float | str]:
     width = queries.shape[2]
     return {
+        "scale": rule.scale,
         "window": rule.window,
-        "capped": rule.cap > 0,
-        "exact": queries.dtype == torch.float32,
-        # Triton's interpreter multiplies bf16 as if they were integers.
-        "widen": queries.dtype == torch.bfloat16 and bool(triton.knobs.runtime.interpret),
+        "cap": rule.cap,
+        "products": _choose_products(queries.dtype),
         "group": queries.shape[1] // keys.shape[0],
         "width": width,
         "width_padded": triton.next_power_of_2(width),
@@ -190,6 +177,15 @@ def _constants(
     }
 
 
+def _choose_products(dtype: torch.dtype) -> str:
+    """Triton's interpreter multiplies bf16 as if they were integers, hence "widened"."""
+    if dtype == torch.float32:
+        return "32 bit"
+    if dtype == torch.bfloat16 and triton.knobs.runtime.interpret:
+        return "widened"
+    return "16 bit"
+
+
 @triton.jit
 def _fold(
     asked,
@@ -199,14 +195,11 @@ def _fold(
     begin,
     end,
     positions,
-    scale,
-    cap,
-    key_stride,
-    value_stride,
+    slot_stride,
+    scale: tl.constexpr,
     window: tl.constexpr,
-    capped: tl.constexpr,
-    exact: tl.constexpr,
-    widen: tl.constexpr,
+    cap: tl.constexpr,
+    products: tl.constexpr,
     width: tl.constexpr,
     width_padded: tl.constexpr,
     block_tokens: tl.constexpr,
@@ -215,9 +208,9 @@ def _fold(
 ):
     """Tokens [begin, end) into running sums: mixed values, highest score (base 2), weight."""
     log2e: tl.constexpr = 1.4426950408889634
-    precision: tl.constexpr = "ieee" if exact else "tf32"
+    precision: tl.constexpr = "tf32" if products == "16 bit" else "ieee"
     numbers = tl.arange(0, width_padded)
-    if widen:
+    if products == "widened":
         asked = asked.to(tl.float32)
     mixed = tl.zeros((tile_m, width_padded), dtype=tl.float32)
     highest = tl.full((tile_m,), float("-inf"), dtype=tl.float32)
@@ -228,11 +221,11 @@ def _fold(
         blocks = tl.load(table + columns // block_tokens, mask=stored, other=0).to(tl.int64)
         slots = blocks * block_tokens + columns % block_tokens
         there = stored[:, None] & (numbers < width)[None, :]
-        key = tl.load(keys + slots[:, None] * key_stride + numbers[None, :], mask=there, other=0.0)
-        if widen:
+        key = tl.load(keys + slots[:, None] * slot_stride + numbers[None, :], mask=there, other=0.0)
+        if products == "widened":
             key = key.to(tl.float32)
         scores = tl.dot(asked, tl.trans(key), input_precision=precision) * scale
-        if capped:
+        if cap > 0.0:
             # tanh by the logistic function, which Triton has.
             scores = cap * (2.0 * tl.sigmoid(2.0 * scores / cap) - 1.0)
         seen = stored[None, :] & (columns[None, :] <= positions[:, None])
@@ -245,10 +238,10 @@ def _fold(
         shares = tl.exp2(scores - level[:, None])
         shrink = tl.exp2(highest - level)
         value = tl.load(
-            values + slots[:, None] * value_stride + numbers[None, :], mask=there, other=0.0
+            values + slots[:, None] * slot_stride + numbers[None, :], mask=there, other=0.0
         )
         parts = shares.to(value.dtype)
-        if widen:
+        if products == "widened":
             parts, value = parts.to(tl.float32), value.to(tl.float32)
         mixed = tl.dot(parts, value, mixed * shrink[:, None], input_precision=precision)
         weight = weight * shrink + tl.sum(shares, 1)
@@ -268,21 +261,15 @@ def _tiles_kernel(
     lengths,
     tile_sequences,
     tile_rows,
-    scale,
-    cap,
     query_row_stride,
     query_head_stride,
-    key_head_stride,
-    key_stride,
-    value_head_stride,
-    value_stride,
+    head_stride,
+    slot_stride,
     table_stride,
-    result_row_stride,
-    result_head_stride,
+    scale: tl.constexpr,
     window: tl.constexpr,
-    capped: tl.constexpr,
-    exact: tl.constexpr,
-    widen: tl.constexpr,
+    cap: tl.constexpr,
+    products: tl.constexpr,
     group: tl.constexpr,
     width: tl.constexpr,
     width_padded: tl.constexpr,
@@ -304,9 +291,8 @@ def _tiles_kernel(
     positions = length - count + rows
     numbers = tl.arange(0, width_padded)
     there = in_tile[:, None] & (numbers < width)[None, :]
-    places = (start + rows).to(tl.int64)[:, None] * query_row_stride
-    places += heads[:, None] * query_head_stride + numbers[None, :]
-    asked = tl.load(queries + places, mask=there, other=0.0)
+    rows_in = (start + rows).to(tl.int64) * query_row_stride + heads * query_head_stride
+    asked = tl.load(queries + rows_in[:, None] + numbers[None, :], mask=there, other=0.0)
     begin = 0
     if window > 0:
         begin = tl.maximum(0, length - count + first_row - window + 1) // tile_n * tile_n
@@ -314,20 +300,17 @@ def _tiles_kernel(
     end = tl.minimum(length, length - count + first_row + tile_m // group)
     mixed, _, weight = _fold(
         asked,
-        keys + kv_head * key_head_stride,
-        values + kv_head * value_head_stride,
+        keys + kv_head * head_stride,
+        values + kv_head * head_stride,
         tables + tl.load(lines + sequence).to(tl.int64) * table_stride,
         begin,
         end,
         positions,
+        slot_stride,
         scale,
-        cap,
-        key_stride,
-        value_stride,
         window,
-        capped,
-        exact,
-        widen,
+        cap,
+        products,
         width,
         width_padded,
         block_tokens,
@@ -335,8 +318,8 @@ def _tiles_kernel(
         tile_n,
     )
     mixed = mixed / tl.where(weight == 0.0, 1.0, weight)[:, None]
-    places = (start + rows).to(tl.int64)[:, None] * result_row_stride
-    places += heads[:, None] * result_head_stride + numbers[None, :]
+    rows_out = (start + rows).to(tl.int64) * (tl.num_programs(1) * group) + heads
+    places = rows_out[:, None] * width + numbers
     tl.store(result + places, mixed.to(result.dtype.element_ty), mask=there)
 
 
@@ -350,22 +333,16 @@ def _split_kernel(
     tables,
     lines,
     lengths,
-    scale,
-    cap,
     query_row_stride,
     query_head_stride,
-    key_head_stride,
-    key_stride,
-    value_head_stride,
-    value_stride,
+    head_stride,
+    slot_stride,
     table_stride,
-    part_row_stride,
-    part_head_stride,
     splits: tl.constexpr,
+    scale: tl.constexpr,
     window: tl.constexpr,
-    capped: tl.constexpr,
-    exact: tl.constexpr,
-    widen: tl.constexpr,
+    cap: tl.constexpr,
+    products: tl.constexpr,
     group: tl.constexpr,
     width: tl.constexpr,
     width_padded: tl.constexpr,
@@ -395,20 +372,17 @@ def _split_kernel(
     end = tl.minimum(length, begin + tl.cdiv(tiles, splits) * tile_n)
     mixed, highest, weight = _fold(
         asked,
-        keys + kv_head * key_head_stride,
-        values + kv_head * value_head_stride,
+        keys + kv_head * head_stride,
+        values + kv_head * head_stride,
         tables + tl.load(lines + sequence).to(tl.int64) * table_stride,
         begin,
         end,
         packed * 0 + length - 1,
+        slot_stride,
         scale,
-        cap,
-        key_stride,
-        value_stride,
         window,
-        capped,
-        exact,
-        widen,
+        cap,
+        products,
         width,
         width_padded,
         block_tokens,
@@ -416,15 +390,13 @@ def _split_kernel(
         tile_n,
     )
     mixed = mixed / tl.where(weight == 0.0, 1.0, weight)[:, None]
-    places = sequence * part_row_stride + heads[:, None] * part_head_stride + numbers[None, :]
-    if splits == 1:
-        tl.store(parts + places, mixed.to(parts.dtype.element_ty), mask=there)
-    else:
-        tl.store(parts + places + split * width, mixed, mask=there)
+    rows_out = (sequence * (tl.num_programs(1) * group) + heads) * splits + split
+    places = rows_out[:, None] * width + numbers[None, :]
+    tl.store(parts + places, mixed.to(parts.dtype.element_ty), mask=there)
+    if splits > 1:
         # Without a token the peak is -inf, and stays so.
         level = highest + tl.log2(tl.where(weight == 0.0, 1.0, weight))
-        line = sequence * (part_row_stride // width) + heads * splits + split
-        tl.store(peaks + line, level, mask=packed < group)
+        tl.store(peaks + rows_out, level, mask=packed < group)
 
 
 @triton.jit
@@ -432,17 +404,13 @@ def _merge_kernel(
     parts,
     peaks,
     result,
-    result_row_stride,
-    result_head_stride,
     heads: tl.constexpr,
     splits: tl.constexpr,
     width: tl.constexpr,
     width_padded: tl.constexpr,
 ):
     """The parts of one row and head, weighed against each other."""
-    row = tl.program_id(0).to(tl.int64)
-    head = tl.program_id(1)
-    number = row * heads + head
+    number = tl.program_id(0).to(tl.int64) * heads + tl.program_id(1)
     pieces = tl.arange(0, splits)
     numbers = tl.arange(0, width_padded)
     levels = tl.load(peaks + number * splits + pieces)
@@ -452,5 +420,6 @@ def _merge_kernel(
     places = (number * splits + pieces)[:, None] * width + numbers[None, :]
     part = tl.load(parts + places, mask=(numbers < width)[None, :], other=0.0)
     mixed = tl.sum(part * shares[:, None], 0) / tl.where(weight == 0.0, 1.0, weight)
-    places = row * result_row_stride + head * result_head_stride + numbers
-    tl.store(result + places, mixed.to(result.dtype.element_ty), mask=numbers < width)
+    tl.store(
+        result + number * width + numbers, mixed.to(result.dtype.element_ty), mask=numbers < width
+    )

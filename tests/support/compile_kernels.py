@@ -1,0 +1,89 @@
+"""Compiles the attention kernels for GPUs that are not here, and says what came out, as JSON.
+
+Run as `python -m support.compile_kernels`, in a process whose Triton does not interpret.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from tokenyard.engine.model import triton_attention as kernels
+
+INTEGERS = {"tables", "lines", "row_starts", "lengths", "tile_sequences", "tile_rows"}
+FLOATS = {"parts", "peaks"}
+
+
+def compile_one(name: str, capability: int, width: int, group: int) -> dict[str, Any]:
+    """bf16, 16-token blocks. Gives shared bytes and counts of some machine instructions."""
+    kernel = getattr(kernels, name)
+    tiling = kernels.choose_tiling(width, group, 2, decode=name != "_tiles_kernel")
+    constants = {
+        "splits": 4,
+        "scale": width**-0.5,
+        "window": 0,
+        "cap": 0.0,
+        "products": "16 bit",
+        "group": group,
+        "width": width,
+        "width_padded": triton.next_power_of_2(width),
+        "block_tokens": 16,
+        "tile_m": tiling.queries,
+        "tile_n": tiling.keys,
+        "heads": 4 * group,
+    }
+    signature, fixed, attributes = {}, {}, {}
+    for place, argument in enumerate(kernel.arg_names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+            fixed[(place,)] = constants[argument]
+            continue
+        attributes[(place,)] = [["tt.divisibility", 16]]
+        if argument in INTEGERS:
+            signature[argument] = "*i32"
+        elif argument in FLOATS:
+            signature[argument] = "*fp32"
+        else:
+            signature[argument] = "i32" if argument.endswith("stride") else "*bf16"
+    made = triton.compile(
+        ASTSource(kernel, signature, fixed, attributes),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": tiling.warps, "num_stages": tiling.stages},
+    )
+    text = made.asm["ptx"]
+    code = _disassemble(made.asm["cubin"])
+    return {
+        "kernel": name,
+        "capability": capability,
+        "width": width,
+        "shared_bytes": made.metadata.shared,
+        "asynchronous_copies": text.count("cp.async.cg"),
+        "warp_group_products": text.count("wgmma.mma_async"),
+        "warp_products": text.count("mma.sync"),
+        "spills": code.count(" STL") + code.count(" LDL"),
+        "instructions": code.count("/*0"),
+    }
+
+
+def _disassemble(cubin: bytes) -> str:
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/nvdisasm"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return subprocess.run([tool, file.name], capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    made = [
+        compile_one(name, capability, width, group)
+        for capability in (80, 90)
+        for width, group in ((64, 3), (128, 4))
+        for name in ("_tiles_kernel", "_split_kernel", "_merge_kernel")
+    ]
+    json.dump(made, sys.stdout)
