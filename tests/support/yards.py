@@ -69,15 +69,10 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
         )
         await ledger.start()
         conversations = Conversations(store.chat, settings.chat, clock, randomness)
-        streams = StreamRegistry(
-            clock,
-            kept_seconds=settings.chat.streams_kept_seconds,
-            events_max=settings.chat.stream_events_max,
-        )
         responses = Responses(
             store=store.chat,
             conversations=conversations,
-            streams=streams,
+            streams=_make_streams(settings, clock),
             pool=pool,
             ledger=ledger,
             tasks=tasks,
@@ -121,3 +116,11 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
         assert admission.active == 0, "a lease was not given back"
         assert ledger.open_reservations == 0, "a reservation was not given back"
         await pool.close()
+
+
+def _make_streams(settings: Settings, clock: SimulatedClock) -> StreamRegistry:
+    return StreamRegistry(
+        clock,
+        kept_seconds=settings.chat.streams_kept_seconds,
+        events_max=settings.chat.stream_events_max,
+    )

@@ -132,7 +132,9 @@ class Responses:
 
     async def drain(self, seconds: float) -> None:
         """Let running responses end; after that many seconds stop them and keep what there is."""
-        waits = [asyncio.ensure_future(run.stream.closed()) for run in self._runs.values()]
+        waits = [
+            self._tasks.spawn(f"end of {id}", run.stream.closed()) for id, run in self._runs.items()
+        ]
         if not waits:
             return
         await asyncio.wait(waits, timeout=seconds)
