@@ -133,7 +133,8 @@ class Responses:
     async def drain(self, seconds: float) -> None:
         """Let running responses end; after that many seconds stop them and keep what there is."""
         waits = [
-            self._tasks.spawn(f"end of {id}", run.stream.closed()) for id, run in self._runs.items()
+            self._tasks.spawn(f"end of {run.response.id}", run.stream.closed())
+            for run in self._runs.values()
         ]
         if not waits:
             return
