@@ -3,7 +3,7 @@ import { ApiError, readRetryAfter } from "../src/api/errors";
 import { titleOf } from "../src/chat/title";
 import { duration, money, wait, wordCount } from "../src/language/format";
 import { known, plural, t } from "../src/language/t";
-import { tokensPerSecond } from "../src/live/run";
+import { append, newRun, piecesPerSecond, tokensPerSecond } from "../src/live/run";
 import { sentence } from "../src/parts/notice";
 import { readToken } from "../src/sign-in/link";
 
@@ -63,6 +63,13 @@ describe("numbers", () => {
     expect(tokensPerSecond({ outputTokens: 41, timings })).toBe(40);
     expect(tokensPerSecond({ outputTokens: 1, timings })).toBeNull();
     expect(tokensPerSecond({})).toBeNull();
+  });
+
+  it("estimates the speed of a live run between its first and its last piece", () => {
+    let run = newRun("a", 0);
+    for (let piece = 0; piece < 11; piece += 1) run = append(run, "x", 500 + piece * 100);
+    expect(piecesPerSecond(run)).toBe(10);
+    expect(piecesPerSecond(newRun("a", 0))).toBeNull();
   });
 
   it.each([

@@ -32,6 +32,7 @@ export interface Run {
   /** Milliseconds of the page's clock. */
   askedAt: number;
   firstTokenAt: number | null;
+  lastTokenAt: number | null;
   endedAt: number | null;
   /** Pieces of text received: close to the number of tokens while nothing exact is known. */
   pieces: number;
@@ -47,6 +48,7 @@ export const newRun = (id: string, askedAt: number, responseId: string | null = 
   text: "",
   askedAt,
   firstTokenAt: null,
+  lastTokenAt: null,
   endedAt: null,
   pieces: 0,
   stopping: false,
@@ -64,6 +66,7 @@ export function append(run: Run, piece: string, now: number): Run {
     text: run.text + piece,
     pieces: run.pieces + 1,
     firstTokenAt: run.firstTokenAt ?? now,
+    lastTokenAt: now,
   };
 }
 
@@ -114,9 +117,9 @@ export function tokensPerSecond(meter: Meter): number | null {
   return seconds > 0 && tokens > 0 ? tokens / seconds : null;
 }
 
-/** A live estimate of the same, from the pieces received so far. */
-export function piecesPerSecond(run: Run, now: number): number | null {
-  if (run.firstTokenAt === null || run.pieces < 5) return null;
-  const seconds = (now - run.firstTokenAt) / 1000;
+/** A live estimate of the same, from the pieces received so far; a pause of the line is not slowness. */
+export function piecesPerSecond(run: Run): number | null {
+  if (run.firstTokenAt === null || run.lastTokenAt === null || run.pieces < 5) return null;
+  const seconds = (run.lastTokenAt - run.firstTokenAt) / 1000;
   return seconds >= 0.25 ? (run.pieces - 1) / seconds : null;
 }

@@ -65,6 +65,6 @@ export function RunMeter({ run }: { run: Run }) {
     return <Line parts={[t("meter.waiting", { seconds: decimal(seconds, 1) })]} />;
   }
   const first = t("meter.first_token", { time: duration(run.firstTokenAt - run.askedAt) });
-  const speed = rate(piecesPerSecond(run, performance.now()));
+  const speed = rate(piecesPerSecond(run));
   return <Line parts={[first, speed, t("meter.about_out", { count: run.pieces })]} />;
 }
