@@ -97,6 +97,7 @@ class QueueTree:
                 raise InvalidRequest(f"Two queues are named {spec.name}.", param="queues")
             self._nodes[spec.name] = _Node(spec)
         self._link()
+        self._roots = sum(node.parent is None for node in self._nodes.values())
         self._journal: list[tuple[QueueName, Amount, int]] = []
         self.keeps_journal = False
 
@@ -181,8 +182,10 @@ class QueueTree:
     def share(self, queue: QueueName, plus: Amount, kind: Share) -> tuple[float, ...]:
         """The weighted share at each level from the root down, with that much more (or less)."""
         path = self._nodes[queue].path
-        # Nobody lends to a root, so nothing of it is borrowed.
-        measured = path[1:] if kind is Share.BORROWED else path
+        # An only root is the same for all (and the keys of a whole cycle would change with every
+        # start); and nobody lends to a root, so nothing of it is borrowed.
+        skips = kind is Share.BORROWED or (self._roots == 1 and len(path) > 1)
+        measured = path[1:] if skips else path
         return tuple([self._portion(node, plus, kind) for node in measured])
 
     def shares_apart(

@@ -109,8 +109,8 @@ def test_shares_are_weighed_level_by_level() -> None:
         [ALL, queue("team", None, "all", weight=2), queue("a", 2, "team"), queue("b", 3, "all")],
         gpus(10),
     )
-    assert queues.share(A, gpus(4), Share.DOMINANT) == (0.4, 0.2, 0.4)
-    assert queues.share(B, gpus(4), Share.DOMINANT) == (0.4, 0.4)
+    assert queues.share(A, gpus(4), Share.DOMINANT) == (0.2, 0.4)
+    assert queues.share(B, gpus(4), Share.DOMINANT) == (0.4,)
     # Only what is beyond the nominal counts as borrowed, against what the parent has to lend.
     assert queues.share(A, gpus(2), Share.BORROWED) == (0.0, 0.0)
     assert queues.share(B, gpus(5), Share.BORROWED) == (2 / 5,)

@@ -1,0 +1,277 @@
+"""How good and how fast is the plan? One question per command; see README.md."""
+
+import argparse
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from tokenyard.jobs.rules.board import Board
+from tokenyard.jobs.rules.decisions import Start
+from tokenyard.jobs.rules.fairness import QueueSpec
+from tokenyard.jobs.rules.plan import apply, plan
+from tokenyard.jobs.rules.profile import (
+    FIFO_EASY,
+    FIFO_SKIP,
+    QUOTA_PROTECTING,
+    SRSF,
+    SRTF,
+    YARD,
+    Order,
+    Profile,
+)
+from tokenyard.jobs.rules.workload import Job, Request, Role
+from tokenyard.jobs.simulator.__main__ import read
+from tokenyard.jobs.simulator.experiments import (
+    busiest_window,
+    fill,
+    gpu_nodes,
+    kueue_baseline,
+    muri,
+    philly,
+)
+from tokenyard.jobs.simulator.report import percentile, summarise
+from tokenyard.jobs.simulator.workload import (
+    read_muri,
+    read_openb_nodes,
+    read_openb_pods,
+    read_philly,
+)
+from tokenyard.runtime.randomness import SeededRandomness
+from tokenyard.vocabulary.ids import JobId, QueueName
+
+ROOT = Path(__file__).parents[2]
+TRACES = ROOT / "tests" / "traces"
+Json = dict[str, Any]
+
+
+def published(quick: bool) -> Json:
+    """Means over the seeds 42 to 51; published values beside them."""
+    seeds = range(42, 43 if quick else 52)
+    found: Json = {"fill_seeds": list(seeds), "fill": {}, "muri": {}}
+    alibaba = TRACES / "alibaba2023"
+    for workload in ("default", "multigpu50"):
+        pods = read(alibaba / f"openb_pod_list_{workload}.csv.gz", read_openb_pods)
+        for policy in ("random", "best_fit", "fgd"):
+            runs = []
+            for seed in seeds:
+                nodes = read(alibaba / "openb_node_list_gpu_node.csv.gz", read_openb_nodes)
+                runs.append(fill(nodes, pods, policy, SeededRandomness(seed), seed))
+            allocated = [round(run.allocated_percent, 2) for run in runs]
+            found["fill"][f"{workload}/{policy}"] = {
+                "allocated_percent_mean": round(fmean(allocated), 3),
+                "published": _PUBLISHED_FILL[workload, policy],
+                "by_seed": allocated,
+                "fragmented_percent_mean": round(fmean(r.fragmented_percent for r in runs), 3),
+            }
+    for trace in ("trace3",) if quick else ("trace1", "trace3"):
+        arrivals = read(TRACES / "muri2022" / f"{trace}.csv.gz", read_muri)
+        for profile in (SRTF, SRSF):
+            summary = summarise(profile.name, muri(arrivals, profile).run())
+            theirs = _PUBLISHED_MURI[trace, profile.name]
+            found["muri"][f"{trace}/{profile.name}"] = {
+                **summary.as_json(),
+                "published_completion_seconds_mean": theirs,
+                "off_percent": round(100 * (summary.completion_seconds_mean / theirs - 1), 2),
+            }
+    return found
+
+
+# fgd_expected.csv (GPU allocation at 130 % arrived load) and published.csv (average JCT).
+_PUBLISHED_FILL = {
+    ("default", "random"): 87.470,
+    ("default", "best_fit"): 93.076,
+    ("default", "fgd"): 95.391,
+    ("multigpu50", "random"): 90.275,
+    ("multigpu50", "best_fit"): 95.738,
+    ("multigpu50", "fgd"): 97.178,
+}
+_PUBLISHED_MURI = {
+    ("trace1", "srtf"): 1370603.2,
+    ("trace1", "srsf"): 980140.6,
+    ("trace3", "srtf"): 193081.8,
+    ("trace3", "srsf"): 185021.9,
+}
+
+
+def baseline(quick: bool) -> Json:
+    """Kueue's scenario; waits by class are from submission to admission, seconds."""
+    found: Json = {}
+    for profile in (YARD,) if quick else (YARD, QUOTA_PROTECTING, FIFO_SKIP):
+        simulation = kueue_baseline(profile)
+        began, cpu = time.perf_counter(), time.process_time()
+        outcome = simulation.run()
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        units = {"small": 1, "medium": 5, "large": 20}
+        jobs = [(job.split("-")[4], record) for job, record in outcome.records.items()]
+        work = sum(record.run_seconds * units[kind] for kind, record in jobs)
+        span = outcome.ended_at - outcome.started_at
+        waits = {
+            kind: [r.first_start - r.submitted_at for k, r in jobs if k == kind] for kind in units
+        }
+        found[profile.name] = {
+            "wall_seconds": round(wall, 2),
+            "cpu_seconds": round(cpu, 2),
+            "jobs": len(jobs),
+            "makespan_seconds": round(span, 2),
+            "use_percent": round(100 * work / (600 * span), 2),
+            "admission_seconds_mean": {k: round(fmean(v), 2) for k, v in waits.items()},
+            "cycles": outcome.cycles,
+        }
+    found["kueue_published"] = {
+        "wall_seconds": 351.1,
+        "use_percent_min": 55.9,
+        "admission_seconds_mean": {"small": 215.5, "medium": 76.8, "large": 16.5},
+    }
+    return found
+
+
+def _loaded(nodes: int, queued: int, randomness: SeededRandomness) -> Board:
+    """A full cluster, and that many jobs of 32 kinds waiting in 30 queues."""
+    kinds = [(Role(Request(gpus=gpus), members, members),)
+             for gpus in (1, 2, 4, 8) for members in (1, 2, 3, 4, 6, 8, 12, 16)]  # fmt: skip
+    root = QueueName("root")
+    names = [QueueName(f"team-{n:02d}") for n in range(30)]
+    board = Board(gpu_nodes(nodes), [QueueSpec(root), *(QueueSpec(n, root) for n in names)], YARD)
+    for number in range(nodes + queued):
+        roles = (Role(Request(gpus=8)),)
+        if number >= nodes:
+            roles = kinds[int(randomness.uniform(0, len(kinds)))]
+        seconds = randomness.uniform(600, 36_000)
+        queue = names[int(randomness.uniform(0, len(names)))]
+        job = Job(JobId(f"job_{number:07d}"), queue, roles, submitted_at=float(number) / 100,
+                  priority=int(randomness.uniform(0, 3)), estimate_seconds=seconds)  # fmt: skip
+        board.submit(job)
+        if number == nodes - 1:
+            apply(board, plan(board, 0.0).decisions, 0.0)
+    return board
+
+
+def cycles(quick: bool) -> Json:
+    """Milliseconds of CPU for the first cycle and for warm ones with 1 % of the nodes freed."""
+    found: Json = {}
+    sizes: Sequence[tuple[int, int]] = [(1_000, 10_000)]
+    if not quick:
+        sizes = [*sizes, (1_000, 100_000), (10_000, 10_000), (10_000, 100_000), (10_000, 1_000_000)]
+    for nodes, queued in sizes:
+        board = _loaded(nodes, queued, SeededRandomness(7))
+        now = 2_000.0
+        cold, _ = _timed(board, now)
+        warm, started = [], 0
+        for step in range(20):
+            now += 1.0
+            for entry in list(board.running.values())[: max(1, nodes // 100)]:
+                board.finish(entry.job.id)
+            seconds, count = _timed(board, now)
+            warm.append(seconds)
+            started += count
+            del step
+        ordered = sorted(warm)
+        found[f"{nodes}x{queued}"] = {
+            "lines": len(board.lines),
+            "cold_ms": round(cold * 1000, 1),
+            "warm_ms_p50": round(median(warm) * 1000, 1),
+            "warm_ms_max": round(percentile(ordered, 100) * 1000, 1),
+            "started_per_second_of_cycle": round(started / sum(warm)),
+            "memory_mib_peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            // 1024,
+        }
+    return found
+
+
+def _memory_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _timed(board: Board, now: float) -> tuple[float, int]:
+    began = time.process_time()
+    decided = plan(board, now)
+    apply(board, decided.decisions, now)
+    seconds = time.process_time() - began
+    return seconds, sum(isinstance(d, Start) for d in decided.decisions)
+
+
+def simulated_time(quick: bool) -> Json:
+    """Simulated seconds for each second of CPU on the Philly trace."""
+    arrivals = read(TRACES / "philly2017" / "philly_jobs.csv.gz", read_philly)
+    if quick:
+        arrivals = arrivals[:5_000]
+    found: Json = {}
+    for nodes in (128,) if quick else (310, 128):
+        simulation = philly(arrivals, YARD, nodes)
+        cpu = time.process_time()
+        outcome = simulation.run()
+        cpu = time.process_time() - cpu
+        found[f"{nodes} nodes"] = {
+            **summarise("yard", outcome).as_json(),
+            "cpu_seconds": round(cpu, 1),
+            "simulated_per_cpu_second": round((outcome.ended_at - outcome.started_at) / cpu),
+        }
+    return found
+
+
+def policies(quick: bool) -> Json:
+    """Profiles side by side on the busiest window of Philly; the same simulator for all."""
+    arrivals = read(TRACES / "philly2017" / "philly_jobs.csv.gz", read_philly)
+    window = busiest_window(arrivals, 1_000 if quick else 6_000)
+    found: Json = {"jobs": len(window), "nodes": 48}
+    for profile in POLICIES:
+        found[profile.name] = summarise(profile.name, philly(window, profile, 48).run()).as_json()
+    return found
+
+
+POLICIES = (
+    FIFO_SKIP,
+    FIFO_EASY,
+    # Heads of all queues by priority, then age; whoever fits passes (Kueue's BestEffortFIFO).
+    replace(QUOTA_PROTECTING, name="kueue_like"),
+    # The queue with the smallest share first, no reservations (Volcano's drf and proportion).
+    Profile("volcano_like", order=(Order.SHARE, Order.PRIORITY, Order.AGE)),
+    YARD,
+)
+COMMANDS: dict[str, Callable[[bool], Json]] = {
+    "published": published,
+    "baseline": baseline,
+    "cycles": cycles,
+    "philly": simulated_time,
+    "policies": policies,
+}
+
+
+def machine() -> Json:
+    """Where and on what the figures were taken."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {
+        "python": platform.python_version(),
+        "cpu": platform.processor() or platform.machine(),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def main() -> int:
+    """Run one command and print its JSON."""
+    parser = argparse.ArgumentParser(prog="benchmarks.scheduler", description=__doc__)
+    parser.add_argument("question", choices=list(COMMANDS))
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    found = COMMANDS[arguments.question](arguments.quick)
+    answer = {"question": arguments.question, "quick": arguments.quick, **machine(), **found}
+    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
