@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tokenyard.engine.generation import Generation, GenerationRequest
 from tokenyard.engine.loop import StepLoop
-from tokenyard.engine.ports import Runner
+from tokenyard.engine.ports import Device, Runner
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.stopping import count_tokens_max
@@ -39,7 +39,7 @@ class Engine:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Runner | Device,
         tokenizer: Tokenizer,
         settings: EngineSettings,
         *,

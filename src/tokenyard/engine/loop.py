@@ -1,5 +1,8 @@
 """The engine's heart: a thread that plans a step, runs it and settles it, for ever.
 
+On a device that computes beside us, the next step is planned and launched before the last one's
+tokens are fetched; a sequence that turns out to have ended computes one token for nobody.
+
 Decides nothing about order or memory (`rules.batching` does) nor about arithmetic (the runner
 does). It turns tokens into text, ends sequences, and hands pieces over without waiting for anyone.
 A step that fails takes its own sequences down with a named error, and nothing else.
@@ -8,12 +11,15 @@ A step that fails takes its own sequences down with a named error, and nothing e
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from tokenyard.engine.delayed import Immediate
 from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece
-from tokenyard.engine.ports import Runner
+from tokenyard.engine.ports import Device, Runner
 from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
 from tokenyard.engine.rules.drawing import DrawRule
 from tokenyard.engine.rules.stopping import StopScanner, decide_finish
@@ -55,6 +61,14 @@ class _Abort:
     id: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A step that was launched and not yet settled."""
+
+    plan: StepPlan
+    ticket: Any
+
+
 class _Stop:
     """Ends the thread; what still runs is aborted."""
 
@@ -71,7 +85,7 @@ class StepLoop:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Runner | Device,
         batch: Batch,
         tokenizer: Tokenizer,
         *,
@@ -81,7 +95,8 @@ class StepLoop:
         ended: Callable[[int], None],
         broken: Callable[[], None],
     ) -> None:
-        self._runner = runner
+        self._device = runner if isinstance(runner, Device) else Immediate(runner)
+        self._flights: deque[_Flight] = deque()
         self._batch = batch
         self._tokenizer = tokenizer
         self._clock = clock
@@ -119,7 +134,9 @@ class StepLoop:
                 plan = self._batch.plan_step()
                 self._note_plan(plan)
                 if plan.chunks:
-                    self._step(plan)
+                    self._launch(plan)
+                while len(self._flights) > (self._device.lag if plan.chunks else 0):
+                    self._land(self._flights.popleft())
                 self._hand_over()
                 self._note_state()
         except Exception as error:
@@ -138,7 +155,7 @@ class StepLoop:
         """Take in what has arrived, waiting only when there is nothing to compute."""
         while True:
             try:
-                command = self._commands.get(block=not self._running)
+                command = self._commands.get(block=not self._running and not self._flights)
             except queue.Empty:
                 return True
             if isinstance(command, _Stop):
@@ -153,7 +170,11 @@ class StepLoop:
     def _take_in(self, command: _Add) -> None:
         request = command.request
         sequence = Sequence(
-            command.id, list(request.prompt), priority=request.priority, salt=request.salt
+            command.id,
+            list(request.prompt),
+            priority=request.priority,
+            salt=request.salt,
+            full_count=len(request.prompt) + request.tokens_max,
         )
         self._running[command.id] = _Running(
             request=request,
@@ -165,32 +186,50 @@ class StepLoop:
         )
         self._batch.add(sequence)
 
-    def _step(self, plan: StepPlan) -> None:
+    def _launch(self, plan: StepPlan) -> None:
         try:
-            drawn = self._runner.run(plan.chunks, self._draw_rules(plan))
+            ticket = self._device.launch(plan.chunks, self._draw_rules(plan))
         except Exception as error:
             # Whatever broke in the arithmetic ends this step's sequences and not the server.
-            self._log.error(Event.ENGINE_STEP_FAILED, error, sequences=len(plan.chunks))
-            failure = InternalFailure(
-                "The model failed while generating.", reason=Reason.GENERATION_FAILED
-            )
-            for chunk in plan.chunks:
-                self._fail(chunk.sequence, failure)
+            self._fail_step(plan, error)
             return
-        for chunk in plan.chunks:
-            if chunk.draws and drawn[chunk.sequence.id] is None:
-                self._log.error(Event.ENGINE_STEP_FAILED, sequence=chunk.sequence.id, cause="nan")
+        self._batch.advance(plan)
+        self._flights.append(_Flight(plan, ticket))
+
+    def _land(self, flight: _Flight) -> None:
+        """Settle a step. Sequences that ended since its launch are passed over."""
+        chunks = flight.plan.chunks
+        try:
+            drawn = self._device.collect(flight.ticket)
+        except Exception as error:
+            # As above: a device tells its faults when it is waited for.
+            self._fail_step(flight.plan, error)
+            return
+        for chunk in chunks:
+            number = chunk.sequence.id
+            if chunk.draws and drawn[number] is None and number in self._running:
+                self._log.error(Event.ENGINE_STEP_FAILED, sequence=number, cause="nan")
                 failure = InternalFailure(
                     "The model put out a value that is not a number.",
                     reason=Reason.GENERATION_FAILED,
                 )
                 self._fail(chunk.sequence, failure)
         tokens = {key: token for key, token in drawn.items() if token is not None}
-        self._batch.settle(plan, tokens)
+        self._batch.learn(flight.plan, tokens)
         now = self._clock.monotonic()
+        for chunk in chunks:
+            running = self._running.get(chunk.sequence.id)
+            if chunk.draws and running is not None:
+                self._book(running, tokens[chunk.sequence.id], now)
+
+    def _fail_step(self, plan: StepPlan, error: Exception) -> None:
+        self._log.error(Event.ENGINE_STEP_FAILED, error, sequences=len(plan.chunks))
+        failure = InternalFailure(
+            "The model failed while generating.", reason=Reason.GENERATION_FAILED
+        )
         for chunk in plan.chunks:
-            if chunk.draws and chunk.sequence.id in tokens:
-                self._book(self._running[chunk.sequence.id], tokens[chunk.sequence.id], now)
+            if chunk.sequence.id in self._running:
+                self._fail(chunk.sequence, failure)
 
     def _draw_rules(self, plan: StepPlan) -> dict[int, DrawRule]:
         rules = {}

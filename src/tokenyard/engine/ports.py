@@ -1,7 +1,11 @@
-"""What the loop needs from a model: `model.runner` on torch, and `scripted` without one."""
+"""What the loop needs from a model: `model.runner` on torch, and `scripted` without one.
+
+A Runner computes a step while it is called. A Device computes beside the loop: it takes steps in
+and is asked for their tokens later, in the same order.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.drawing import DrawRule
@@ -26,4 +30,33 @@ class Runner(Protocol):
         Gives the token by sequence id; None where the logits hold a NaN. What it raises fails
         every sequence of the step.
         """
+        ...
+
+
+@runtime_checkable
+class Device(Protocol):
+    """Computes steps in the order of their launch, beside the thread that launches them.
+
+    block_count and context_tokens are a Runner's.
+    """
+
+    @property
+    def block_count(self) -> int: ...
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def lag(self) -> int:
+        """Steps that may be under way while the next one is planned: 0 or 1."""
+        ...
+
+    def launch(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Any:
+        """Take in a step; gives what `collect` wants. A token may be UNKNOWN if the step before
+        draws it. What the chunks say is read before this returns, and not later.
+        """
+        ...
+
+    def collect(self, ticket: Any) -> dict[int, int | None]:
+        """Wait for a step; gives what `Runner.run` gives, and raises as it does."""
         ...

@@ -18,6 +18,9 @@ from enum import StrEnum
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.prefixes import BlockName, extend_names, name_root
 
+# Stands for a token that was drawn on the device and is not known here yet.
+UNKNOWN = -1
+
 
 class SequenceState(StrEnum):
     """Where a sequence is; always set, never guessed from counts."""
@@ -49,6 +52,12 @@ class Sequence:
     # Prompt tokens found in the prefix cache at the first admission; None before it.
     cached_count: int | None = None
     preemptions: int = 0
+    # The newest so many tokens are UNKNOWN; a step computes with them all the same.
+    unknown: int = 0
+    # Length at which the text is complete, so that no step goes beyond it. None: not bounded.
+    full_count: int | None = None
+    # Whether each draw depends on all tokens before it in ways that only the host knows.
+    waits_for_tokens: bool = False
 
     def __post_init__(self) -> None:
         self.prompt_count = len(self.tokens)
@@ -61,6 +70,15 @@ class Sequence:
     @property
     def missing(self) -> int:
         return len(self.tokens) - self.computed
+
+    @property
+    def decodes(self) -> bool:
+        """Whether one token is missing and may be computed now, known or not."""
+        if self.missing != 1:
+            return False
+        if not self.unknown:
+            return True
+        return not self.waits_for_tokens and len(self.tokens) != self.full_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +158,33 @@ class Batch:
 
         A sequence that ended meanwhile is passed over.
         """
+        self.advance(plan)
+        self.learn(plan, drawn)
+
+    def advance(self, plan: StepPlan) -> None:
+        """Book a step that is under way, so that the next one can be planned before it ends."""
         for chunk in plan.chunks:
             sequence = chunk.sequence
-            if sequence.state is not SequenceState.RUNNING:
+            if sequence.state is SequenceState.RUNNING:
+                sequence.computed = chunk.start + chunk.count
+                if chunk.draws:
+                    sequence.tokens.append(UNKNOWN)
+                    sequence.unknown += 1
+
+    def learn(self, plan: StepPlan, drawn: dict[int, int]) -> None:
+        """Put in the tokens that a step drew, once; steps in the order of `advance`.
+
+        A sequence that gave way meanwhile learns its token too: it stays true.
+        """
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            if sequence.state is SequenceState.ENDED:
                 continue
-            sequence.computed = chunk.start + chunk.count
-            self._publish(sequence)
             if chunk.draws:
-                sequence.tokens.append(drawn[sequence.id])
+                sequence.tokens[chunk.start + chunk.count] = drawn[sequence.id]
+                sequence.unknown -= 1
+            if sequence.state is SequenceState.RUNNING:
+                self._publish(sequence)
 
     def end(self, sequence: Sequence) -> None:
         """Take a sequence out, wherever it is, and give its blocks back; quiet the second time."""
@@ -161,7 +198,7 @@ class Batch:
     def _plan_decodes(self, preempted: list[Sequence]) -> list[Chunk]:
         chunks: list[Chunk] = []
         for sequence in list(self.running):
-            if sequence.missing != 1 or sequence.state is not SequenceState.RUNNING:
+            if not sequence.decodes or sequence.state is not SequenceState.RUNNING:
                 continue
             if len(chunks) == self.limits.step_tokens_max:
                 break
@@ -224,11 +261,13 @@ class Batch:
         return self.pool.find(sequence.names, (len(sequence.tokens) - 1) // size)
 
     def _publish(self, sequence: Sequence) -> None:
-        whole = sequence.computed // self.limits.block_tokens
+        known = len(sequence.tokens) - sequence.unknown
+        whole = min(sequence.computed, known) // self.limits.block_tokens
         if not self._prefix_cache or whole == sequence.published:
             return
         size = self.limits.block_tokens
-        extend_names(sequence.names, name_root(sequence.salt), sequence.tokens, size)
+        tokens = sequence.tokens[:known] if sequence.unknown else sequence.tokens
+        extend_names(sequence.names, name_root(sequence.salt), tokens, size)
         for place in range(sequence.published, whole):
             self.pool.publish(sequence.blocks[place], sequence.names[place])
         sequence.published = whole
