@@ -37,7 +37,8 @@ READY_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
 SUBJECTS = (
     "the sea", "a city at night", "old bridges", "winter", "a garden", "trains", "the moon",
-    "bread", "rivers", "a library", "mountains", "rain", "a lighthouse", "the desert", "clocks", "birds",
+    "bread", "rivers", "a library", "mountains", "rain", "a lighthouse", "the desert", "clocks",
+    "birds",
 )  # fmt: skip
 QUESTION = (
     "Please write a long and detailed text about {subject}. Say first what people have thought of "

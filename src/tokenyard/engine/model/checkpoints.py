@@ -70,14 +70,14 @@ def read_shape(file: GgufFile) -> DecoderShape:
     return shape
 
 
-def load_weight(file: GgufFile, name: str, *expected: int) -> Floats:
-    """A weight in float32; raises StartError unless it has the expected shape."""
-    weight = file.dequantised(name)
-    if weight.shape != expected:
+def load_weight(file: GgufFile, name: str, result: Floats) -> None:
+    """Write a weight in float32 to `result`; raises StartError unless it has that shape."""
+    shape = file.shape(name)
+    if shape != result.shape:
         raise StartError(
-            f"{file.path.name}: tensor {name!r} has shape {weight.shape}, expected {expected}."
+            f"{file.path.name}: tensor {name!r} has shape {shape}, expected {result.shape}."
         )
-    return weight
+    file.dequantise_into(name, result)
 
 
 def _count(metadata: Mapping[str, Any], key: str, default: int | None = None) -> int:

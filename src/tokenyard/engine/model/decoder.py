@@ -6,7 +6,6 @@ how a token is drawn from its logits.
 Source: the layer structure of Llama 2 (arXiv 2307.09288) with GGUF's interleaved rotary pairs.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,23 +35,22 @@ class Decoder:
     """The weights of one model and the way through them. Use it from one thread at a time."""
 
     def __init__(self, file: GgufFile, shape: DecoderShape, kind: WeightFormat) -> None:
-        def weight(name: str, *expected: int) -> Tensor:
-            return torch.from_numpy(load_weight(file, name, *expected))
-
         self.shape = shape
-        table = weight("token_embd.weight", shape.vocabulary, shape.width)
+        loader = _Loader(file, kind)
+        table = torch.empty(shape.vocabulary, shape.width)
+        load_weight(file, "token_embd.weight", table.numpy())
         self._embedding = make_embedding(table, kind)
-        tied = "output.weight" not in file.tensors
-        head = table if tied else weight("output.weight", shape.vocabulary, shape.width)
-        self._head = make_linear(head, kind)
-        del table, head
-        self._final_norm = weight("output_norm.weight", shape.width)
-        self._layers = [_load_layer(number, shape, kind, weight) for number in range(shape.layers)]
-        factors = (
-            weight("rope_freqs.weight", shape.head_width // 2)
-            if "rope_freqs.weight" in file.tensors
-            else None
-        )
+        if "output.weight" in file.tensors:
+            load_weight(file, "output.weight", table.numpy())
+        self._head = make_linear(table, kind)
+        del table
+        self._final_norm = loader.vector("output_norm.weight", shape.width)
+        self._layers = [
+            _load_layer(f"blk.{number}", shape, loader) for number in range(shape.layers)
+        ]
+        factors = None
+        if "rope_freqs.weight" in file.tensors:
+            factors = loader.vector("rope_freqs.weight", shape.head_width // 2)
         self._turns = _rotations(shape, factors)
 
     def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool, wanted: Tensor) -> Tensor:
@@ -80,25 +78,55 @@ class Decoder:
         return self._head(rms_norm(last, norm_shape, self._final_norm, shape.epsilon))
 
 
-def _load_layer(
-    number: int, shape: DecoderShape, kind: WeightFormat, weight: Callable[..., Tensor]
-) -> _Layer:
+class _Loader:
+    """Reads weights through one scratch buffer, so that loading leaves no holes in the heap."""
+
+    def __init__(self, file: GgufFile, kind: WeightFormat) -> None:
+        self._file = file
+        self._kind = kind
+        self._scratch = torch.empty(0)
+
+    def vector(self, name: str, size: int) -> Tensor:
+        result = torch.empty(size)
+        load_weight(self._file, name, result.numpy())
+        return result
+
+    def linear(self, width: int, *parts: tuple[str, int, float]) -> Linear:
+        """One product over `width` inputs from parts of (name, outputs, scale), in order."""
+        rows = sum(outputs for _, outputs, _ in parts)
+        if self._scratch.numel() < rows * width:
+            self._scratch = torch.empty(rows * width)
+        weight = self._scratch[: rows * width].view(rows, width)
+        first = 0
+        for name, outputs, scale in parts:
+            part = weight[first : first + outputs]
+            load_weight(self._file, name, part.numpy())
+            if scale != 1.0:
+                part.mul_(scale)
+            first += outputs
+        return make_linear(weight, self._kind)
+
+
+def _load_layer(start: str, shape: DecoderShape, loader: _Loader) -> _Layer:
     width, inner = shape.width, shape.inner_width
     queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
-    start = f"blk.{number}"
-    # The attention's scale goes into the queries' weights; for a head width of 64 it is exact.
-    q = weight(f"{start}.attn_q.weight", queries, width) * shape.head_width**-0.5
-    k = weight(f"{start}.attn_k.weight", keys, width)
-    v = weight(f"{start}.attn_v.weight", keys, width)
-    gate = weight(f"{start}.ffn_gate.weight", inner, width)
-    up = weight(f"{start}.ffn_up.weight", inner, width)
     return _Layer(
-        attention_norm=weight(f"{start}.attn_norm.weight", width),
-        qkv=make_linear(torch.cat([q, k, v]), kind),
-        attention_out=make_linear(weight(f"{start}.attn_output.weight", width, queries), kind),
-        inner_norm=weight(f"{start}.ffn_norm.weight", width),
-        gate_up=make_linear(torch.cat([gate, up]), kind),
-        down=make_linear(weight(f"{start}.ffn_down.weight", width, inner), kind),
+        attention_norm=loader.vector(f"{start}.attn_norm.weight", width),
+        qkv=loader.linear(
+            width,
+            # The attention's scale goes into the queries; for a head width of 64 it is exact.
+            (f"{start}.attn_q.weight", queries, shape.head_width**-0.5),
+            (f"{start}.attn_k.weight", keys, 1.0),
+            (f"{start}.attn_v.weight", keys, 1.0),
+        ),
+        attention_out=loader.linear(queries, (f"{start}.attn_output.weight", width, 1.0)),
+        inner_norm=loader.vector(f"{start}.ffn_norm.weight", width),
+        gate_up=loader.linear(
+            width,
+            (f"{start}.ffn_gate.weight", inner, 1.0),
+            (f"{start}.ffn_up.weight", inner, 1.0),
+        ),
+        down=loader.linear(inner, (f"{start}.ffn_down.weight", width, 1.0)),
     )
 
 

@@ -147,9 +147,15 @@ class GgufFile:
 
     def dequantised(self, name: str) -> Floats:
         """The tensor as float32; raises StartError when the file has none of that name."""
+        result: Floats = np.empty(self.shape(name), dtype=np.float32)
+        self.dequantise_into(name, result)
+        return result
+
+    def dequantise_into(self, name: str, result: Floats) -> None:
+        """The same into contiguous memory of as many values."""
         entry = self._entry(name)
         raw = np.frombuffer(self._map, np.uint8, entry.size_bytes, entry.offset)
-        return quantisation.dequantise(raw, entry.kind).reshape(entry.shape)
+        quantisation.dequantise(raw, entry.kind, result.reshape(-1))
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._entry(name).shape

@@ -5,6 +5,7 @@ ever written there, so it stays zero and padding may point at it. Decides only t
 outermost, so that one gather gives each head a contiguous matrix. Does not know sequences.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,8 +18,10 @@ class KvPool:
     def __init__(self, shape: DecoderShape, block_count: int, block_tokens: int) -> None:
         self._rows = 2 * shape.kv_heads
         self.slot_count = (block_count + 1) * block_tokens
+        # From numpy, whose zeros take memory only when they are first written to.
+        size = (self._rows, self.slot_count, shape.head_width)
         self._layers = [
-            torch.zeros(self._rows, self.slot_count, shape.head_width) for _ in range(shape.layers)
+            torch.from_numpy(np.zeros(size, dtype=np.float32)) for _ in range(shape.layers)
         ]
         self._flat = [layer.view(-1, shape.head_width) for layer in self._layers]
         self._first_row = torch.arange(self._rows).unsqueeze(1) * self.slot_count

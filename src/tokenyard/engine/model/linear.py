@@ -27,15 +27,18 @@ def supports_packed_fp16() -> bool:
 
 
 def make_linear(weight: Tensor, kind: WeightFormat) -> Linear:
-    """A function from (rows, in) float32 to (rows, out) float32; `weight` is (out, in) float32."""
+    """A function from (rows, in) float32 to (rows, out) float32.
+
+    `weight` is (out, in) float32, and its memory is the caller's again afterwards.
+    """
     if kind is WeightFormat.FP32:
-        kept = weight.contiguous()
+        kept = weight.clone()
         return lambda rows: torch.nn.functional.linear(rows, kept)
-    packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), None)
+    packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
     compute = torch.ops.quantized.linear_dynamic_fp16
     return lambda rows: compute(rows, packed)
 
 
 def make_embedding(weight: Tensor, kind: WeightFormat) -> Tensor:
     """The table of token vectors in the format's precision."""
-    return weight.half() if kind is WeightFormat.FP16 else weight.contiguous()
+    return weight.half() if kind is WeightFormat.FP16 else weight.clone()
