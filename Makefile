@@ -20,6 +20,19 @@ WEB_MODULES := web/node_modules/.package-lock.json
 CLIENT_MODULES := tests/acceptance/node/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/tests/*' \
 	-not -path 'web/dev/*' 2>/dev/null)
+# The model server: own, llamacpp or vllm; `tokenyard up` alone asks the settings (engine.kind).
+WANTED_ENGINE := $(or $(ENGINE),own)
+PACKAGES_own := requirements/engine.txt
+PACKAGES_llamacpp := requirements/llamacpp.txt
+# vLLM is a program of the operator's own (engine.command).
+PACKAGES_vllm :=
+INSTALL_SIZE_own := some 300 MB, a minute or more
+INSTALL_SIZE_llamacpp := some 60 MB
+INSTALL_SIZE_vllm := some 30 MB
+ifeq ($(filter own llamacpp vllm,$(WANTED_ENGINE)),)
+$(error ENGINE=$(ENGINE): there are own, llamacpp and vllm)
+endif
+ENGINE_PACKAGES := $(PACKAGES_$(WANTED_ENGINE))
 NETWORK := Is the network there? Run the same command again: it goes on where it stopped.
 
 .PHONY: help up test check fast web bench docs format clean ready model chromium
@@ -27,8 +40,8 @@ NETWORK := Is the network there? Run the same command again: it goes on where it
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ready ## Install what is missing, build the page, fetch the model, start (PORT=8400)
-	@exec $(BIN)/tokenyard up $(if $(PORT),--port '$(PORT)')
+up: ready ## Install what is missing, build the page, fetch the model, start (PORT=8400 ENGINE=own)
+	@exec $(BIN)/tokenyard up $(if $(PORT),--port '$(PORT)') $(if $(ENGINE),--engine '$(ENGINE)')
 
 test: ready $(CLIENT_MODULES) chromium check ## Everything CI runs
 	@tools/step "Testing the page" "Mend the test named above; repeat with: cd web && npm test" \
@@ -44,7 +57,7 @@ fast: $(MADE)/dev $(MADE)/package ## Unit tests, in under 10 seconds
 web: $(PAGE) ## Build the page
 
 bench: ready $(MADE)/dev ## Time to ready, first token, tokens per second at 1, 8 and 16 streams
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.engine
 
 docs: $(MADE)/dev $(MADE)/package ## Write the generated reference pages again
 	@PYTHONPATH=tests $(BIN)/python -m tools.generate_docs
@@ -70,19 +83,22 @@ $(MADE)/venv:
 		"$$python" -m venv .venv; }
 	@mkdir -p $(MADE) && touch $@
 
-$(MADE)/runtime: requirements/base.txt requirements/engine.txt $(MADE)/venv
-	@tools/step "Installing the Python packages (some 300 MB, a minute or more)" "$(NETWORK)" \
-		$(PIP) -r requirements/base.txt -r requirements/engine.txt
+# A stamp for each engine: one that was not asked for yet is installed, the others stay.
+$(MADE)/runtime-$(WANTED_ENGINE): requirements/base.txt $(ENGINE_PACKAGES) $(MADE)/venv
+	@tools/step "Installing the Python packages ($(INSTALL_SIZE_$(WANTED_ENGINE)))" "$(NETWORK)" \
+		$(PIP) -r requirements/base.txt $(addprefix -r ,$(ENGINE_PACKAGES))
 	@touch $@
 
-$(MADE)/package: pyproject.toml $(MADE)/runtime
+$(MADE)/package: pyproject.toml $(MADE)/venv | $(MADE)/runtime-$(WANTED_ENGINE)
 	@tools/step "Installing tokenyard itself" "Run make clean, then the same command again." \
 		$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(MADE)/dev: requirements/dev.txt $(MADE)/runtime
+# Tests compare our engine with llama.cpp, so they need the packages of both.
+ALL_PACKAGES := $(foreach part,base engine llamacpp dev,requirements/$(part).txt)
+$(MADE)/dev: $(ALL_PACKAGES) $(MADE)/venv
 	@tools/step "Installing the packages for tests" "$(NETWORK)" \
-		$(PIP) -r requirements/base.txt -r requirements/engine.txt -r requirements/dev.txt
+		$(PIP) $(addprefix -r ,$(ALL_PACKAGES))
 	@touch $@
 
 $(WEB_MODULES): web/package.json web/package-lock.json | $(MADE)/venv
@@ -100,8 +116,9 @@ $(PAGE): $(WEB_SOURCES) $(WEB_MODULES)
 		tools/with-node npm --prefix web run build
 	@touch $@
 
+# vLLM fetches its own.
 model: $(MADE)/package
-	@$(BIN)/tokenyard models path >/dev/null 2>&1 || \
+	@[ $(WANTED_ENGINE) = vllm ] || $(BIN)/tokenyard models path >/dev/null 2>&1 || \
 		tools/step "Fetching the model (93 MB)" "$(NETWORK)" $(BIN)/tokenyard models pull
 
 chromium:
