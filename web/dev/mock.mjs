@@ -5,7 +5,7 @@
 //
 // Words in a message choose what happens: "cut" breaks the connection after every 5 events, "limit"
 // answers 429, "fail" breaks the generation, "slow" waits before the first token, "long" goes on for
-// long, "markdown" shows every kind of block. The cookie is any sign-in token; "used" is refused.
+// long, "book" for 12,000 characters of Markdown, "markdown" shows every kind of block once. The cookie is any sign-in token; "used" is refused.
 import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -65,6 +65,7 @@ const asks = (text, word) => new RegExp(`\\b${word}\\b`).test(text);
 
 function scripted(text) {
   if (asks(text, "markdown")) return MARKDOWN;
+  if (asks(text, "book")) return Array(16).fill(MARKDOWN).join("\n\n");
   if (asks(text, "long")) return Array(12).fill(PROSE).join("\n\n");
   return PROSE;
 }
