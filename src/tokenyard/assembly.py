@@ -6,7 +6,7 @@ One exit stack holds all of it in order, so that each part is closed before what
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from socket import socket
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
+from tokenyard.fleet.engines.choice import EngineKind, served_model
 from tokenyard.fleet.replicas import Replica
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
@@ -23,16 +24,28 @@ from tokenyard.gateway.server import bind, serve
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock, RealClock
 from tokenyard.runtime.randomness import Randomness, SystemRandomness
-from tokenyard.runtime.settings import HOME_VARIABLE, Settings
+from tokenyard.runtime.settings import (
+    ENGINE_KIND_VARIABLE,
+    HOME_VARIABLE,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.store import SqlStore, open_sql_store
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.dialects import Dialect
+from tokenyard.upstreams.foreign import ForeignUpstream
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.ports import Upstream
+from tokenyard.vocabulary.errors import StartError
+from tokenyard.vocabulary.ids import ModelName
 from tokenyard.vocabulary.reasons import Reason
 
 DATABASE_NAME = "tokenyard.sqlite3"
+MODELS_FOLDER = "models"
 _READY_POLL_SECONDS = 0.05
 # Read by the compute library when it is loaded. Threads that wait for each other by spinning burn
 # the core that the other one needs: on two shared, busy cores a step took five times as long.
@@ -44,6 +57,8 @@ class Yard:
     """A running Tokenyard, as the command line sees it."""
 
     url: str
+    # A model to try; empty when only servers of others are there, which name their own.
+    model: ModelName
     identity: Identity
     replicas: tuple[Replica, ...]
     pool: UpstreamPool
@@ -73,10 +88,17 @@ async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterat
 
 
 @asynccontextmanager
-async def open_yard(settings: Settings, home: Path, log: Log) -> AsyncIterator[Yard]:
-    """The whole platform on this machine; leaving the context drains and stops all of it."""
+async def open_yard(
+    settings: Settings, home: Path, log: Log, environment: Mapping[str, str]
+) -> AsyncIterator[Yard]:
+    """The whole platform on this machine; leaving the context drains and stops all of it.
+
+    environment: holds the keys of model servers that the settings name.
+    """
     clock, randomness = RealClock(), SystemRandomness()
     metrics = GatewayMetrics()
+    keys = read_server_keys(settings.upstreams, environment)
+    model = served_model(settings.engine, home / MODELS_FOLDER) if settings.fleet.engines else None
     async with AsyncExitStack() as stack:
         # First of all, so that a taken port is told before anything is started.
         listener = bind(settings.gateway)
@@ -106,8 +128,9 @@ async def open_yard(settings: Settings, home: Path, log: Log) -> AsyncIterator[Y
         )
         stack.push_async_callback(pool.close)
         replicas = _build_replicas(settings, home, pool=pool, clock=clock, metrics=metrics, log=log)
+        await _attach_servers(settings.upstreams, keys, pool, clock)
         for replica in replicas:
-            pool.expect(replica.name, frozenset({settings.engine.model}))
+            pool.expect(replica.name, frozenset({model} if model else ()))
             keeping = tasks.spawn(f"replica {replica.name}", replica.keep_running())
             stack.push_async_callback(_end, keeping)
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
@@ -125,7 +148,7 @@ async def open_yard(settings: Settings, home: Path, log: Log) -> AsyncIterator[Y
             log=log,
         )
         log.info(Event.STARTED, url=url, pid=os.getpid())
-        yield Yard(url, identity, replicas, pool, clock)
+        yield Yard(url, model or _first_model(settings), identity, replicas, pool, clock)
         log.info(Event.STOPPING)
     log.info(Event.STOPPED)
 
@@ -204,6 +227,61 @@ async def _end(task: "asyncio.Task[None]") -> None:
     await asyncio.wait({task})
 
 
+def read_server_keys(
+    settings: UpstreamSettings, environment: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The key of each model server that others run; raises StartError naming what is wrong."""
+    keys: dict[str, str | None] = {}
+    for server in settings.servers:
+        if server.name in keys:
+            raise StartError(f"upstreams.servers: the name {server.name!r} is there twice.")
+        variable = server.api_key_variable
+        if variable and not environment.get(variable):
+            raise StartError(
+                f"upstreams.servers: the variable {variable}, which is to hold the key of "
+                f"{server.name!r}, is not set."
+            )
+        keys[server.name] = environment[variable] if variable else None
+    return keys
+
+
+async def _attach_servers(
+    settings: UpstreamSettings, keys: Mapping[str, str | None], pool: UpstreamPool, clock: Clock
+) -> None:
+    for server in settings.servers:
+        pool.expect(server.name, frozenset(server.models), ours=False)
+        await pool.attach(server.name, _connect_server(server, keys[server.name], settings, clock))
+
+
+def _connect_server(
+    server: ServerSettings, key: str | None, settings: UpstreamSettings, clock: Clock
+) -> Upstream:
+    url = server.url.rstrip("/").removesuffix("/v1")
+    if server.kind == EngineKind.OWN:
+        return HttpUpstream(url, settings, api_key=key)
+    return ForeignUpstream(
+        url,
+        settings,
+        dialect=Dialect(server.kind),
+        clock=clock,
+        models=server.models,
+        api_key=key,
+    )
+
+
+def _first_model(settings: Settings) -> ModelName:
+    named = [model for server in settings.upstreams.servers for model in server.models]
+    return ModelName(named[0] if named else "")
+
+
+def _connect_engine(settings: Settings, clock: Clock) -> Callable[[str], Upstream]:
+    """How the model servers that we start are spoken to."""
+    if settings.engine.kind == EngineKind.OWN:
+        return lambda url: HttpUpstream(url, settings.upstreams)
+    dialect = Dialect(settings.engine.kind)
+    return lambda url: ForeignUpstream(url, settings.upstreams, dialect=dialect, clock=clock)
+
+
 def _build_replicas(
     settings: Settings,
     home: Path,
@@ -213,12 +291,18 @@ def _build_replicas(
     metrics: GatewayMetrics,
     log: Log,
 ) -> tuple[Replica, ...]:
+    environment = {
+        HOME_VARIABLE: str(home),
+        # It may come from the command line, which the process that is started does not see.
+        ENGINE_KIND_VARIABLE: settings.engine.kind,
+        **_ENGINE_ENVIRONMENT,
+    }
     return tuple(
         Replica(
             f"engine-{number}",
             command=engine_command,
-            connect=lambda url: HttpUpstream(url, settings.upstreams),
-            environment={HOME_VARIABLE: str(home), **_ENGINE_ENVIRONMENT},
+            connect=_connect_engine(settings, clock),
+            environment=environment,
             folder=home / "run",
             settings=settings.fleet,
             pool=pool,
@@ -231,7 +315,7 @@ def _build_replicas(
 
 
 def engine_command(address_file: Path) -> tuple[str, ...]:
-    """The command line of our own model server."""
+    """The command line of a model server, of whatever kind the settings choose."""
     return (
         sys.executable,
         "-m",

@@ -48,18 +48,24 @@ def main() -> None:
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 is any.  [default: 8400]")
 @click.option(
+    "--engine",
+    type=click.Choice(["own", "llamacpp", "vllm"]),
+    help="Model server to start: ours, llama.cpp, or vLLM by its command.  [default: own]",
+)
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
     help="Write address, sign-in link, key and process id there as JSON once all is ready.",
 )
 @told_in_words
-def up(host: str | None, port: int | None, ready_file: Path | None) -> None:
+def up(host: str | None, port: int | None, engine: str | None, ready_file: Path | None) -> None:
     """Start everything on this machine and stay until Ctrl-C."""
     from tokenyard.cli.serving import serve_all
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    sys.exit(serve_all(_load_settings(home, host, port), home, ready_file))
+    settings = _load_settings(home, host, port, engine)
+    sys.exit(serve_all(settings, home, ready_file, os.environ))
 
 
 @main.command(hidden=True)
@@ -67,12 +73,12 @@ def up(host: str | None, port: int | None, ready_file: Path | None) -> None:
 @click.option("--exit-with-parent", is_flag=True)
 @told_in_words
 def engine(address_file: Path | None, exit_with_parent: bool) -> None:
-    """Run the model server alone."""
+    """Run the model server alone, of the kind that the settings choose."""
     from tokenyard.cli.serving import serve_engine
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    settings = _load_settings(home, None, None)
+    settings = _load_settings(home)
     sys.exit(serve_engine(settings, home, address_file, exit_with_parent=exit_with_parent))
 
 
@@ -85,7 +91,7 @@ def sign_in_link(url: str | None) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(make_sign_in_link(_load_settings(home, None, None), home, url))
+    click.echo(make_sign_in_link(_load_settings(home), home, url))
 
 
 @main.group()
@@ -102,7 +108,7 @@ def create_key(name: str) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(create(_load_settings(home, None, None), home, name))
+    click.echo(create(_load_settings(home), home, name))
 
 
 @keys.command("list")
@@ -114,7 +120,7 @@ def list_keys(as_json: bool) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(lines(_load_settings(home, None, None), home, as_json=as_json))
+    click.echo(lines(_load_settings(home), home, as_json=as_json))
 
 
 @keys.command("revoke")
@@ -126,7 +132,7 @@ def revoke_key(key_id: str) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    revoke(_load_settings(home, None, None), home, key_id)
+    revoke(_load_settings(home), home, key_id)
     click.echo(f"revoked {key_id}")
 
 
@@ -154,7 +160,7 @@ def pull_model(name: str | None) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    pull(name or _load_settings(home, None, None).engine.model, home)
+    pull(name or _load_settings(home).engine.model, home)
 
 
 @models.command("path")
@@ -166,13 +172,57 @@ def show_model_path(name: str | None) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(path_of(name or _load_settings(home, None, None).engine.model, home))
+    click.echo(path_of(name or _load_settings(home).engine.model, home))
 
 
-def _load_settings(home: Path, host: str | None, port: int | None) -> "Settings":
-    from tokenyard.runtime.settings import load_settings
+@models.command("fit")
+@click.argument("name", required=False)
+@click.option("--shape", help="Numbers of a shape, as key=number,…; in place of a name.")
+@click.option("--memory", required=True, help="Memory of the device, such as 141GB or 80GiB.")
+@click.option(
+    "--context", type=click.IntRange(1), default=8192, show_default=True, help="Tokens a sequence."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16", "fp16", "fp8", "int8"]),
+    default="bf16",
+    show_default=True,
+    help="How weights are stored.",
+)
+@click.option(
+    "--kv-dtype",
+    type=click.Choice(["fp32", "bf16", "fp16", "fp8", "int8"]),
+    default="bf16",
+    show_default=True,
+    help="How the KV cache is stored.",
+)
+@click.option(
+    "--overhead", default="4GiB", show_default=True, help="Memory for all but weights and cache."
+)
+@click.option("--bandwidth", help="Memory bandwidth a second, such as 4.3TB.  [default: an H200's]")
+@click.option(
+    "--peak", type=click.FloatRange(0, min_open=True), help="TFLOP/s.  [default: an H200's]"
+)
+@told_in_words
+def fit_model(name: str | None, **options: Any) -> None:
+    """Tell how many sequences fit into a device, and how fast it can be at best.
+
+    NAME is a shape such as Qwen3-8B, a model that is here, or the path of a .gguf file.
+    """
+    from tokenyard.cli.fitting import Question, describe_fit
+    from tokenyard.runtime.settings import home_folder
+
+    click.echo(describe_fit(Question(name=name, **options), home_folder(os.environ)))
+
+
+def _load_settings(
+    home: Path, host: str | None = None, port: int | None = None, engine: str | None = None
+) -> "Settings":
+    from tokenyard.runtime.settings import ENGINE_KIND_VARIABLE, load_settings
 
     environment = dict(os.environ)
+    if engine is not None:
+        environment[ENGINE_KIND_VARIABLE] = engine
     if host is not None:
         environment["TOKENYARD_GATEWAY__HOST"] = host
     if port is not None:

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import assert_never
 
 import click
 
 from tokenyard import __version__
 from tokenyard.assembly import Yard, open_yard
 from tokenyard.cli.checkpoints import MODELS_FOLDER
-from tokenyard.engine.catalogue import find_file
+from tokenyard.fleet.engines import command, llamacpp
+from tokenyard.fleet.engines.choice import EngineKind, check_startable
 from tokenyard.gateway.server import run
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.lifecycle import StopSignal, hold_home
@@ -26,13 +29,18 @@ _TAIL_LINES = 12
 _POLL_SECONDS = 0.1
 
 
-def serve_all(settings: Settings, home: Path, ready_file: Path | None) -> int:
-    """Run the platform until a stop signal; returns the exit status."""
+def serve_all(
+    settings: Settings, home: Path, ready_file: Path | None, environment: Mapping[str, str]
+) -> int:
+    """Run the platform until a stop signal; returns the exit status.
+
+    environment: holds the keys of model servers that the settings name.
+    """
     clock = RealClock()
     with hold_home(home):
         if settings.fleet.engines:
-            # Asked here too, so that a missing model is told before anything is started.
-            find_file(settings.engine.model, home / MODELS_FOLDER)
+            # Asked here too, so that what is missing is told before anything is started.
+            check_startable(settings.engine, home / MODELS_FOLDER)
         log_path = home / "run" / _LOG_NAME
         with open_log_file(log_path, clock, settings.logs) as log:
             bridge_library_logs(log)
@@ -41,8 +49,8 @@ def serve_all(settings: Settings, home: Path, ready_file: Path | None) -> int:
                 stop = StopSignal()
                 stop.listen()
                 began = clock.monotonic()
-                async with open_yard(settings, home, log) as yard:
-                    click.echo(f"Tokenyard {__version__}: loading {settings.engine.model} …")
+                async with open_yard(settings, home, log, environment) as yard:
+                    click.echo(f"Tokenyard {__version__}: {_loading(settings, yard)} …")
                     if await _ready_or_stopped(yard, stop):
                         seconds = clock.monotonic() - began
                         await _announce(yard, settings, seconds, ready_file, log_path)
@@ -58,20 +66,48 @@ def serve_engine(
     settings: Settings, home: Path, address_file: Path | None, *, exit_with_parent: bool
 ) -> int:
     """Run the model server until a stop signal; returns the exit status."""
-    from tokenyard.engine.server import serve
-
     clock = RealClock()
     log = open_log(clock, settings.logs.level)
     bridge_library_logs(log)
-    return serve(
-        settings.engine,
-        home,
-        address_file=address_file,
-        exit_with_parent=exit_with_parent,
-        log=log,
-        clock=clock,
-        randomness=SystemRandomness(),
-    )
+    match EngineKind(settings.engine.kind):
+        case EngineKind.OWN:
+            # Only here: the others run where its packages are not installed.
+            from tokenyard.engine.server import serve
+
+            return serve(
+                settings.engine,
+                home,
+                address_file=address_file,
+                exit_with_parent=exit_with_parent,
+                log=log,
+                clock=clock,
+                randomness=SystemRandomness(),
+            )
+        case EngineKind.LLAMACPP:
+            return llamacpp.serve(
+                settings.engine,
+                home / MODELS_FOLDER,
+                address_file=address_file,
+                exit_with_parent=exit_with_parent,
+                log=log,
+                clock=clock,
+            )
+        case EngineKind.VLLM:
+            return command.serve(
+                settings.engine,
+                address_file=address_file,
+                exit_with_parent=exit_with_parent,
+                log=log,
+                clock=clock,
+            )
+        case kind:
+            assert_never(kind)
+
+
+def _loading(settings: Settings, yard: Yard) -> str:
+    if not settings.fleet.engines:
+        return "waiting for a model server of upstreams.servers"
+    return f"loading {yard.model} with the {settings.engine.kind} engine"
 
 
 async def _ready_or_stopped(yard: Yard, stop: StopSignal) -> bool:
@@ -95,7 +131,7 @@ async def _announce(
     token = await yard.identity.create_sign_in_token()
     link = f"{yard.url}/sign-in?token={token}"
     key = await _new_start_key(yard)
-    banner = _banner(yard.url, link, key, settings=settings, seconds=seconds, log_path=log_path)
+    banner = _banner(yard, link, key, settings=settings, seconds=seconds, log_path=log_path)
     click.echo(banner)
     if ready_file is not None:
         told = {"url": yard.url, "sign_in_link": link, "api_key": key, "pid": os.getpid()}
@@ -114,9 +150,10 @@ async def _new_start_key(yard: Yard) -> str:
 
 
 def _banner(
-    url: str, link: str, key: str, *, settings: Settings, seconds: float, log_path: Path
+    yard: Yard, link: str, key: str, *, settings: Settings, seconds: float, log_path: Path
 ) -> str:
-    model = settings.engine.model
+    url = yard.url
+    model = yard.model or next((model.id for model in yard.pool.models()), "MODEL")
     minutes = settings.gateway.sign_in_link_seconds / 60
     return f"""
 Ready after {seconds:.1f} s.

@@ -16,6 +16,7 @@ from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
 HOME_VARIABLE = "TOKENYARD_HOME"
+ENGINE_KIND_VARIABLE = "TOKENYARD_ENGINE__KIND"
 FILE_NAME = "settings.toml"
 
 Count = Annotated[int, Meta(ge=1)]
@@ -69,10 +70,28 @@ class LimitSettings(_Branch, frozen=True):
 
 
 class EngineSettings(_Branch, frozen=True):
-    """Our model server."""
+    """The model servers that we start: our own, llama.cpp, or vLLM by its command."""
 
+    kind: Annotated[
+        str,
+        Meta(
+            description="Which one: `own`, `llamacpp` (requirements/llamacpp.txt) or `vllm`.",
+            pattern="^(own|llamacpp|vllm)$",
+        ),
+    ] = "own"
+    command: Annotated[
+        str,
+        Meta(
+            description="For `vllm`: what to start. {port} and {model} are filled in; no shell.",
+            pattern=r"\{port\}",
+        ),
+    ] = "vllm serve {model} --host 127.0.0.1 --port {port}"
     model: Annotated[
-        str, Meta(description="Name of the model to serve, one that `tokenyard models list` shows.")
+        str,
+        Meta(
+            description="The model to serve: one that `tokenyard models list` shows, the path of a "
+            ".gguf file, or for `vllm` what its command takes."
+        ),
     ] = "smollm2-135m-instruct"
     host: Annotated[str, Meta(description="Loopback address of the model server.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Its port; 0 takes a free one.")] = 0
@@ -121,8 +140,53 @@ class EngineSettings(_Branch, frozen=True):
     ] = 10.0
 
 
+class ServerSettings(_Branch, frozen=True):
+    """A model server that runs already, at an address of the operator's choice."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="Its name in logs and metrics; not `engine-…`.",
+            pattern=r"^(?!engine-)[a-z0-9][a-z0-9._-]{0,62}$",
+        ),
+    ]
+    url: Annotated[
+        str,
+        Meta(
+            description="Its address, http or https, with or without a final /v1.",
+            pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$",
+        ),
+    ]
+    models: Annotated[
+        tuple[str, ...], Meta(description="The models to offer; none means all that it lists.")
+    ] = ()
+    api_key_variable: Annotated[
+        str,
+        Meta(
+            description="The environment variable that holds its key; empty means no key.",
+            pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        ),
+    ] = ""
+    kind: Annotated[
+        str,
+        Meta(
+            description="What it is: `own`, `llamacpp`, `vllm`, or `openai` for any other.",
+            pattern="^(own|llamacpp|vllm|openai)$",
+        ),
+    ] = "openai"
+
+
 class UpstreamSettings(_Branch, frozen=True):
     """How the gateway talks to model servers."""
+
+    servers: Annotated[
+        tuple[ServerSettings, ...],
+        Meta(description="Model servers that run already: `[[upstreams.servers]]` in the file."),
+    ] = ()
+    listing_seconds: Annotated[
+        Seconds,
+        Meta(description="How often a server without /health is asked for its list of models."),
+    ] = 10.0
 
     connect_seconds: Annotated[Seconds, Meta(description="Time to connect.")] = 2.0
     first_token_seconds: Annotated[
@@ -297,7 +361,7 @@ class BatchSettings(_Branch, frozen=True):
     retry_seconds_min: Annotated[
         Seconds, Meta(description="Wait after a failure of the model server, at first.")
     ] = 1.0
-    retry_seconds_max: Annotated[Seconds, Meta(description="The wait doubles up to this.")] = 30.0
+    retry_seconds_max: Annotated[Seconds, Meta(description="The wait doubles up to this.")] = 60.0
     budget_wait_seconds: Annotated[
         Seconds,
         Meta(

@@ -4,13 +4,13 @@ Knows the wire and its failures; does not know which server to ask, nor what an 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import aiohttp
 import msgspec
 
-from tokenyard.protocol.errors import ErrorResponse
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
 from tokenyard.runtime.settings import UpstreamSettings
@@ -27,45 +27,84 @@ from tokenyard.vocabulary.reasons import Reason
 
 _HEALTH_SECONDS = 2.0
 _ABORT_SECONDS = 2.0
+# The word of llama.cpp for a prompt that is too long.
+_TOO_LONG = "exceed_context_size_error"
 _BROKEN = (aiohttp.ClientError, ConnectionError, OSError, EOFError)
+
+
+T = TypeVar("T")
+
+
+class _Told(msgspec.Struct):
+    """What a server says of a failure; all of it optional, `code` a word or a status."""
+
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+class _Refused(msgspec.Struct):
+    """The body of a refusal; some have the error itself for a body."""
+
+    error: _Told | str | None = None
+    message: str | None = None
 
 
 class HttpUpstream:
     """One address. `url` is the server's root, without `/v1`."""
 
-    def __init__(self, url: str, settings: UpstreamSettings, *, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: UpstreamSettings,
+        *,
+        api_key: str | None = None,
+        idle_seconds: float = 30.0,
+    ) -> None:
         self._url = url.rstrip("/")
         self._settings = settings
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            # Shorter than the server's own patience with an idle connection: one that it closes in
+            # the moment in which we use it again is a failed call.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_seconds),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
             auto_decompress=False,
         )
 
     async def health(self) -> Health:
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                async with self._session.get(f"{self._url}/health") as answer:
-                    if answer.status == 200:
-                        return Health.READY
-                    return Health.LOADING if answer.status == 503 else Health.DOWN
-        except (*_BROKEN, TimeoutError):
-            return Health.DOWN
+        status = await self.status("/health")
+        if status == 200:
+            return Health.READY
+        return Health.LOADING if status == 503 else Health.DOWN
 
     async def models(self) -> list[Model]:
+        return (await self.fetch("/v1/models", ModelList)).data
+
+    async def status(self, path: str) -> int | None:
+        """The status that a GET gets; None when nobody answers in time. Never raises."""
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                async with self._session.get(f"{self._url}{path}", allow_redirects=False) as answer:
+                    return answer.status
+        except (*_BROKEN, TimeoutError):
+            return None
+
+    async def fetch(self, path: str, kind: type[T]) -> T:
+        """The JSON that a GET gets; raises what the server refused, and UpstreamFailed."""
         try:
             async with asyncio.timeout(self._settings.connect_seconds + _HEALTH_SECONDS):
-                async with self._session.get(f"{self._url}/v1/models") as answer:
+                async with self._session.get(f"{self._url}{path}", allow_redirects=False) as answer:
                     body = await answer.read()
                     if answer.status != 200:
                         raise _refusal(answer, body)
-            return msgspec.json.decode(body, type=ModelList).data
+            return msgspec.json.decode(body, type=kind)
         except (*_BROKEN, TimeoutError, msgspec.MsgspecError) as error:
-            raise UpstreamFailed(f"The model server did not list its models: {error}.") from error
+            raise UpstreamFailed(f"The model server did not answer {path}: {error}.") from error
 
-    async def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
+    async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
         parser = SseParser()
         async with self._open(call) as answer:
             if not answer.content_type.startswith("text/event-stream"):
@@ -156,22 +195,38 @@ def _too_slow(seconds: float) -> UpstreamFailed:
 
 def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> TokenyardError:
     """What the server refused, as an error of ours with its words, field and reason."""
-    try:
-        told = msgspec.json.decode(body, type=ErrorResponse).error
-    except msgspec.MsgspecError:
+    told = _read_refusal(body)
+    if answer.status in (401, 403):
+        return UpstreamFailed("The model server refused the key that this gateway has for it.")
+    if told is None or not told.message:
         return UpstreamFailed(f"The model server answered {answer.status} without an explanation.")
-    try:
-        reason = Reason(told.code or "")
-    except ValueError:
-        reason = None
     kinds: dict[int, type[TokenyardError]] = {404: NotFound, 429: LimitReached, 503: Unavailable}
     kind = kinds.get(answer.status, InvalidRequest if answer.status < 500 else UpstreamFailed)
     return kind(
         told.message,
-        reason=reason,
+        reason=_reason_of(told),
         param=told.param,
         retry_after_seconds=_retry_after(answer.headers.get("retry-after")),
     )
+
+
+def _read_refusal(body: bytes) -> _Told | None:
+    try:
+        refused = msgspec.json.decode(body, type=_Refused)
+    except msgspec.MsgspecError:
+        return None
+    if isinstance(refused.error, _Told):
+        return refused.error
+    return _Told(message=refused.error or refused.message)
+
+
+def _reason_of(told: _Told) -> Reason | None:
+    if told.type == _TOO_LONG:
+        return Reason.CONTEXT_LENGTH_EXCEEDED
+    try:
+        return Reason(str(told.code))
+    except ValueError:
+        return None
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -32,6 +32,8 @@ class _Member:
 
     name: str
     expected: frozenset[str]
+    # Whether we are not ready without it.
+    ours: bool
     upstream: Upstream | None = None
     readiness: Readiness = Readiness.LOADING
     models: list[Model] = field(default_factory=list)
@@ -61,9 +63,12 @@ class UpstreamPool:
         self._ready_changed = ready_changed
         self._members: dict[str, _Member] = {}
 
-    def expect(self, name: str, models: frozenset[str]) -> None:
-        """Announce a server that will serve these models; until it is there, calls get 503."""
-        self._members[name] = _Member(name, models)
+    def expect(self, name: str, models: frozenset[str], *, ours: bool = True) -> None:
+        """Announce a server that will serve these models; until it is there, calls get 503.
+
+        ours: started by us. We are ready without servers that others run, if we have any of ours.
+        """
+        self._members[name] = _Member(name, models, ours)
         self._metrics.upstream_ready.labels(name).set(0)
 
     async def attach(self, name: str, upstream: Upstream) -> None:
@@ -89,8 +94,12 @@ class UpstreamPool:
 
     @property
     def ready(self) -> bool:
-        """True when every announced server is ready."""
-        return all(member.readiness is Readiness.READY for member in self._members.values())
+        """True when every server of ours is ready; without any of ours, when some server is."""
+        members = self._members.values()
+        ours = [member for member in members if member.ours]
+        if ours or not members:
+            return all(member.readiness is Readiness.READY for member in ours)
+        return any(member.readiness is Readiness.READY for member in members)
 
     def models(self) -> list[Model]:
         """Every model that some server is ready to answer for, by name."""

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -18,18 +19,24 @@ LOG_BYTES_MAX = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """What to run. `environment` is added to ours; the log takes both output streams."""
+    """What to run. `environment` is added to ours.
+
+    log: takes both output streams; None leaves them ours. own_group: whether it leads a group of
+    its own; one that does not ends with ours.
+    """
 
     command: tuple[str, ...]
-    log: Path
+    log: Path | None
     environment: Mapping[str, str] = field(default_factory=dict)
+    own_group: bool = True
 
 
 class LocalProcess:
     """One child process; `wait` tells its exit status, negative for a signal."""
 
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, *, own_group: bool) -> None:
         self._child = child
+        self._own_group = own_group
 
     @property
     def pid(self) -> int:
@@ -44,7 +51,10 @@ class LocalProcess:
         return await self._child.wait()
 
     async def stop(self, grace_seconds: float) -> int:
-        """Ask politely, wait, then kill the whole group; returns the exit status."""
+        """Ask politely, wait, then kill the whole group; returns the exit status.
+
+        What a dead leader left behind in its group is killed too, so that it holds no memory.
+        """
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_seconds):
@@ -52,6 +62,8 @@ class LocalProcess:
         except TimeoutError:
             self.kill()
             return await self._child.wait()
+        finally:
+            self._sweep()
 
     def kill(self) -> None:
         """End the process and everything that it started, at once."""
@@ -61,23 +73,32 @@ class LocalProcess:
         if not self.running:
             return
         try:
-            os.killpg(self._child.pid, number)
+            if self._own_group:
+                os.killpg(self._child.pid, number)
+            else:
+                os.kill(self._child.pid, number)
         except ProcessLookupError:
             return
+
+    def _sweep(self) -> None:
+        """The kernel gives a group's number to nobody else while a member of it lives."""
+        if self._own_group and not self.running:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
 
 
 async def start_process(spec: ProcessSpec) -> LocalProcess:
     """Start it; raises OSError when the program cannot be run."""
-    with _open_log(spec.log) as log:
+    with nullcontext(None) if spec.log is None else _open_log(spec.log) as log:
         child = await asyncio.create_subprocess_exec(
             *spec.command,
             stdin=asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,
             env={**os.environ, **spec.environment},
-            start_new_session=True,
+            start_new_session=spec.own_group,
         )
-    return LocalProcess(child)
+    return LocalProcess(child, own_group=spec.own_group)
 
 
 async def run_command(command: tuple[str, ...], line: Callable[[str], None]) -> int:

@@ -1,0 +1,178 @@
+"""How servers of other makes differ from our wire, and what makes them alike.
+
+Works on JSON trees, so that fields we do not know pass through. Knows what each server says; does
+not know connections. Sources: the README of llama.cpp's server (autumn 2026), vLLM 0.33's protocol
+modules, and the OpenAI API reference.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from tokenyard.protocol.models import Model
+from tokenyard.upstreams.ports import GenerationCall, GenerationPath
+from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.generation import Usage
+from tokenyard.vocabulary.reasons import Reason
+
+Tree = dict[str, Any]
+
+
+class Dialect(StrEnum):
+    """Whose words a server speaks."""
+
+    LLAMACPP = "llamacpp"
+    VLLM = "vllm"
+    OPENAI = "openai"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a server has told of a call's tokens so far."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+    def usage(self) -> Usage:
+        return Usage(self.prompt, self.completion, self.cached)
+
+
+def translate(call: GenerationCall, dialect: Dialect) -> bytes:
+    """The body to send; raises InvalidRequest for what that server would ignore in silence."""
+    return _TRANSLATIONS[dialect](call)
+
+
+def _as_it_is(call: GenerationCall) -> bytes:
+    return call.body
+
+
+def _for_vllm(call: GenerationCall) -> bytes:
+    tree: Tree = msgspec.json.decode(call.body)
+    if tree.get("stream"):
+        # Counts with every event, so that a call that is cut short is billed exactly.
+        options = tree.get("stream_options") or {}
+        tree["stream_options"] = {**options, "continuous_usage_stats": True}
+    return msgspec.json.encode(tree)
+
+
+# It draws from 2^32 seeds, and the last of them means "any".
+_LLAMACPP_SEEDS = 2**32 - 1
+# Where a request is silent, the API's defaults and not llama.cpp's own.
+_LLAMACPP_DEFAULTS: Tree = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+# Values that ask for nothing may pass; it answers others as if they were not there, or (n) counts
+# the tokens of one answer only.
+_LLAMACPP_IGNORES: Mapping[str, tuple[Any, ...]] = {
+    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",),
+}  # fmt: skip
+
+
+def _for_llamacpp(call: GenerationCall) -> bytes:
+    tree: Tree = msgspec.json.decode(call.body)
+    told = {name: value for name, value in tree.items() if value is not None}
+    for name, nothing in _LLAMACPP_IGNORES.items():
+        if name in told and told[name] not in nothing:
+            raise _unsupported(name)
+    if call.path is GenerationPath.TEXT and told.get("logprobs") is not None:
+        # It answers in the form of chat completions.
+        raise _unsupported("logprobs")
+    if "seed" in told:
+        told["seed"] %= _LLAMACPP_SEEDS
+    if told.get("stream"):
+        told["timings_per_token"] = True
+    return msgspec.json.encode({**_LLAMACPP_DEFAULTS, **told})
+
+
+_TRANSLATIONS: dict[Dialect, Callable[[GenerationCall], bytes]] = {
+    Dialect.OPENAI: _as_it_is,
+    Dialect.VLLM: _for_vllm,
+    Dialect.LLAMACPP: _for_llamacpp,
+}
+
+
+def _unsupported(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"llama.cpp does not support '{name}'.", reason=Reason.UNSUPPORTED_PARAMETER, param=name
+    )
+
+
+def take_counts(tree: Tree) -> Counts | None:
+    """Take the counts out of an answer or event; what is left carries none of them."""
+    timings, usage = tree.pop("timings", None), tree.pop("usage", None)
+    if isinstance(usage, dict):
+        details = usage.get("prompt_tokens_details") or {}
+        return Counts(
+            _count(usage, "prompt_tokens"),
+            _count(usage, "completion_tokens"),
+            _count(details, "cached_tokens"),
+        )
+    if isinstance(timings, dict) and "predicted_n" in timings:
+        # llama.cpp's: `prompt_n` leaves out what its cache had.
+        cached = _count(timings, "cache_n")
+        read = cached + _count(timings, "prompt_n")
+        return Counts(read, _count(timings, "predicted_n"), cached)
+    return None
+
+
+def _count(tree: Tree, name: str) -> int:
+    value = tree.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def mend_event(tree: Tree) -> None:
+    """Make an event of a stream one of ours: no empty content beside the role."""
+    for choice in _choices(tree):
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and delta.get("content", "") is None:
+            del delta["content"]
+
+
+def mend_answer(tree: Tree) -> None:
+    """Give a whole answer what the API requires and this server left out."""
+    for choice in _choices(tree):
+        choice.setdefault("logprobs", None)
+        message = choice.get("message")
+        if isinstance(message, dict):
+            message.setdefault("content", None)
+            message.setdefault("refusal", None)
+
+
+def last_event(tree: Tree, path: GenerationPath) -> Tree:
+    """The event that says that the call was cut short, after the last one that was seen."""
+    rest: Tree = {"text": "", "logprobs": None} if path is GenerationPath.TEXT else {"delta": {}}
+    return {**tree, "choices": [{"index": 0, **rest, "finish_reason": "abort"}]}
+
+
+def _choices(tree: Tree) -> list[Tree]:
+    choices = tree.get("choices")
+    return [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+
+
+def model_of(entry: Tree, now: float) -> Model:
+    """One entry of a list of models; only `id` has to be there."""
+    meta = entry.get("meta") or {}
+    window = next(
+        (
+            value
+            for value in (
+                entry.get("context_window"),
+                entry.get("max_model_len"),
+                entry.get("context_length"),
+                meta.get("n_ctx"),
+            )
+            if isinstance(value, int) and value > 0
+        ),
+        None,
+    )
+    created, owner = entry.get("created"), entry.get("owned_by")
+    model = Model(
+        id=str(entry["id"]),
+        created=created if isinstance(created, int) else int(now),
+        owned_by=owner if isinstance(owner, str) else "unknown",
+    )
+    if window is not None:
+        model.context_window = window
+    return model

@@ -1,0 +1,209 @@
+"""A model server of another make: llama.cpp, vLLM or any that speaks OpenAI's API, made like ours.
+
+Keeps the contract of `ports.Upstream` where the server does not: one event with the usage at the
+end, an end with counts for a call that is aborted, refusals in our words. The wire itself is
+`http`'s, and what each server says is `dialects`'.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+
+from tokenyard.protocol.chat_completions import UsageBody
+from tokenyard.protocol.models import Model
+from tokenyard.protocol.sse import SseEvent
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.settings import UpstreamSettings
+from tokenyard.upstreams.dialects import (
+    Counts,
+    Dialect,
+    Tree,
+    last_event,
+    mend_answer,
+    mend_event,
+    model_of,
+    take_counts,
+    translate,
+)
+from tokenyard.upstreams.http import HttpUpstream
+from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
+from tokenyard.vocabulary.errors import UpstreamFailed
+from tokenyard.vocabulary.reasons import Reason
+
+T = TypeVar("T")
+# uvicorn and llama.cpp close a connection that was idle for 5 s.
+_IDLE_SECONDS = 2.0
+# What a server without a route for its health may answer.
+_NO_HEALTH = frozenset({400, 401, 403, 404, 405, 501})
+
+
+class _Listing(msgspec.Struct):
+    data: list[Tree]
+
+
+class ForeignUpstream:
+    """One server. `url` is its root, without `/v1`; `models` are those to offer, none means all."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: UpstreamSettings,
+        *,
+        dialect: Dialect,
+        clock: Clock,
+        models: Sequence[str] = (),
+        api_key: str | None = None,
+    ) -> None:
+        self._http = HttpUpstream(url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS)
+        self._dialect = dialect
+        self._clock = clock
+        self._offered = tuple(models)
+        self._listing_seconds = settings.listing_seconds
+        self._calls: dict[str, _Call] = {}
+        # Set once it has shown that it has no /health: its answer then, and until when that holds.
+        self._listed: tuple[Health, float] | None = None
+
+    async def health(self) -> Health:
+        if self._listed is None:
+            status = await self._http.status("/health")
+            if status not in _NO_HEALTH:
+                return _health(status)
+        elif self._clock.monotonic() < self._listed[1]:
+            return self._listed[0]
+        health = _health(await self._http.status("/v1/models"))
+        self._listed = (health, self._clock.monotonic() + self._listing_seconds)
+        return health
+
+    async def models(self) -> list[Model]:
+        listing = await self._http.fetch("/v1/models", _Listing)
+        now = self._clock.now()
+        found = {
+            entry["id"]: model_of(entry, now)
+            for entry in listing.data
+            if isinstance(entry.get("id"), str)
+        }
+        # A name that the operator gave is offered, listed or not: servers also know short names.
+        names = self._offered or tuple(found)
+        return [found.get(name) or model_of({"id": name}, now) for name in names]
+
+    async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+        sent = GenerationCall(call.path, translate(call, self._dialect), call.request_id)
+        watched = self._watch(call)
+        last: Tree | None = None
+        counts: Counts | None = None
+        pieces = 0
+        try:
+            async with aclosing(self._http.stream(sent)) as events:
+                while (event := await watched.run(anext(events, None))) is not None:
+                    tree = _read(event.data)
+                    counts = take_counts(tree) or counts
+                    last = tree
+                    if not tree.get("choices"):
+                        continue
+                    mend_event(tree)
+                    pieces += 1
+                    yield SseEvent(msgspec.json.encode(tree))
+        finally:
+            self._forget(call, watched)
+        if last is None:
+            return
+        if watched.stopped:
+            yield SseEvent(msgspec.json.encode(last_event(last, call.path)))
+            # A server that told nothing on the way: each event was a token or more.
+            counts = counts or Counts(0, pieces, 0)
+        if counts is not None:
+            yield SseEvent(msgspec.json.encode({**last, "choices": [], **_usage(counts)}))
+
+    async def complete(self, call: GenerationCall) -> bytes:
+        sent = GenerationCall(call.path, translate(call, self._dialect), call.request_id)
+        watched = self._watch(call)
+        try:
+            body = await watched.run(self._http.complete(sent))
+        finally:
+            self._forget(call, watched)
+        if body is None:
+            return _cut_short(call)
+        tree = _read(body)
+        counts = take_counts(tree)
+        mend_answer(tree)
+        return msgspec.json.encode({**tree, **(_usage(counts) if counts else {})})
+
+    async def abort(self, request_id: str) -> None:
+        # A closed connection is the one sign that they all understand.
+        watched = self._calls.get(request_id)
+        if watched is not None:
+            watched.stop()
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    def _watch(self, call: GenerationCall) -> "_Call":
+        watched = self._calls[call.request_id] = _Call()
+        return watched
+
+    def _forget(self, call: GenerationCall, watched: "_Call") -> None:
+        if self._calls.get(call.request_id) is watched:
+            del self._calls[call.request_id]
+
+
+class _Call:
+    """One call in progress, which can be stopped from outside while it waits."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._waiting: asyncio.Timeout | None = None
+
+    async def run(self, work: Awaitable[T]) -> T | None:
+        """The result, or None when the call was stopped before it was there."""
+        try:
+            async with asyncio.timeout(0 if self.stopped else None) as self._waiting:
+                return await work
+        except TimeoutError:
+            if not self.stopped:
+                raise
+            return None
+        finally:
+            self._waiting = None
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
+
+def _health(status: int | None) -> Health:
+    if status == 200:
+        return Health.READY
+    return Health.LOADING if status == 503 else Health.DOWN
+
+
+def _usage(counts: Counts) -> Tree:
+    return {"usage": msgspec.to_builtins(UsageBody.of(counts.usage()))}
+
+
+def _read(data: bytes) -> Tree:
+    """An answer or event as a tree; raises UpstreamFailed for an error in its place."""
+    try:
+        tree: Any = msgspec.json.decode(data)
+    except msgspec.MsgspecError as error:
+        raise UpstreamFailed("The model server sent something unreadable.") from error
+    if not isinstance(tree, dict):
+        raise UpstreamFailed("The model server sent something that is no object.")
+    told = tree.get("error")
+    if told is not None:
+        message = told.get("message") if isinstance(told, dict) else told
+        raise UpstreamFailed(str(message), reason=Reason.GENERATION_FAILED)
+    return tree
+
+
+def _cut_short(call: GenerationCall) -> bytes:
+    """A whole answer that nobody waits for any more; what it cost the server was not told."""
+    text = call.path is GenerationPath.TEXT
+    said: Tree = {"text": ""} if text else {"message": {"role": "assistant", "content": ""}}
+    choice = {"index": 0, "finish_reason": "abort", **said}
+    return msgspec.json.encode(
+        {"id": call.request_id, "choices": [choice], **_usage(Counts(0, 0, 0))}
+    )
