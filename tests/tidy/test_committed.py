@@ -59,7 +59,7 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["base", "engine", "dev", "node"])
+@pytest.mark.parametrize("name", ["base", "engine", "llamacpp", "dev", "node"])
 def test_every_requirement_is_exact(name: str) -> None:
     pin = re.compile(r"^[a-z0-9][a-z0-9.-]*==[0-9][\w.+!]*$")
     assert not [line for line in requirements(name) if not pin.match(line)]
@@ -67,12 +67,14 @@ def test_every_requirement_is_exact(name: str) -> None:
 
 def test_no_package_is_pinned_twice() -> None:
     names = [
-        line.split("==")[0] for part in ("base", "engine", "dev") for line in requirements(part)
+        line.split("==")[0]
+        for part in ("base", "engine", "llamacpp", "dev")
+        for line in requirements(part)
     ]
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("name", ["base", "engine", "dev"])
+@pytest.mark.parametrize("name", ["base", "engine", "llamacpp", "dev"])
 def test_what_we_ask_for_is_pinned(name: str) -> None:
     asked = [
         re.split(r"[\[=<>]", line)[0].strip()
