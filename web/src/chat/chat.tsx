@@ -204,8 +204,17 @@ function RunNotice({
   onRetry: () => void;
   able: boolean;
 }) {
+  const pages = useItems(conversation).data?.pages ?? [];
   if (conversation === null || run?.ending?.kind !== "failed") return null;
-  const kept = run.text !== "" ? t("chat.kept") : run.responseId ? "" : t("chat.draft_kept");
+  const stored = pages.some((page) =>
+    page.data.some((item) => item.role === "assistant" && item.response_id === run.responseId),
+  );
+  const kept =
+    run.text !== ""
+      ? t(stored ? "chat.kept" : "chat.not_stored")
+      : run.responseId
+        ? ""
+        : t("chat.draft_kept");
   return (
     <Notice
       error={run.ending.error}

@@ -147,6 +147,7 @@ export const en = {
   "chat.lost_now": "Connection lost, trying again",
   "chat.back": "Caught up",
   "chat.kept": "The text so far is kept.",
+  "chat.not_stored": "The text above is not stored; copy it if you need it.",
   "chat.draft_kept": "Your message is kept below.",
 
   "status.answering": "Answering",
