@@ -12,9 +12,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 MADE := .venv/made
 PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check --progress-bar off
-# Not `npm ci`: it refuses a lock file that lacks the native parts for other platforms, which npm
-# leaves out where a registry has no such package. This keeps to the locked versions all the same.
-NPM_INSTALL := tools/with-node npm install --no-save --no-audit --no-fund
+NPM_INSTALL := tools/with-node npm ci --no-audit --no-fund
 PAGE := src/tokenyard/_web/index.html
 WEB_MODULES := web/node_modules/.package-lock.json
 CLIENT_MODULES := tests/acceptance/node/node_modules/.package-lock.json
