@@ -16,7 +16,7 @@ from tokenyard.engine.model.attention import StepLayout, attend
 from tokenyard.engine.model.checkpoints import DecoderShape, load_weight
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.kv_pool import KvPool
-from tokenyard.engine.model.linear import Linear, WeightFormat, make_embedding, make_linear
+from tokenyard.engine.model.linear import Linear, WeightFormat, make_linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Decoder:
         loader = _Loader(file, kind)
         table = torch.empty(shape.vocabulary, shape.width)
         load_weight(file, "token_embd.weight", table.numpy())
-        self._embedding = make_embedding(table, kind)
+        self._embedding = file.open_rows("token_embd.weight")
         if "output.weight" in file.tensors:
             load_weight(file, "output.weight", table.numpy())
         self._head = make_linear(table, kind)
@@ -60,7 +60,7 @@ class Decoder:
         """
         shape = self.shape
         heads, kv_heads = shape.heads, shape.kv_heads
-        hidden = self._embedding[tokens].float()
+        hidden = torch.from_numpy(self._embedding.read(tokens.numpy()))
         rows = len(tokens)
         turn = self._turns[layout.positions].unsqueeze(1)
         norm_shape = (shape.width,)

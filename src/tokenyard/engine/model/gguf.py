@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokenyard.engine.model import quantisation
 from tokenyard.engine.model.quantisation import Floats, TensorKind
@@ -157,6 +158,10 @@ class GgufFile:
         raw = np.frombuffer(self._map, np.uint8, entry.size_bytes, entry.offset)
         quantisation.dequantise(raw, entry.kind, result.reshape(-1))
 
+    def open_rows(self, name: str) -> "Rows":
+        """The tensor's rows, read and dequantised when they are asked for."""
+        return Rows(self.path, self._entry(name))
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._entry(name).shape
 
@@ -179,6 +184,29 @@ class GgufFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Rows:
+    """Single rows of a quantised table, straight from the file; its pages are the system's to keep.
+
+    An embedding is read a few rows a step, so it need not be unpacked into memory of ours. The map
+    lives as long as this object.
+    """
+
+    def __init__(self, path: Path, entry: TensorEntry) -> None:
+        with path.open("rb") as source:
+            mapped = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ)
+        self._kind = entry.kind
+        self._width = entry.shape[-1]
+        raw = np.frombuffer(mapped, np.uint8, entry.size_bytes, entry.offset)
+        self._raw = raw.reshape(entry.shape[0], -1)
+
+    def read(self, numbers: NDArray[np.int64]) -> Floats:
+        """(numbers, width) float32."""
+        result: Floats = np.empty((len(numbers), self._width), dtype=np.float32)
+        raw = self._raw[numbers]
+        quantisation.dequantise(raw.reshape(-1), self._kind, result.reshape(-1))
+        return result
 
 
 def _read_header(cursor: _Cursor, file_bytes: int) -> tuple[dict[str, Any], dict[str, TensorEntry]]:

@@ -5,6 +5,10 @@ ever written there, so it stays zero and padding may point at it. Decides only t
 outermost, so that one gather gives each head a contiguous matrix. Does not know sequences.
 """
 
+import mmap
+from contextlib import suppress
+from math import prod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,11 +22,8 @@ class KvPool:
     def __init__(self, shape: DecoderShape, block_count: int, block_tokens: int) -> None:
         self._rows = 2 * shape.kv_heads
         self.slot_count = (block_count + 1) * block_tokens
-        # From numpy, whose zeros take memory only when they are first written to.
         size = (self._rows, self.slot_count, shape.head_width)
-        self._layers = [
-            torch.from_numpy(np.zeros(size, dtype=np.float32)) for _ in range(shape.layers)
-        ]
+        self._layers = [_zeros(size) for _ in range(shape.layers)]
         self._flat = [layer.view(-1, shape.head_width) for layer in self._layers]
         self._first_row = torch.arange(self._rows).unsqueeze(1) * self.slot_count
 
@@ -44,3 +45,16 @@ class KvPool:
         """Set slots to zero, so that a NaN that was stored there cannot spread."""
         for layer in self._layers:
             layer.index_fill_(1, slots, 0.0)
+
+
+def _zeros(size: tuple[int, ...]) -> Tensor:
+    """Zeros that take memory page by page as they are first written.
+
+    With huge pages, the first block would take 2 MiB for each head of each layer.
+    """
+    memory = mmap.mmap(-1, 4 * prod(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):
+            # A kernel without huge pages does not know this advice either.
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.from_numpy(np.frombuffer(memory, np.float32).reshape(size))

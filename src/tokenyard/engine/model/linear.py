@@ -37,8 +37,3 @@ def make_linear(weight: Tensor, kind: WeightFormat) -> Linear:
     packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
     compute = torch.ops.quantized.linear_dynamic_fp16
     return lambda rows: compute(rows, packed)
-
-
-def make_embedding(weight: Tensor, kind: WeightFormat) -> Tensor:
-    """The table of token vectors in the format's precision."""
-    return weight.half() if kind is WeightFormat.FP16 else weight.clone()
