@@ -1,4 +1,7 @@
-"""One contract for model servers: the scripted one, and the same script behind real HTTP."""
+"""One contract for model servers: the scripted one, and the same script behind real HTTP.
+
+`foreign` is the adapter for servers of other makes, which are not told of an abort but hung up on.
+"""
 
 import asyncio
 import json
@@ -16,8 +19,11 @@ from tokenyard.gateway.server import bind, serve
 from tokenyard.protocol.errors import error_response
 from tokenyard.protocol.models import ModelList
 from tokenyard.protocol.sse import DONE, frame
+from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.settings import GatewaySettings, UpstreamSettings
 from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.upstreams.dialects import Dialect
+from tokenyard.upstreams.foreign import ForeignUpstream
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health, Upstream
 from tokenyard.upstreams.scripted import Script, ScriptedUpstream
@@ -97,7 +103,13 @@ async def serving(app: Starlette) -> AsyncIterator[str]:
 Pair = tuple[Upstream, ScriptedUpstream]
 
 
-@pytest.fixture(params=["scripted", "http"])
+def connect(kind: str, url: str, settings: UpstreamSettings) -> HttpUpstream | ForeignUpstream:
+    if kind == "http":
+        return HttpUpstream(url, settings)
+    return ForeignUpstream(url, settings, dialect=Dialect.OPENAI, clock=RealClock())
+
+
+@pytest.fixture(params=["scripted", "http", "foreign"])
 async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     """The server under test, and the script that it follows."""
     script = ScriptedUpstream()
@@ -106,7 +118,7 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
             yield script, script
             return
         url = await stack.enter_async_context(serving(serve_script(script)))
-        upstream = HttpUpstream(url, SETTINGS)
+        upstream = connect(request.param, url, SETTINGS)
         stack.push_async_callback(upstream.close)
         yield upstream, script
 
@@ -178,7 +190,24 @@ async def test_abort_ends_the_stream_with_what_was_counted(pair: Pair) -> None:
         events.append(json.loads(event.data))
         if len(events) == 2:
             await upstream.abort(CALL.request_id)
-    assert events[-1]["usage"]["completion_tokens"] == 2
+    choices = [choice for event in events for choice in event["choices"]]
+    said = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]
+    assert "".join(said) in {"Hello", "Hello, "}
+    assert choices[-1]["finish_reason"] == "abort"
+    assert events[-1]["usage"]["completion_tokens"] == len(said)
+
+
+async def test_abort_of_a_whole_answer_ends_it(pair: Pair) -> None:
+    upstream, script = pair
+    script.script = Script(hold_after=2)
+    call = GenerationCall(GenerationPath.CHAT, b'{"model":"scripted"}', "req_3")
+    async with TaskSupervisor(lambda *_: None) as tasks, asyncio.timeout(20):
+        answering = tasks.spawn("answer", upstream.complete(call))
+        while not script.calls:
+            await asyncio.sleep(0.01)
+        await upstream.abort(call.request_id)
+        body = json.loads(await answering)
+    assert body["usage"]["completion_tokens"] <= 2
 
 
 async def test_abort_of_nothing_is_quiet(pair: Pair) -> None:
@@ -194,7 +223,9 @@ def chunk(data: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def raw_server(answer: bytes, *, hang: bool = False) -> AsyncIterator[HttpUpstream]:
+async def raw_server(
+    answer: bytes, *, hang: bool = False, kind: str = "http"
+) -> AsyncIterator[Upstream]:
     """A server that says exactly these bytes to whatever it is asked, and hangs up (or hangs)."""
     let_go = asyncio.Event()
 
@@ -211,7 +242,7 @@ async def raw_server(answer: bytes, *, hang: bool = False) -> AsyncIterator[Http
     quick = UpstreamSettings(
         connect_seconds=0.5, first_token_seconds=0.2, between_tokens_seconds=0.2
     )
-    upstream = HttpUpstream(f"http://127.0.0.1:{port}", quick)
+    upstream = connect(kind, f"http://127.0.0.1:{port}", quick)
     try:
         yield upstream
     finally:
@@ -246,18 +277,20 @@ FAULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["http", "foreign"])
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_fault_is_named_and_never_taken_for_the_end(fault: str) -> None:
+async def test_fault_is_named_and_never_taken_for_the_end(fault: str, kind: str) -> None:
     answer, hang, reason = FAULTS[fault]
-    async with raw_server(answer, hang=hang) as upstream:
+    async with raw_server(answer, hang=hang, kind=kind) as upstream:
         with pytest.raises((UpstreamFailed, Unavailable)) as caught:
             async for _ in upstream.stream(CALL):
                 pass
     assert caught.value.reason is reason
 
 
-async def test_nobody_there() -> None:
-    upstream = HttpUpstream("http://127.0.0.1:1", SETTINGS)
+@pytest.mark.parametrize("kind", ["http", "foreign"])
+async def test_nobody_there(kind: str) -> None:
+    upstream = connect(kind, "http://127.0.0.1:1", SETTINGS)
     try:
         assert await upstream.health() is Health.DOWN
         with pytest.raises(Unavailable):

@@ -140,6 +140,14 @@ def mend_answer(tree: Tree) -> None:
             message.setdefault("refusal", None)
 
 
+def has_text(tree: Tree) -> bool:
+    """Whether an event of a stream carries text of the answer."""
+    return any(
+        choice.get("text") or (choice.get("delta") or {}).get("content")
+        for choice in _choices(tree)
+    )
+
+
 def last_event(tree: Tree, path: GenerationPath) -> Tree:
     """The event that says that the call was cut short, after the last one that was seen."""
     rest: Tree = {"text": "", "logprobs": None} if path is GenerationPath.TEXT else {"delta": {}}

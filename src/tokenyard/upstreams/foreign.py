@@ -21,6 +21,7 @@ from tokenyard.upstreams.dialects import (
     Counts,
     Dialect,
     Tree,
+    has_text,
     last_event,
     mend_answer,
     mend_event,
@@ -97,14 +98,17 @@ class ForeignUpstream:
         pieces = 0
         try:
             async with aclosing(self._http.stream(sent)) as events:
-                while (event := await watched.run(anext(events, None))) is not None:
+                while not watched.stopped:
+                    event = await watched.run(anext(events, None))
+                    if event is None:
+                        break
                     tree = _read(event.data)
                     counts = take_counts(tree) or counts
                     last = tree
                     if not tree.get("choices"):
                         continue
                     mend_event(tree)
-                    pieces += 1
+                    pieces += has_text(tree)
                     yield SseEvent(msgspec.json.encode(tree))
         finally:
             self._forget(call, watched)
@@ -112,7 +116,7 @@ class ForeignUpstream:
             return
         if watched.stopped:
             yield SseEvent(msgspec.json.encode(last_event(last, call.path)))
-            # A server that told nothing on the way: each event was a token or more.
+            # A server that told nothing on the way: each text was a token or more.
             counts = counts or Counts(0, pieces, 0)
         if counts is not None:
             yield SseEvent(msgspec.json.encode({**last, "choices": [], **_usage(counts)}))
@@ -159,7 +163,7 @@ class _Call:
     async def run(self, work: Awaitable[T]) -> T | None:
         """The result, or None when the call was stopped before it was there."""
         try:
-            async with asyncio.timeout(0 if self.stopped else None) as self._waiting:
+            async with asyncio.timeout(None) as self._waiting:
                 return await work
         except TimeoutError:
             if not self.stopped:
