@@ -31,6 +31,8 @@ ifeq ($(filter own llamacpp vllm,$(WANTED_ENGINE)),)
 $(error ENGINE=$(ENGINE): there are own, llamacpp and vllm)
 endif
 ENGINE_PACKAGES := $(PACKAGES_$(WANTED_ENGINE))
+# What fails fast is run first.
+QUICK_TESTS := $(filter-out %/acceptance/ %/integration/ %/__pycache__/,$(sort $(wildcard tests/*/)))
 NETWORK := Is the network there? Run the same command again: it goes on where it stopped.
 
 .PHONY: help up test check fast web bench docs format clean ready model chromium
@@ -44,7 +46,7 @@ up: ready ## Install what is missing, build the page, fetch the model, start (PO
 test: ready $(CLIENT_MODULES) chromium check ## Everything CI runs
 	@tools/step "Testing the page" "Mend the test named above; repeat with: cd web && npm test" \
 		tools/with-node npm --prefix web test
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest $(QUICK_TESTS) tests/integration tests/acceptance
 
 check: $(MADE)/dev $(MADE)/package $(WEB_MODULES) ## Format, lint, types, import contracts, house style
 	@tools/check
