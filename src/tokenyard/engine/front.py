@@ -57,6 +57,7 @@ class Engine:
         )
         batch = Batch(BlockPool(runner.block_count), limits, prefix_cache=settings.prefix_cache)
         self._settings = settings
+        self._vocabulary_size = tokenizer.vocabulary_size
         self._randomness = randomness
         self._clock = clock
         self._metrics = metrics
@@ -108,6 +109,7 @@ class Engine:
             salt=salt,
             priority=priority,
         )
+        self._check_tokens(sampling)
         self._check_room(len(prompt))
         number = self._next_id
         self._next_id += 1
@@ -141,6 +143,18 @@ class Engine:
                 param="messages" if prompt >= capacity else param,
             )
         return count_tokens_max(prompt, asked, capacity)
+
+    def _check_tokens(self, sampling: SamplingParameters) -> None:
+        """Token ids that the vocabulary does not have are a mistake, not a wish."""
+        size = self._vocabulary_size
+        for name, tokens in (
+            ("logit_bias", [token for token, _ in sampling.logit_bias]),
+            ("stop_token_ids", sampling.stop_token_ids),
+        ):
+            if any(not 0 <= token < size for token in tokens):
+                raise InvalidRequest(
+                    f"'{name}' has a token that is not in the vocabulary of {size}.", param=name
+                )
 
     def _check_room(self, prompt: int) -> None:
         if self._draining:

@@ -21,7 +21,7 @@ from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece
 from tokenyard.engine.ports import Device, Runner
 from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
-from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.drawing import DrawRule, make_rule
 from tokenyard.engine.rules.stopping import StopScanner, decide_finish
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import Clock
@@ -236,12 +236,13 @@ class StepLoop:
         for chunk in plan.chunks:
             if chunk.draws:
                 request = self._running[chunk.sequence.id].request
-                rules[chunk.sequence.id] = DrawRule(
-                    temperature=request.sampling.temperature,
-                    top_p=request.sampling.top_p,
-                    top_k=request.sampling.top_k,
+                sequence = chunk.sequence
+                rules[sequence.id] = make_rule(
+                    request.sampling,
                     seed=request.seed,
-                    position=len(chunk.sequence.tokens),
+                    position=len(sequence.tokens),
+                    generated=len(sequence.tokens) - sequence.prompt_count,
+                    end_ids=self._tokenizer.end_ids,
                 )
         return rules
 
@@ -256,15 +257,19 @@ class StepLoop:
             self._metrics.between_tokens.observe(now - running.last_token_at)
         running.last_token_at = now
         request = running.request
+        sampling = request.sampling
+        ends = frozenset() if sampling.ignore_eos else self._tokenizer.end_ids
         finish = decide_finish(
             token,
             running.generated,
-            end_ids=frozenset() if request.sampling.ignore_eos else self._tokenizer.end_ids,
+            end_ids=ends.union(sampling.stop_token_ids) if sampling.stop_token_ids else ends,
             tokens_max=request.tokens_max,
         )
         text, stopped = "", False
         if finish is not FinishReason.STOP:
-            text, stopped = running.stops.push(running.detokenizer.push(token))
+            text = running.detokenizer.push(token)
+            if running.generated > sampling.min_tokens:
+                text, stopped = running.stops.push(text)
         if stopped:
             finish = FinishReason.STOP
         elif finish is not None:

@@ -1,7 +1,7 @@
 """Chat Completions and Completions on the wire: requests with their ranges, answers, stream chunks.
 
 Source: OpenAI API reference, `CreateChatCompletionRequest` and `CreateCompletionRequest`, with the
-extensions that vLLM made common (`top_k`, `ignore_eos`). A field that is not listed here is refused
+extensions that vLLM made common (`top_k`, `min_p`, `min_tokens`, `ignore_eos`, …). A field that is not listed here is refused
 by name; nothing is dropped in silence.
 """
 
@@ -24,12 +24,16 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(gt=0, le=1)]
 TopK = Annotated[int, Meta(ge=0)]
 Seed = Annotated[int, Meta(ge=-SEED_MAX - 1, le=SEED_MAX)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TokenCount = Annotated[int, Meta(ge=1)]
 Tokens = Annotated[int, Meta(ge=0, le=2**53)]
 StopText = Annotated[str, Meta(min_length=1, max_length=1024)]
 Stop = StopText | Annotated[list[StopText], Meta(max_length=STOP_TEXTS_MAX)] | None
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+BIASED_TOKENS_MAX = 1024
+STOP_TOKENS_MAX = 64
 # Place in a model server's queue, as in vLLM: lower comes first, and 0 is the usual one.
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -83,7 +87,13 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ignore_eos: bool | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=BIASED_TOKENS_MAX)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=STOP_TOKENS_MAX)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    # Texts share cached blocks only with texts of the same salt.
+    cache_salt: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     user: str | None = None
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
@@ -91,6 +101,11 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     def _sampling(self, max_tokens: int | None, defaults: SamplingDefaults) -> SamplingParameters:
         stop = self.stop or ()
+        if max_tokens is not None and (self.min_tokens or 0) > max_tokens:
+            raise InvalidRequest(
+                f"'min_tokens' is {self.min_tokens}, more than the {max_tokens} tokens allowed.",
+                param="min_tokens",
+            )
         return SamplingParameters(
             temperature=defaults.temperature if self.temperature is None else self.temperature,
             top_p=defaults.top_p if self.top_p is None else self.top_p,
@@ -99,6 +114,13 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             max_tokens=max_tokens,
             stop=(stop,) if isinstance(stop, str) else tuple(stop),
             ignore_eos=bool(self.ignore_eos),
+            min_p=self.min_p or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            presence_penalty=self.presence_penalty or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            logit_bias=_read_biases(self.logit_bias or {}),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            min_tokens=self.min_tokens or 0,
         )
 
 
@@ -159,6 +181,16 @@ def refuse_priority(request: ChatCompletionRequest | CompletionRequest) -> None:
             reason=Reason.UNKNOWN_PARAMETER,
             param="priority",
         )
+
+
+def _read_biases(biases: dict[str, float]) -> tuple[tuple[int, float], ...]:
+    """Token ids are JSON keys and therefore text."""
+    for token in biases:
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise InvalidRequest(
+                f"'logit_bias' has the key {token[:32]!r}; keys are token ids.", param="logit_bias"
+            )
+    return tuple((int(token), bias) for token, bias in biases.items())
 
 
 class PromptTokensDetails(msgspec.Struct):

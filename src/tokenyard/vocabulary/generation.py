@@ -38,7 +38,11 @@ class SamplingParameters:
     temperature: 0 means greedy. top_p: in (0, 1]. top_k: 0 means all tokens.
     seed: together with the position it alone decides each random draw.
     max_tokens: None means as many as the context holds.
-    stop: texts that end the answer and are not part of it.
+    stop: texts that end the answer and are not part of it; stop_token_ids: tokens that do the same.
+    min_p: drops tokens less likely than this part of the likeliest; 0 drops none.
+    frequency_penalty, presence_penalty: OpenAI's, over the answer; repetition_penalty: a factor,
+    over prompt and answer. logit_bias: (token id, what is added to its logit).
+    min_tokens: the answer does not end on its own before it has so many.
     """
 
     temperature: float = 1.0
@@ -48,3 +52,10 @@ class SamplingParameters:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    min_tokens: int = 0

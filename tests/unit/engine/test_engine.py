@@ -344,3 +344,38 @@ async def test_a_storm_of_aborts_leaks_nothing(tokenizer: Tokenizer) -> None:
     assert ended == 300
     assert yard.count("num_preemptions_total") > 0
     assert not yard.broken.is_set()
+
+
+async def test_a_stop_token_ends_an_answer_and_is_not_shown(tokenizer: Tokenizer) -> None:
+    (token,) = tokenizer.encode("c", specials=False)
+    async with running(Yard(tokenizer, spell(tokenizer, "abcd"))) as yard:
+        text, last = await read(yard.submit(stop_token_ids=(token,), ignore_eos=True))
+    assert (text, last.finish) == ("ab", FinishReason.STOP)
+
+
+async def test_stop_texts_do_not_count_before_the_answer_is_long_enough(
+    tokenizer: Tokenizer,
+) -> None:
+    async with running(Yard(tokenizer, spell(tokenizer, "abxabyab"))) as yard:
+        text, last = await read(yard.submit(stop=("b",), min_tokens=4))
+    assert (text, last.finish) == ("abxa", FinishReason.STOP)
+
+
+@pytest.mark.parametrize("wish", [{"logit_bias": ((10**6, 1.0),)}, {"stop_token_ids": (10**6,)}])
+async def test_tokens_outside_the_vocabulary_are_refused(
+    tokenizer: Tokenizer, wish: dict[str, object]
+) -> None:
+    async with running(Yard(tokenizer, spell(tokenizer, "x"))) as yard:
+        with pytest.raises(InvalidRequest) as caught:
+            yard.submit(**wish)
+        assert caught.value.param == next(iter(wish))
+
+
+async def test_salts_keep_prefixes_apart(tokenizer: Tokenizer) -> None:
+    async with running(Yard(tokenizer, spell(tokenizer, "x"), block_tokens=4)) as yard:
+        found = []
+        for salt in ("one", "one", "two", ""):
+            generation = yard.engine.submit([70] * 9, SamplingParameters(), salt=salt)
+            _, last = await read(generation)
+            found.append(last.usage.cached_tokens if last.usage else None)
+    assert found == [0, 8, 0, 0]

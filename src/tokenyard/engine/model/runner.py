@@ -14,7 +14,7 @@ from tokenyard.engine.model.decoder import Decoder
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
-from tokenyard.engine.model.sampler import draw
+from tokenyard.engine.model.sampler import History, draw
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.drawing import DrawRule
@@ -67,35 +67,36 @@ class TorchRunner:
 
     def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
         self._use_threads()
-        ids, logits = self._compute(chunks)
-        tokens = draw(logits, [rules[one] for one in ids])
-        drawn = dict(zip(ids, tokens, strict=True))
+        texts, logits = self._compute(chunks)
+        histories = [History(text.tokens, text.prompt_count) for text in texts]
+        tokens = draw(logits, [rules[text.id] for text in texts], histories)
+        drawn = {text.id: token for text, token in zip(texts, tokens, strict=True)}
         for chunk in chunks:
             if drawn.get(chunk.sequence.id, 0) is None:
                 self._clear(chunk.sequence.blocks)
         return drawn
 
-    def _compute(self, chunks: Sequence[Chunk]) -> tuple[list[int], torch.Tensor]:
-        """Ids of the sequences that draw, and their logits in the same order."""
+    def _compute(self, chunks: Sequence[Chunk]) -> tuple[list[Text], torch.Tensor]:
+        """The sequences that draw, and their logits in the same order."""
         spans = [
             Span(chunk.start, chunk.start + chunk.count, chunk.sequence.blocks) for chunk in chunks
         ]
         order = order_spans(spans)
         tokens: list[int] = []
-        ids: list[int] = []
+        drawing: list[Text] = []
         wanted: list[int] = []
         for index in order:
             chunk = chunks[index]
             tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
             if chunk.draws:
-                ids.append(chunk.sequence.id)
+                drawing.append(chunk.sequence)
                 wanted.append(len(tokens) - 1)
         with torch.inference_mode():
             layout = lay_out([spans[index] for index in order], self._pool, self._block_tokens)
             logits = self._decoder.forward(
                 torch.tensor(tokens), layout, self._pool, torch.tensor(wanted, dtype=torch.int64)
             )
-        return ids, logits
+        return drawing, logits
 
     def _clear(self, blocks: Sequence[int]) -> None:
         size = self._block_tokens

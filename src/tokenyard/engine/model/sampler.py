@@ -2,24 +2,42 @@
 
 A draw is one number in [0, 1) that belongs to seed and position, sent through the inverse of the
 cumulative distribution in the order of token ids.
-Order of filters: temperature, top-k, top-p, as vLLM has them. Does not know requests.
+Order, as vLLM has it: bans, biases, penalties; then greedy, or temperature, min-p, top-k and top-p.
+Does not know requests.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokenyard.engine.rules.drawing import DrawRule, uniform_at
+from tokenyard.engine.rules.drawing import Adjustment, DrawRule, uniform_at
 
 # Below this a temperature means greedy; the division would overflow anyway.
 TEMPERATURE_GREEDY = 1e-5
 
 
-def draw(logits: Tensor, rules: Sequence[DrawRule]) -> list[int | None]:
-    """One token for each row of (rows, vocabulary) float32 logits; None for a row with a NaN."""
+@dataclass(frozen=True, slots=True)
+class History:
+    """The tokens before a row's, for penalties; the first `prompt_count` are the prompt."""
+
+    tokens: Sequence[int]
+    prompt_count: int
+
+
+def draw(
+    logits: Tensor, rules: Sequence[DrawRule], histories: Sequence[History]
+) -> list[int | None]:
+    """One token for each row of (rows, vocabulary) float32 logits; None for a row with a NaN.
+
+    Changes the logits of rows whose rule has an adjustment.
+    """
+    for row, rule in enumerate(rules):
+        if rule.adjustment is not None:
+            _adjust(logits[row].numpy(), rule.adjustment, histories[row])
     # The maximum of a row is NaN as soon as one value is.
     highest, best = logits.max(dim=1)
     broken = torch.isnan(highest).tolist()
@@ -35,12 +53,31 @@ def draw(logits: Tensor, rules: Sequence[DrawRule]) -> list[int | None]:
     return drawn
 
 
+def _adjust(row: NDArray[np.float32], how: Adjustment, history: History) -> None:
+    """Change a row in place."""
+    size = len(row)
+    for token, bias in how.bias:
+        if token < size:
+            row[token] += bias
+    if how.repetition != 1.0:
+        seen = np.unique(np.asarray(history.tokens, dtype=np.int64))
+        row[seen] = np.where(row[seen] > 0, row[seen] / how.repetition, row[seen] * how.repetition)
+    if how.frequency or how.presence:
+        answer = np.asarray(history.tokens[history.prompt_count :], dtype=np.int64)
+        used, counts = np.unique(answer, return_counts=True)
+        row[used] -= (how.frequency * counts + how.presence).astype(np.float32)
+    row[[token for token in how.banned if token < size]] = -np.inf
+
+
 def _draw_one(logits: NDArray[np.float32], rule: DrawRule) -> int:
     scaled = (logits - logits.max()).astype(np.float64) / rule.temperature
     candidates = np.arange(len(scaled))
     if 0 < rule.top_k < len(scaled):
         threshold = np.partition(scaled, -rule.top_k)[-rule.top_k]
         candidates = np.nonzero(scaled >= threshold)[0]
+    if rule.min_p > 0.0:
+        # The likeliest has weight 1 here, so its part is the weight itself.
+        candidates = candidates[scaled[candidates] >= np.log(rule.min_p)]
     weights = np.exp(scaled[candidates])
     if rule.top_p < 1.0:
         kept = _nucleus(weights, rule.top_p)

@@ -7,12 +7,30 @@ and on another replica. Does not know logits.
 import hashlib
 from dataclasses import dataclass
 
+from tokenyard.vocabulary.generation import SamplingParameters
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """What is done to a row of logits before anything is drawn from it.
+
+    banned: tokens that cannot be drawn now. bias: (token, what is added to its logit).
+    repetition: divides the positive and multiplies the negative logits of tokens seen before.
+    frequency, presence: subtracted for each, and for any, occurrence in the answer.
+    """
+
+    banned: tuple[int, ...] = ()
+    bias: tuple[tuple[int, float], ...] = ()
+    repetition: float = 1.0
+    frequency: float = 0.0
+    presence: float = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class DrawRule:
     """How one row of logits becomes a token.
 
-    temperature: 0 is greedy. top_p: in (0, 1]. top_k: 0 means all.
+    temperature: 0 is greedy. top_p: in (0, 1]. top_k: 0 means all. min_p: 0 means all.
     position: the place of the drawn token in its sequence, prompt included.
     """
 
@@ -21,6 +39,42 @@ class DrawRule:
     top_k: int
     seed: int
     position: int
+    min_p: float = 0.0
+    # None when there is nothing to do, which is the usual case and the fast one.
+    adjustment: Adjustment | None = None
+
+
+def make_rule(
+    sampling: SamplingParameters,
+    *,
+    seed: int,
+    position: int,
+    generated: int,
+    end_ids: frozenset[int],
+) -> DrawRule:
+    """The rule for the token after the `generated`-th one of an answer."""
+    banned: tuple[int, ...] = ()
+    if generated < sampling.min_tokens:
+        banned = tuple(sorted(end_ids.union(sampling.stop_token_ids)))
+    adjustment = Adjustment(
+        banned,
+        sampling.logit_bias,
+        sampling.repetition_penalty,
+        sampling.frequency_penalty,
+        sampling.presence_penalty,
+    )
+    return DrawRule(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=seed,
+        position=position,
+        min_p=sampling.min_p,
+        adjustment=None if adjustment == _NOTHING else adjustment,
+    )
+
+
+_NOTHING = Adjustment()
 
 
 def uniform_at(seed: int, position: int) -> float:

@@ -211,6 +211,7 @@ class _Routes:
         generation = loaded.engine.submit(
             prompt,
             body.sampling(server.sampling_defaults()),
+            salt=body.cache_salt or "",
             priority=body.priority or 0,
             max_tokens_param=limit,
         )
@@ -227,7 +228,10 @@ class _Routes:
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
         generation = loaded.engine.submit(
-            prompt, body.sampling(server.sampling_defaults()), priority=body.priority or 0
+            prompt,
+            body.sampling(server.sampling_defaults()),
+            salt=body.cache_salt or "",
+            priority=body.priority or 0,
         )
         form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))

@@ -18,9 +18,6 @@ from tokenyard.vocabulary.reasons import Reason
 
 # A value that asks for nothing is as good as none.
 _NOTHING: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": ({},),
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (),

@@ -1,19 +1,34 @@
 """Draws: the filters keep what they should, and a draw knows only its seed and position."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenyard.engine.model.sampler import draw
-from tokenyard.engine.rules.drawing import DrawRule, uniform_at
+from tokenyard.engine.model import sampler
+from tokenyard.engine.model.sampler import History
+from tokenyard.engine.rules.drawing import Adjustment, DrawRule, make_rule, uniform_at
+from tokenyard.vocabulary.generation import SamplingParameters
+
+NO_HISTORY = History([], 0)
+
+
+def draw(logits: torch.Tensor, rules: list[DrawRule]) -> list[int | None]:
+    return sampler.draw(logits, rules, [NO_HISTORY] * len(rules))
 
 
 def rule(
-    temperature: float = 1.0, top_p: float = 1.0, top_k: int = 0, seed: int = 0, position: int = 0
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int = 0,
+    position: int = 0,
+    min_p: float = 0.0,
 ) -> DrawRule:
-    return DrawRule(temperature, top_p, top_k, seed, position)
+    return DrawRule(temperature, top_p, top_k, seed, position, min_p)
 
 
 def many(logits: list[float], count: int, **how: float) -> list[int]:
@@ -52,6 +67,10 @@ def test_temperature_sharpens() -> None:
         ({"top_p": 1e-9}, {0}),
         ({"top_k": 3, "top_p": 0.6}, {0, 1}),
         ({"top_k": 99}, {0, 1, 2, 3}),
+        ({"min_p": 0.25}, {0, 1, 2}),
+        ({"min_p": 0.5}, {0, 1}),
+        ({"min_p": 1.0}, {0}),
+        ({"min_p": 0.25, "top_k": 2}, {0, 1}),
     ],
 )
 def test_filters_keep_the_fewest_likeliest(how: dict[str, float], kept: set[int]) -> None:
@@ -100,3 +119,57 @@ def test_a_banned_token_is_never_drawn() -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf")]])
     for place in range(50):
         assert draw(logits, [rule(position=place, temperature=2.0)]) == [1]
+
+
+LOGITS = [1.0, 2.0, -3.0, 0.5, 0.25]
+
+
+def adjusted(history: History, **how: Any) -> list[float]:
+    logits = torch.tensor([LOGITS, LOGITS])
+    rules = [DrawRule(0.0, 1.0, 0, 0, 0, adjustment=Adjustment(**how)), rule(temperature=0)]
+    sampler.draw(logits, rules, [history, NO_HISTORY])
+    assert logits[1].tolist() == LOGITS
+    values: list[float] = logits[0].tolist()
+    return values
+
+
+def test_penalties_are_openai_s_and_hugging_face_s() -> None:
+    history = History([4, 0, 1, 1, 2], prompt_count=2)
+    assert adjusted(history, frequency=0.5) == [1.0, 1.0, -3.5, 0.5, 0.25]
+    assert adjusted(history, presence=0.5) == [1.0, 1.5, -3.5, 0.5, 0.25]
+    assert adjusted(history, repetition=2.0) == [0.5, 1.0, -6.0, 0.5, 0.125]
+    assert adjusted(History([4, 0], 2), frequency=2.0, presence=2.0) == LOGITS
+
+
+def test_biases_add_up_with_penalties_and_bans_win() -> None:
+    found = adjusted(History([0, 3], 1), bias=((3, 5.0), (0, 100.0)), banned=(0,), presence=0.25)
+    assert found == [float("-inf"), 2.0, -3.0, 5.25, 0.25]
+
+
+def test_greedy_draws_from_the_adjusted_row() -> None:
+    logits = torch.tensor([LOGITS])
+    how = DrawRule(0.0, 1.0, 0, 0, 0, adjustment=Adjustment(banned=(1,)))
+    assert draw(logits, [how]) == [0]
+
+
+def test_ends_are_banned_until_the_answer_is_long_enough() -> None:
+    sampling = SamplingParameters(min_tokens=2, stop_token_ids=(9,))
+
+    def banned(generated: int) -> tuple[int, ...]:
+        made = make_rule(
+            sampling, seed=0, position=5, generated=generated, end_ids=frozenset({2, 0})
+        )
+        return made.adjustment.banned if made.adjustment else ()
+
+    assert [banned(count) for count in range(4)] == [(0, 2, 9), (0, 2, 9), (), ()]
+
+
+def test_without_wishes_a_row_is_left_alone() -> None:
+    made = make_rule(
+        SamplingParameters(temperature=0.5, min_p=0.1),
+        seed=3,
+        position=5,
+        generated=0,
+        end_ids=frozenset({2}),
+    )
+    assert made == DrawRule(0.5, 1.0, 0, 3, 5, 0.1)
