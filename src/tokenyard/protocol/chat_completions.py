@@ -1,8 +1,8 @@
 """Chat Completions and Completions on the wire: requests with their ranges, answers, stream chunks.
 
 Source: OpenAI API reference, `CreateChatCompletionRequest` and `CreateCompletionRequest`, with the
-extensions that vLLM made common (`top_k`, `min_p`, `min_tokens`, `ignore_eos`, …). A field that is not listed here is refused
-by name; nothing is dropped in silence.
+extensions that vLLM made common (`top_k`, `min_p`, `min_tokens`, `ignore_eos`, …). A field that is
+not listed here is refused by name; nothing is dropped in silence.
 """
 
 from typing import Annotated, Any, Literal

@@ -367,7 +367,7 @@ async def test_tokens_outside_the_vocabulary_are_refused(
 ) -> None:
     async with running(Yard(tokenizer, spell(tokenizer, "x"))) as yard:
         with pytest.raises(InvalidRequest) as caught:
-            yard.submit(**wish)
+            yard.engine.submit([70], SamplingParameters(**wish))  # type: ignore[arg-type]
         assert caught.value.param == next(iter(wish))
 
 
