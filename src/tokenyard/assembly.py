@@ -15,12 +15,15 @@ from socket import socket
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
-from tokenyard.fleet.engines.choice import EngineKind, served_model
+from tokenyard.fleet.engines.choice import EngineKind, drawing_defaults, served_model
 from tokenyard.fleet.replicas import Replica
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.server import bind, serve
+from tokenyard.jobs.batches.batches import Batches
+from tokenyard.jobs.batches.folder import FileFolder
+from tokenyard.jobs.batches.office import make_office
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock, RealClock
 from tokenyard.runtime.randomness import Randomness, SystemRandomness
@@ -45,6 +48,7 @@ from tokenyard.vocabulary.ids import ModelName
 from tokenyard.vocabulary.reasons import Reason
 
 DATABASE_NAME = "tokenyard.sqlite3"
+FILES_FOLDER = "files"
 MODELS_FOLDER = "models"
 _READY_POLL_SECONDS = 0.05
 # Read by the compute library when it is loaded. Threads that wait for each other by spinning burn
@@ -138,6 +142,7 @@ async def open_yard(
             stack,
             settings,
             listener,
+            home=home,
             identity=identity,
             store=store,
             pool=pool,
@@ -158,6 +163,7 @@ async def _open_gateway(
     settings: Settings,
     listener: socket,
     *,
+    home: Path,
     identity: Identity,
     store: SqlStore,
     pool: UpstreamPool,
@@ -194,6 +200,21 @@ async def _open_gateway(
         log=log,
     )
     admission = Admission(settings.limits, clock=clock, metrics=metrics)
+    office = make_office(
+        settings,
+        files=store.batches,
+        batches=store.batches,
+        folder=FileFolder(home / FILES_FOLDER),
+        interactive=lambda: admission.active,
+        pool=pool,
+        ledger=ledger,
+        tasks=tasks,
+        clock=clock,
+        randomness=randomness,
+        log=log,
+        metrics=metrics,
+    )
+    await office.start()
     gateway = Gateway(
         settings.gateway,
         identity=identity,
@@ -202,6 +223,8 @@ async def _open_gateway(
         ledger=ledger,
         conversations=conversations,
         responses=responses,
+        files=office.files,
+        batches=office.batches,
         tasks=tasks,
         clock=clock,
         randomness=randomness,
@@ -209,17 +232,22 @@ async def _open_gateway(
         log=log,
     )
     url = await stack.enter_async_context(serve(gateway.app, listener, settings.gateway, tasks))
-    stack.push_async_callback(_drain, admission, responses, clock, settings.gateway.drain_seconds)
+    seconds = settings.gateway.drain_seconds
+    stack.push_async_callback(_drain, admission, responses, office.batches, clock, seconds)
     return url
 
 
-async def _drain(admission: Admission, responses: Responses, clock: Clock, seconds: float) -> None:
+async def _drain(
+    admission: Admission, responses: Responses, batches: Batches, clock: Clock, seconds: float
+) -> None:
     """Admit nobody, let what runs come to its end, and stop the rest when the time is over."""
     admission.close()
+    batches.close()
     deadline = clock.monotonic() + seconds
     await responses.drain(seconds)
     while admission.active and clock.monotonic() < deadline:
         await clock.sleep(_READY_POLL_SECONDS)
+    await batches.drain(deadline - clock.monotonic())
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -274,12 +302,18 @@ def _first_model(settings: Settings) -> ModelName:
     return ModelName(named[0] if named else "")
 
 
-def _connect_engine(settings: Settings, clock: Clock) -> Callable[[str], Upstream]:
+def _connect_engine(settings: Settings, home: Path, clock: Clock) -> Callable[[str], Upstream]:
     """How the model servers that we start are spoken to."""
-    if settings.engine.kind == EngineKind.OWN:
+    if settings.engine.kind == EngineKind.OWN or not settings.fleet.engines:
         return lambda url: HttpUpstream(url, settings.upstreams)
-    dialect = Dialect(settings.engine.kind)
-    return lambda url: ForeignUpstream(url, settings.upstreams, dialect=dialect, clock=clock)
+    defaults = drawing_defaults(settings.engine, home / MODELS_FOLDER)
+    return lambda url: ForeignUpstream(
+        url,
+        settings.upstreams,
+        dialect=Dialect(settings.engine.kind),
+        clock=clock,
+        defaults=defaults,
+    )
 
 
 def _build_replicas(
@@ -297,11 +331,12 @@ def _build_replicas(
         ENGINE_KIND_VARIABLE: settings.engine.kind,
         **_ENGINE_ENVIRONMENT,
     }
+    connect = _connect_engine(settings, home, clock)
     return tuple(
         Replica(
             f"engine-{number}",
             command=engine_command,
-            connect=_connect_engine(settings, clock),
+            connect=connect,
             environment=environment,
             folder=home / "run",
             settings=settings.fleet,

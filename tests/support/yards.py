@@ -1,9 +1,12 @@
 """A gateway over fakes: memory stores, a scripted model server, simulated time, seeded chance."""
 
 import io
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from support.asgi import AsgiClient
 from tokenyard.chat.conversations import Conversations
@@ -12,6 +15,8 @@ from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
+from tokenyard.jobs.batches.folder import FileFolder
+from tokenyard.jobs.batches.office import BatchOffice, make_office
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.randomness import SeededRandomness
@@ -41,10 +46,17 @@ class FakeYard:
     identity: Identity
     admission: Admission
     responses: Responses
+    office: BatchOffice
+    folder: Path
     metrics: GatewayMetrics
     clock: SimulatedClock
     log: io.StringIO
     key: str
+
+
+async def at_once(work: Callable[..., Any], /, *arguments: Any) -> Any:
+    """What blocks runs here: simulated time would not wait for another thread."""
+    return work(*arguments)
 
 
 @asynccontextmanager
@@ -52,6 +64,19 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
     """A gateway that is ready to answer, with one key."""
     settings = settings or Settings()
     clock, randomness, written = SimulatedClock(), SeededRandomness(1), io.StringIO()
+    with tempfile.TemporaryDirectory() as folder:
+        async with _open_in(Path(folder), settings, clock, randomness, written) as yard:
+            yield yard
+
+
+@asynccontextmanager
+async def _open_in(
+    folder: Path,
+    settings: Settings,
+    clock: SimulatedClock,
+    randomness: SeededRandomness,
+    written: io.StringIO,
+) -> AsyncIterator[FakeYard]:
     log, metrics = Log(written, clock, level="debug"), GatewayMetrics()
     async with open_memory_store() as store, TaskSupervisor(log.task_failed) as tasks:
         pool = UpstreamPool(settings.upstreams, clock=clock, tasks=tasks, metrics=metrics)
@@ -82,6 +107,21 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
         )
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
+        office = make_office(
+            settings,
+            files=store.batches,
+            batches=store.batches,
+            folder=FileFolder(folder / "files", beside=at_once),
+            interactive=lambda: admission.active,
+            pool=pool,
+            ledger=ledger,
+            tasks=tasks,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+            metrics=metrics,
+        )
+        await office.start()
         gateway = Gateway(
             settings.gateway,
             identity=identity,
@@ -90,6 +130,8 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
             ledger=ledger,
             conversations=conversations,
             responses=responses,
+            files=office.files,
+            batches=office.batches,
             tasks=tasks,
             clock=clock,
             randomness=randomness,
@@ -108,11 +150,14 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
             identity=identity,
             admission=admission,
             responses=responses,
+            office=office,
+            folder=folder,
             metrics=metrics,
             clock=clock,
             log=written,
             key=key,
         )
+        await office.batches.drain(0.0)
         assert admission.active == 0, "a lease was not given back"
         assert ledger.open_reservations == 0, "a reservation was not given back"
         await pool.close()

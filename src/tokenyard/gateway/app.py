@@ -20,10 +20,14 @@ from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH, render_page
 from tokenyard.gateway.routes.account import AccountRoutes
+from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
+from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
+from tokenyard.jobs.batches.batches import Batches
+from tokenyard.jobs.batches.files import Files
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness
@@ -47,6 +51,8 @@ class Gateway:
         ledger: Ledger,
         conversations: Conversations,
         responses: Responses,
+        files: Files,
+        batches: Batches,
         tasks: TaskSupervisor,
         clock: Clock,
         randomness: Randomness,
@@ -78,6 +84,8 @@ class Gateway:
                 heartbeat_seconds=heartbeat,
             ),
             ConversationRoutes(doorway=doorway, conversations=conversations, responses=responses),
+            FileRoutes(doorway=doorway, admission=admission, files=files),
+            BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             AccountRoutes(
                 doorway=doorway,
                 identity=identity,

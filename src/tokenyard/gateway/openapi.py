@@ -69,7 +69,7 @@ def _describe(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
     if operation.request is not None:
         told["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schemas[id(operation.request)]}},
+            "content": {operation.request_type: {"schema": schemas[id(operation.request)]}},
         }
     return told
 

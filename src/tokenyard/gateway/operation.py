@@ -48,6 +48,7 @@ class Operation:
     # False for what may be called by anybody.
     authenticated: bool = True
     content_type: str = "application/json"
+    request_type: str = "application/json"
 
 
 def json_answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

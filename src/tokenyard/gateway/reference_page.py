@@ -61,7 +61,8 @@ def _operation(path: str, method: str, told: dict[str, Any], document: dict[str,
         ]
         parts.append(f"<table>{''.join(rows)}</table>")
     if "requestBody" in told:
-        schema = told["requestBody"]["content"]["application/json"]["schema"]
+        (content,) = told["requestBody"]["content"].values()
+        schema = content["schema"]
         parts.append(_fields("Body", schema, document))
     for kind, content in told["responses"]["200"]["content"].items():
         parts.append(_fields(f"Answer, {kind}", content["schema"], document))

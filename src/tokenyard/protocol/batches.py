@@ -16,19 +16,19 @@ CustomId = Annotated[str, Meta(min_length=1, max_length=512)]
 KeptSeconds = Annotated[int, Meta(ge=3_600, le=2_592_000)]
 
 
-class UploadForm(msgspec.Struct, kw_only=True):
-    """The fields of `POST /v1/files`, which come as multipart/form-data."""
-
-    file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
-    purpose: Literal["batch", "user_data"]
-    expires_after: "KeptAfter | UnsetType" = UNSET
-
-
 class KeptAfter(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """How long a file is kept after it was made, in seconds."""
 
     anchor: Literal["created_at"]
     seconds: KeptSeconds
+
+
+class UploadForm(msgspec.Struct, kw_only=True):
+    """The fields of `POST /v1/files`, which come as multipart/form-data."""
+
+    file: Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+    purpose: Literal["batch", "user_data"]
+    expires_after: KeptAfter | UnsetType = UNSET
 
 
 class FileBody(msgspec.Struct, kw_only=True):
