@@ -77,6 +77,12 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "fifo_easy" in told
     assert "120.0" in told
     assert (tmp_path / "fifo_easy.svg").read_text().startswith("<svg")
+    assert (
+        main(["replay", str(trace), "--nodes", "2", "--at", "10", "--explain", "job_000002"]) == 0
+    )
+    told = capsys.readouterr().out
+    assert "insufficient_resources: Too little is free" in told
+    assert "Predicted start: 100 s." in told
     trace.write_text("submit_s,duration_s,num_gpus,vc\n0,ten,8,a\n")
     assert main(["replay", str(trace)]) == 2
     assert "Line 2: duration_s is 'ten'" in capsys.readouterr().err

@@ -144,8 +144,7 @@ class Board:
         entry.attempt += 1
         self._charge(entry)
         self.running[job_id] = entry
-        entry.ends_at = now + self.seconds_of(entry.job)
-        insort(self.ends, (entry.ends_at, entry.seq, entry))
+        self._will_end(entry)
         self.version += 1
         return entry
 
@@ -243,16 +242,21 @@ class Board:
         self.version += 1
         return hit
 
-    def complete(self, job_id: JobId, seats: Seats) -> Entry:
-        """An incomplete gang gets more seats."""
+    def complete(self, job_id: JobId, seats: Seats, now: float) -> Entry:
+        """An incomplete gang gets more seats; whole again, it goes on from its last checkpoint."""
         entry = self._get(job_id, Phase.RUNNING)
         self.cluster.take_all(seats)
         self._refund(entry)
         entry.seats = (*entry.seats, *seats)
         self._charge(entry)
-        if not any(missing(entry.job, entry.seats)):
+        since = entry.incomplete_since
+        if since is not None and not any(missing(entry.job, entry.seats)):
+            entry.job = progressed(entry, since)
             entry.incomplete_since = None
-            self.incomplete.pop(job_id, None)
+            del self.incomplete[job_id]
+            self._unend(entry)
+            entry.started_at = now
+            self._will_end(entry)
         self.version += 1
         return entry
 
@@ -293,45 +297,12 @@ class Board:
             seconds = self.profile.estimate_seconds_default
         return INFINITY if seconds is None else seconds
 
-    def copy(self, profile: Profile | None = None) -> "Board":
-        """An independent board in the same state, built from nothing."""
-        nodes = []
-        for node in self.cluster.nodes:
-            twin = Node(
-                node.name,
-                gpus=len(node.gpus),
-                cpu_milli=node.cpu_milli,
-                memory_mib=node.memory_mib,
-                model=node.model,
-                labels=node.labels,
-            )
-            twin.open = node.open
-            nodes.append(twin)
-        board = Board(nodes, self.specs, profile or self.profile)
-        for entry in sorted(self.entries.values(), key=lambda entry: entry.seq):
-            twin_entry = board.submit(entry.job, entry.unmet)
-            twin_entry.attempt = entry.attempt
-            if entry.phase is Phase.WAITING and twin_entry.phase is Phase.HELD:
-                board._release(twin_entry, INFINITY)
-            board._follow(entry)
-        board.version = self.version
-        return board
-
-    def _follow(self, entry: Entry) -> None:
-        job_id, attempt = entry.job.id, entry.attempt
-        if entry.phase in {Phase.RUNNING, Phase.STOPPING}:
-            twin = self.entries[job_id]
-            if twin.phase is Phase.HELD:
-                self._release(twin, INFINITY)
-            twin = self.start(job_id, entry.seats, entry.started_at)
-            twin.attempt = attempt
-            twin.incomplete_since = entry.incomplete_since
-            if entry.incomplete_since is not None:
-                self.incomplete[job_id] = twin
-            if entry.phase is Phase.STOPPING:
-                self.stop(job_id)
-        elif entry.phase is Phase.CLAIMING:
-            self.claim(job_id, entry.seats)
+    def ripen(self, job_id: JobId) -> None:
+        """Put a held job into its line, whatever it waits for."""
+        entry = self._get(job_id, Phase.HELD, Phase.WAITING)
+        if entry.phase is Phase.HELD:
+            entry.unmet.clear()
+            self._release(entry, INFINITY)
 
     def _get(self, job_id: JobId, *phases: Phase) -> Entry:
         entry = self.entries.get(job_id)
@@ -393,8 +364,14 @@ class Board:
     def _unrun(self, entry: Entry) -> None:
         del self.running[entry.job.id]
         self.incomplete.pop(entry.job.id, None)
-        index = bisect_left(self.ends, (entry.ends_at, entry.seq, entry))
-        del self.ends[index]
+        self._unend(entry)
+
+    def _will_end(self, entry: Entry) -> None:
+        entry.ends_at = entry.started_at + self.seconds_of(entry.job)
+        insort(self.ends, (entry.ends_at, entry.seq, entry))
+
+    def _unend(self, entry: Entry) -> None:
+        del self.ends[bisect_left(self.ends, (entry.ends_at, entry.seq, entry))]
 
 
 def progressed(entry: Entry, now: float, *, preempted: bool = False) -> Job:

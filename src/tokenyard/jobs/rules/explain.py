@@ -13,6 +13,7 @@ from tokenyard.jobs.rules.decisions import Blocked, Plan, Preempt, Start
 from tokenyard.jobs.rules.gangs import Shortfall, seat_gang
 from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.plan import apply, plan
+from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import Job, Role
 from tokenyard.vocabulary.errors import NotFound
 from tokenyard.vocabulary.ids import JobId
@@ -91,7 +92,7 @@ def forecast(
     board: Board, job_id: JobId, now: float, *, events_max: int = FORECAST_EVENTS_MAX
 ) -> float | None:
     """When the job starts if nothing new arrives and estimates hold; None when that is unknown."""
-    twin = board.copy()
+    twin = twin_of(board)
     for _ in range(events_max):
         for entry in list(twin.stopping.values()):
             twin.requeue(entry.job.id, progressed(entry, now, preempted=True))

@@ -39,8 +39,8 @@ from tokenyard.jobs.rules.gangs import (
 )
 from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.preemption import Search
-from tokenyard.jobs.rules.profile import Order, Passing, Taking
-from tokenyard.jobs.rules.replacement import above_share, less_urgent
+from tokenyard.jobs.rules.profile import Passing, Taking
+from tokenyard.jobs.rules.replacement import above_share, less_urgent, reason_for
 from tokenyard.jobs.rules.workload import Job, Seats, amount_of
 from tokenyard.vocabulary.ids import JobId, QueueName
 from tokenyard.vocabulary.reasons import Reason
@@ -88,13 +88,7 @@ def _replaced(board: Board, now: float, mark: int, charged: int) -> "Cycle | Non
         lifted |= found
         if not lifted or (stays and not found):
             continue
-        board.cluster.rewind(mark)
-        board.queues.rewind(charged)
-        cycle = Cycle(board, now)
-        cycle.honour_claims()
-        cycle.settle_gangs()
-        cycle.lift(list(lifted.values()), stays=stays)
-        cycle.admit()
+        cycle = _lift_and_admit(board, now, (mark, charged), list(lifted.values()), stays=stays)
         if cycle.gained > (best.gained if best is not None else 0):
             best = cycle
         if not any(blocked.reason in _PASSING_REASONS for blocked in cycle.blocked.values()):
@@ -102,10 +96,55 @@ def _replaced(board: Board, now: float, mark: int, charged: int) -> "Cycle | Non
     return best
 
 
+def _lift_and_admit(
+    board: Board, now: float, start: tuple[int, int], entries: list[Entry], *, stays: bool
+) -> "Cycle":
+    """One try. Where jobs may not be moved, it is first found out who would lose at all.
+
+    Otherwise a newcomer could take the seat of somebody who has a right to stay. In the first pass
+    everyone may sit anywhere; in the second only its losers are lifted.
+    """
+
+    def attempt(lifted: list[Entry], *, shifts: bool) -> Cycle:
+        board.cluster.rewind(start[0])
+        board.queues.rewind(start[1])
+        cycle = Cycle(board, now)
+        cycle.honour_claims()
+        cycle.settle_gangs()
+        cycle.lift(lifted, stays=stays, shifts=shifts)
+        cycle.admit()
+        return cycle
+
+    if board.profile.moves:
+        return attempt(entries, shifts=True)
+    trial = attempt(entries, shifts=True)
+    if trial.displaced:
+        exact = attempt(trial.displaced, shifts=False)
+        if exact.gained >= trial.gained:
+            return exact
+    return attempt(entries, shifts=False)
+
+
 def _claim_on(nodes: set[int], decision: Decision) -> Decision:
     if isinstance(decision, Start) and any(seat.node in nodes for seat in decision.seats):
         return Claim(decision.job, decision.seats)
     return decision
+
+
+def _all_open(board: Board, seats: Seats) -> bool:
+    closed = board.cluster.closed
+    return not closed or all(seat.node not in closed for seat in seats)
+
+
+def _is_coming(board: Board, seats: Seats) -> bool:
+    """Whether everyone on claimed seats has been told to go."""
+    cluster = board.cluster
+    here = cluster.here()
+    for leaving in board.stopping.values():
+        cluster.give_all(leaving.seats)
+    free = cluster.is_free(seats)
+    cluster.rewind(here)
+    return free
 
 
 class Cycle:
@@ -126,7 +165,9 @@ class Cycle:
         self._strict: dict[QueueName, JobId] = {}
         self._started: list[Leaving] = []
         self._lifted: dict[JobId, Entry] = {}
-        self._stays = True
+        self._stays = self._shifts = True
+        # Lifted jobs that found no seat again.
+        self.displaced: list[Entry] = []
         self._passed: dict[int, int] = {}
         # How many who waited get seats.
         self.gained = 0
@@ -156,11 +197,11 @@ class Cycle:
         cluster = self.board.cluster
         for entry in list(self.board.claims.values()):
             job = entry.job
-            if cluster.is_free(entry.seats) and self._all_open(entry.seats):
+            if cluster.is_free(entry.seats) and _all_open(self.board, entry.seats):
                 cluster.take_all(entry.seats)
                 self.decisions.append(Start(job.id, entry.seats))
                 self._note_start(entry.seats, job)
-            elif not self._all_open(entry.seats) or not self._is_coming(entry):
+            elif not _all_open(self.board, entry.seats) or not _is_coming(self.board, entry.seats):
                 self.decisions.append(Renounce(job.id))
             else:
                 for seat in entry.seats:
@@ -199,12 +240,12 @@ class Cycle:
                     Reason.GANG_INCOMPLETE, entry.job.id, seats, until=settlement.until
                 )
 
-    def lift(self, entries: list[Entry], *, stays: bool) -> None:
+    def lift(self, entries: list[Entry], *, stays: bool, shifts: bool) -> None:
         """Take running jobs off their seats, to be tried again in order with those who wait.
 
-        With `stays` a job sits down where it was if it can; else wherever it fits best.
+        With `stays` a job sits down where it was if it can; with `shifts` elsewhere if it cannot.
         """
-        self._stays = stays
+        self._stays, self._shifts = stays, shifts
         for entry in entries:
             self.board.cluster.give_all(entry.seats)
             self.board.queues.refund(entry.job.queue, entry.amount, entry.job.priority)
@@ -239,26 +280,16 @@ class Cycle:
             board.cluster.take_all(entry.seats)
             board.queues.charge(job.queue, entry.amount, job.priority)
             return
-        seats: Seats | Shortfall | None = None
-        if self.profile.moves:
-            seats = seat_gang(board.floor, job)
+        seats = seat_gang(board.floor, job) if self._shifts else None
         if isinstance(seats, tuple):
             board.queues.charge(job.queue, amount_of(seats), job.priority)
-            if seats == entry.seats:
+            if seats == entry.seats or not self.profile.moves:
                 return
             self.decisions.append(Claim(job.id, seats))
-        self.decisions.append(Preempt(job.id, None, self._replace_reason(job)))
+        else:
+            self.displaced.append(entry)
+        self.decisions.append(Preempt(job.id, None, reason_for(self.board, self.decisions, job)))
         self.search.spent.add(job.id)
-
-    def _replace_reason(self, job: Job) -> Reason:
-        if Order.SHARE not in self.profile.order:
-            return Reason.PREEMPTED_BY_ORDER
-        urgent = any(
-            self.board.entries[d.job].job.priority > job.priority
-            for d in self.decisions
-            if isinstance(d, (Start, Claim))
-        )
-        return Reason.PREEMPTED_BY_PRIORITY if urgent else Reason.PREEMPTED_FOR_FAIR_SHARE
 
     def _try(self, entry: Entry, line: Line) -> bool:
         """Start the job, or note why not. True when the next of the line may be tried."""
@@ -280,8 +311,7 @@ class Cycle:
             refused, shortfall = found.reason, found
         if self._preempt_for(entry):
             return True
-        self._wait(entry, line, Blocked(refused, job.id, shortfall))
-        return False
+        return self._wait(entry, line, Blocked(refused, job.id, shortfall))
 
     def _seat(self, job: Job, ends_at: float) -> Seats | Shortfall | None:
         """Seats that delay no reservation; None when there are seats, but only such as would."""
@@ -342,16 +372,17 @@ class Cycle:
         self.gained += 1
         return True
 
-    def _wait(self, entry: Entry, line: Line, blocked: Blocked) -> None:
+    def _wait(self, entry: Entry, line: Line, blocked: Blocked) -> bool:
+        """Note the reason, and plan a start if one may be; True to go on with the line."""
         job = entry.job
         self.blocked[line.number] = blocked
         if self.profile.passing is Passing.STRICT:
             self._strict[job.queue] = job.id
-            return
+            return False
         if len(self.reservations) >= self.profile.reserves:
-            return
+            return False
         if blocked.reason not in _PASSING_REASONS:
-            return
+            return False
         reservation = reserve(
             self.board.floor,
             job,
@@ -360,9 +391,12 @@ class Cycle:
             self._leaving(),
             earlier=self.reservations,
         )
-        if reservation is not None:
-            self.reservations.append(reservation)
-            self.blocked[line.number] = replace(blocked, planned_start=reservation.start)
+        if reservation is None:
+            return False
+        self.reservations.append(reservation)
+        self.single[job.id] = replace(blocked, planned_start=reservation.start)
+        # Each of the next ones may have a planned start too.
+        return len(self.reservations) < self.profile.reserves
 
     def _leaving(self) -> list[Leaving]:
         """Who sits on the cluster now, by expected end; who outlived that goes on a while."""
@@ -385,20 +419,6 @@ class Cycle:
             return True
         self.blocked[line.number] = blocked
         return False
-
-    def _all_open(self, seats: Seats) -> bool:
-        closed = self.board.cluster.closed
-        return not closed or all(seat.node not in closed for seat in seats)
-
-    def _is_coming(self, entry: Entry) -> bool:
-        """Whether everyone on the claimed seats has been told to go."""
-        cluster = self.board.cluster
-        here = cluster.here()
-        for leaving in self.board.stopping.values():
-            cluster.give_all(leaving.seats)
-        free = cluster.is_free(entry.seats)
-        cluster.rewind(here)
-        return free
 
     def _displaces_for(self, entry: Entry, rest: Job) -> bool:
         """Make room for the rest of a gang; it sits down in the next cycle, before all others."""
@@ -437,6 +457,6 @@ def apply(board: Board, decisions: tuple[Decision, ...], now: float) -> None:
             case Renounce(job):
                 board.renounce(job)
             case Complete(job, seats):
-                board.complete(job, seats)
+                board.complete(job, seats, now)
             case _:
                 assert_never(decision)

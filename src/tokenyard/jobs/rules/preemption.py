@@ -130,6 +130,8 @@ class Search:
         for entry in self.board.running.values():
             if (
                 entry.job.preemptible
+                # Half gangs are settled by their own rules, in bounded time.
+                and entry.incomplete_since is None
                 and entry.job.id not in self.spent
                 and self.now - entry.started_at >= shortest
             ):

@@ -154,6 +154,7 @@ YARD = Profile(
     taking=Taking.VICTIMS,
     run_seconds_min=60.0,
     overdue_seconds=6 * 3600.0,
+    estimate_seconds_default=86_400.0,
 )
 
 PROFILES = {

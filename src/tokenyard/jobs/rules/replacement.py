@@ -5,8 +5,11 @@ the same. So preemption and placement are one algorithm. This decides only who m
 """
 
 from tokenyard.jobs.rules.board import Board, Entry
+from tokenyard.jobs.rules.decisions import Claim, Decision, Start
 from tokenyard.jobs.rules.profile import Order
+from tokenyard.jobs.rules.workload import Job
 from tokenyard.vocabulary.ids import QueueName
+from tokenyard.vocabulary.reasons import Reason
 
 
 def above_share(board: Board, now: float) -> list[Entry]:
@@ -50,4 +53,18 @@ def less_urgent(board: Board, now: float) -> list[Entry]:
 
 def _has_run(entry: Entry, board: Board, now: float) -> bool:
     shortest = board.profile.run_seconds_min
-    return entry.job.preemptible and now - entry.started_at >= shortest
+    # Half gangs are settled by their own rules, in bounded time.
+    whole = entry.incomplete_since is None
+    return whole and entry.job.preemptible and now - entry.started_at >= shortest
+
+
+def reason_for(board: Board, decisions: list[Decision], job: Job) -> Reason:
+    """Why a lifted job found no seat: somebody more urgent, fairness, or the order itself."""
+    if Order.SHARE not in board.profile.order:
+        return Reason.PREEMPTED_BY_ORDER
+    urgent = any(
+        board.entries[decision.job].job.priority > job.priority
+        for decision in decisions
+        if isinstance(decision, Start | Claim)
+    )
+    return Reason.PREEMPTED_BY_PRIORITY if urgent else Reason.PREEMPTED_FOR_FAIR_SHARE

@@ -8,10 +8,12 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TextIO, TypeVar, cast
 
+from tokenyard.jobs.rules.explain import explain
 from tokenyard.jobs.rules.profile import PROFILES, Profile
 from tokenyard.jobs.simulator.experiments import busiest_window, fill, kueue_baseline, muri, philly
 from tokenyard.jobs.simulator.report import Summary, curve_svg, summarise, table
@@ -26,6 +28,7 @@ from tokenyard.jobs.simulator.workload import (
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.vocabulary.errors import TokenyardError
+from tokenyard.vocabulary.ids import JobId
 
 Read = TypeVar("Read")
 
@@ -53,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--nodes", type=int, default=128, help="8-GPU nodes (muri: always 8)")
     replay.add_argument("--jobs", type=int, help="only the busiest window of so many jobs")
     replay.add_argument("--plot", type=Path, help="folder for one SVG picture per profile")
+    replay.add_argument("--explain", metavar="JOB", help="why this job waits, at the time --at")
+    replay.add_argument("--at", type=float, help="stop the replay there (seconds)")
     baseline = commands.add_parser("baseline", help="Kueue's performance baseline")
     for command in (replay, baseline):
         command.add_argument("--profile", choices=sorted(PROFILES), action="append")
@@ -90,12 +95,30 @@ def _simulation(arguments: argparse.Namespace, profile: Profile) -> Simulation:
     return philly(arrivals, profile, arguments.nodes, keeps_curve=keeps_curve)
 
 
+def _explain(arguments: argparse.Namespace) -> str:
+    """Play up to a time and say why a job waits there."""
+    profile = PROFILES[(arguments.profile or ["yard"])[0]]
+    simulation = _simulation(arguments, profile)
+    simulation.rules = replace(simulation.rules, until=arguments.at)
+    simulation.run()
+    told = explain(simulation.board, JobId(arguments.explain), simulation.now)
+    if told is None:
+        return f"{arguments.explain} runs."
+    start = "unknown" if told.predicted_start is None else f"{told.predicted_start:.0f} s"
+    lines = [f"{told.reason}: {told.sentence}", f"{told.ahead_count} ahead of it in its queue."]
+    lines += [f"Predicted start: {start}.", *(f"What if: {words}." for words in told.what_if)]
+    return "\n".join(lines)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 2 and a sentence when its input makes no sense."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "fill":
             sys.stdout.write(json.dumps(_fill(arguments), indent=2) + "\n")
+            return 0
+        if getattr(arguments, "explain", None):
+            sys.stdout.write(_explain(arguments) + "\n")
             return 0
         summaries: list[Summary] = []
         seconds: dict[str, float] = {}

@@ -9,9 +9,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from heapq import heappop, heappush
+from typing import assert_never
 
 from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed, seconds_lost
-from tokenyard.jobs.rules.decisions import Claim, Decision, Plan, Preempt, Release, Start
+from tokenyard.jobs.rules.decisions import (
+    Claim,
+    Complete,
+    Decision,
+    Plan,
+    Preempt,
+    Release,
+    Renounce,
+    Start,
+)
 from tokenyard.jobs.rules.plan import apply, plan
 from tokenyard.jobs.rules.states import State, advance
 from tokenyard.jobs.simulator.workload import Arrival
@@ -40,6 +50,14 @@ class Fault:
     at: float
     node: NodeName
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a job's work if nothing happens to the run that began at that time."""
+
+    entry: Entry
+    started_at: float
 
 
 @dataclass(slots=True)
@@ -158,8 +176,8 @@ class Simulation:
         match kind, subject:
             case _Kind.ARRIVAL, Arrival() as arrival:
                 self._arrive(arrival)
-            case _Kind.END, Entry() as entry:
-                self._end(entry)
+            case _Kind.END, _End() as end:
+                self._end(end)
             case _Kind.GONE, Entry() as entry:
                 if entry.phase is Phase.STOPPING and self._is_current(entry):
                     self._vacate(entry)
@@ -185,11 +203,12 @@ class Simulation:
     def _is_current(self, entry: Entry) -> bool:
         return self.board.entries.get(entry.job.id) is entry
 
-    def _end(self, entry: Entry) -> None:
-        """The job's work is done, unless it was stopped, or stands still for lack of members."""
+    def _end(self, end: _End) -> None:
+        """The job's work is done, unless it was stopped or stood still in the meantime."""
+        entry = end.entry
         if not self._is_current(entry) or entry.phase not in {Phase.RUNNING, Phase.STOPPING}:
             return
-        if entry.incomplete_since is not None:
+        if entry.incomplete_since is not None or entry.started_at != end.started_at:
             return
         self.board.finish(entry.job.id)
         record = self.outcome.records[entry.job.id]
@@ -204,8 +223,7 @@ class Simulation:
             if any(seat.node == index for seat in entry.seats):
                 self._vacate(entry)
         board.lose_node(name, self.now)
-        for entry in list(board.incomplete.values()):
-            self._at(entry.incomplete_since or 0.0, _Kind.WAKE, None)
+        if board.incomplete:
             self._at(self.now + board.profile.patience_seconds, _Kind.WAKE, None)
         self._dirty = True
 
@@ -251,8 +269,13 @@ class Simulation:
                 case Release():
                     self._released(entry, decision.not_before)
                     again = True
+                case Complete():
+                    if entry.incomplete_since is None:
+                        self._work(entry, again=True)
+                case Claim() | Renounce():
+                    again = again or isinstance(decision, Renounce)
                 case _:
-                    again = again or not isinstance(decision, Claim)
+                    assert_never(decision)
         return again
 
     def _apply_at_once(self, decisions: tuple[Decision, ...]) -> None:
@@ -267,11 +290,16 @@ class Simulation:
         record = self.outcome.records[job.id]
         if record.first_start < 0:
             record.first_start = self.now
-        restart = job.restart_seconds if entry.attempt > 1 else 0.0
-        left = max(self._run_seconds[job.id] - job.saved_seconds, 0.0) + restart
-        self._at(self.now + left, _Kind.END, entry)
+        self._work(entry, again=entry.attempt > 1)
         self._move(job.id, State.STARTING)
         self._move(job.id, State.RUNNING)
+
+    def _work(self, entry: Entry, *, again: bool) -> None:
+        """From now on the gang works on what is left."""
+        job = entry.job
+        restart = job.restart_seconds if again else 0.0
+        left = max(self._run_seconds[job.id] - job.saved_seconds, 0.0) + restart
+        self._at(self.now + left, _Kind.END, _End(entry, entry.started_at))
 
     def _preempted(self, entry: Entry) -> None:
         record = self.outcome.records[entry.job.id]

@@ -14,6 +14,7 @@ from tokenyard.jobs.rules.fairness import QueueSpec, Reclaim, Within
 from tokenyard.jobs.rules.gangs import Shortfall, missing, seat_gang
 from tokenyard.jobs.rules.plan import apply, plan
 from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Passing, Profile, Taking
+from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
@@ -151,7 +152,7 @@ def settle_down(board: Board, now: float, *, vacate: bool) -> None:
         decided = plan(board, now)
         assert picture(board) == before
         assert plan(board, now).decisions == decided.decisions
-        assert set(plan(board.copy(), now).decisions) == set(decided.decisions)
+        assert set(plan(twin_of(board), now).decisions) == set(decided.decisions)
         check_plan(board, decided)
         if not decided.decisions:
             break
