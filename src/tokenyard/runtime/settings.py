@@ -12,6 +12,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from tokenyard.runtime.branch import Branch as _Branch
+from tokenyard.runtime.branch import Count, Seconds
+from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
@@ -19,14 +22,8 @@ HOME_VARIABLE = "TOKENYARD_HOME"
 ENGINE_KIND_VARIABLE = "TOKENYARD_ENGINE__KIND"
 FILE_NAME = "settings.toml"
 
-Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Decimals = Annotated[str, Meta(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
-
-
-class _Branch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the tree; each field carries its meaning as the description of its type."""
 
 
 class GatewaySettings(_Branch, frozen=True):
@@ -412,6 +409,7 @@ class Settings(_Branch, frozen=True):
     fleet: FleetSettings = FleetSettings()
     files: FileSettings = FileSettings()
     batches: BatchSettings = BatchSettings()
+    jobs: JobSettings = JobSettings()
     logs: LogSettings = LogSettings()
 
 

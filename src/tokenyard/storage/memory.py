@@ -14,6 +14,7 @@ from tokenyard.ledger.ports import GroupBy
 from tokenyard.ledger.records import UsageRow, UsageTotal
 from tokenyard.storage.days import day_number, day_text
 from tokenyard.storage.memory_batches import MemoryBatchStore
+from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
 from tokenyard.storage.retention import SESSION_KEPT_SECONDS
 from tokenyard.vocabulary.generation import Usage
@@ -358,6 +359,7 @@ class MemoryStore:
         self.ledger = MemoryLedgerStore(self.state)
         self.identity = MemoryIdentityStore(self.state)
         self.batches = MemoryBatchStore(self.state.add_usage)
+        self.jobs = MemoryJobStore()
 
 
 @asynccontextmanager

@@ -43,3 +43,4 @@ class IdPrefix(StrEnum):
     REPLICA = "repl"
     FILE = "file"
     BATCH = "batch"
+    JOB = "job"

@@ -90,3 +90,18 @@ class Reason(StrEnum):
     BATCH_ENDED = "batch_ended"
     BATCH_EXPIRED = "batch_expired"
     BATCH_CANCELLED = "batch_cancelled"
+
+    # A job failed, was refused or was stopped for its owner (jobs).
+    USER_ERROR = "user_error"
+    OUT_OF_MEMORY = "out_of_memory"
+    PREEMPTED = "preempted"
+    TIME_LIMIT = "time_limit"
+    LAUNCH_FAILED = "launch_failed"
+    DEPENDENCY_FAILED = "dependency_failed"
+    DEADLINE_PASSED = "deadline_passed"
+    CANCELLED_BY_USER = "cancelled_by_user"
+    JOB_ENDED = "job_ended"
+    JOB_CHANGED = "job_changed"
+    QUEUED_JOBS_LIMIT = "queued_jobs_limit"
+    LOCAL_EXECUTION_OFF = "local_execution_off"
+    SCHEDULER_UNAVAILABLE = "scheduler_unavailable"

@@ -31,6 +31,7 @@ metadata = MetaData(
 
 _OPEN = text("status = 'in_progress'")
 _OPEN_BATCH = text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')")
+_OPEN_JOB = text("state NOT IN ('succeeded', 'failed', 'cancelled', 'dead')")
 
 conversations = Table(
     "conversations",
@@ -211,4 +212,67 @@ batch_results = Table(
     Column("completion_tokens", BigInteger),
     Column("cached_tokens", BigInteger),
     Column("reasoning_tokens", BigInteger),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("project_id", String, nullable=False),
+    Column("queue", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("submitted_at", Double, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # Rises with every change of any job; the leader reads what is newer than it knows.
+    Column("revision", BigInteger, nullable=False, unique=True),
+    # The whole record as JSON; the columns above are for finding it.
+    Column("body", Text, nullable=False),
+    Index(None, "project_id", "submitted_at", "id"),
+    Index("ix_jobs_open", "project_id", sqlite_where=_OPEN_JOB, postgresql_where=_OPEN_JOB),
+)
+
+job_attempts = Table(
+    "job_attempts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("body", Text, nullable=False),
+    Index(None, "job_id", "number"),
+)
+
+job_nodes = Table(
+    "job_nodes",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("wanted", String, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+# One row: who leads, and the last cycle that was written.
+job_lease = Table(
+    "job_lease",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("applied_epoch", BigInteger, nullable=False),
+    Column("applied_sequence", BigInteger, nullable=False),
+)
+
+job_samples = Table(
+    "job_samples",
+    metadata,
+    Column("at", Double, primary_key=True),
+    Column("body", Text, nullable=False),
 )

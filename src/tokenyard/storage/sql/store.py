@@ -21,6 +21,7 @@ from tokenyard.storage.sql.database import (
     read_path,
 )
 from tokenyard.storage.sql.identity import SqlIdentityStore
+from tokenyard.storage.sql.jobs import SqlJobStore
 from tokenyard.storage.sql.ledger import SqlLedgerStore
 from tokenyard.storage.sql.writer import GroupWriter
 from tokenyard.telemetry.logs import Event, Log
@@ -28,7 +29,7 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0002"
+NEWEST_REVISION = "0003"
 
 _LOCK_RETRY_SECONDS = 0.05
 
@@ -41,6 +42,7 @@ class SqlStore:
         self.ledger = SqlLedgerStore(readers, writer)
         self.identity = SqlIdentityStore(readers, writer)
         self.batches = SqlBatchStore(readers, writer)
+        self.jobs = SqlJobStore(readers, writer)
 
 
 @asynccontextmanager
