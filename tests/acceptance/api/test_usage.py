@@ -19,7 +19,7 @@ ASK: list[ChatCompletionMessageParam] = [
 
 
 def bill(yard: Yard, name: str) -> dict[str, Any] | None:
-    """The ledger's row for that completion or response, as it lies in the database."""
+    """The ledger's row for that request or response, as it lies in the database."""
     path = yard.home / "tokenyard.sqlite3"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         database.row_factory = sqlite3.Row
@@ -49,12 +49,10 @@ def test_a_completion_is_billed_as_the_engine_counted(yard: Yard, stream: bool) 
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     with openai.OpenAI(base_url=f"{yard.url}/v1", api_key=yard.api_key, max_retries=0) as client:
-        if stream:
-            last = list(client.chat.completions.create(**body))[-1]  # type: ignore[call-overload]
-        else:
-            last = client.chat.completions.create(**body)  # type: ignore[call-overload]
+        raw = client.chat.completions.with_raw_response.create(**body)  # type: ignore[call-overload]
+        last = list(raw.parse())[-1] if stream else raw.parse()
     after = yard.engine_tokens()
-    row = settled(yard, last.id)
+    row = settled(yard, raw.headers["x-request-id"])
     told = (last.usage.prompt_tokens, last.usage.completion_tokens)
     assert told == (row["prompt_tokens"], row["completion_tokens"])
     assert last.usage.prompt_tokens_details.cached_tokens == row["cached_tokens"]
@@ -76,7 +74,7 @@ def test_a_response_is_billed_once(yard: Yard, client: openai.OpenAI) -> None:
 def test_an_abandoned_stream_is_billed_for_what_was_generated(
     yard: Yard, client: openai.OpenAI
 ) -> None:
-    stream = client.chat.completions.create(
+    raw = client.chat.completions.with_raw_response.create(
         model=MODEL,
         messages=ASK,
         max_tokens=2000,
@@ -84,15 +82,15 @@ def test_an_abandoned_stream_is_billed_for_what_was_generated(
         stream=True,
         extra_body={"ignore_eos": True},
     )
+    stream = raw.parse()
     seen = 0
-    name = ""
     for chunk in stream:
-        name = chunk.id
         seen += bool(chunk.choices and chunk.choices[0].delta.content)
         if seen == 10:
             break
     stream.close()
-    row = settled(yard, name)
+    row = settled(yard, raw.headers["x-request-id"])
+    assert row["prompt_tokens"] > 10
     assert 10 <= row["completion_tokens"] < 2000
     assert row["finish"] == "abort"
 
