@@ -346,3 +346,24 @@ async def test_many_conversations_at_once_do_not_mix(chat: ChatStore) -> None:
         names = [held.id for held in await chat.list_items(conversation(number).id, limit=99)]
         turns = [f"msg_{number}-{turn}-{who}" for turn in range(1, 4) for who in "qa"]
         assert names == [f"msg_{number}-0", *turns]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+async def test_a_deleted_response_is_gone_and_its_conversation_is_whole(
+    chat: ChatStore, store: Store, inside: bool
+) -> None:
+    if inside:
+        await chat.add_conversation(FIRST, [])
+    made = response(conversation=FIRST.id if inside else None)
+    await chat.open_response(made, [item("asked")], AT)
+    assert not await chat.delete_response(made.id, MINE), "it is in progress"
+    await chat.finish_response(finished(made), usage_row())
+    told = [(one.id, one.response) for one in await chat.list_response_items(made.id)]
+    assert told == [("msg_asked", made.id), (f"msg_of_{made.id}", made.id)]
+    assert not await chat.delete_response(made.id, THEIRS)
+    assert await chat.delete_response(made.id, MINE)
+    assert not await chat.delete_response(made.id, MINE)
+    assert await chat.find_response(made.id, MINE) is None
+    assert len(await chat.list_response_items(made.id)) == (2 if inside else 0)
+    assert await chat.count_items(FIRST.id) == (2 if inside else 0)
+    assert await bill_ids(store) == ["tiny:1"]

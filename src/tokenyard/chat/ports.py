@@ -69,6 +69,17 @@ class ChatStore(Protocol):
         """None when there is none, or when it belongs to another project."""
         ...
 
+    async def list_response_items(self, response: ResponseId) -> list[Item]:
+        """What was asked and answered in it, in the order in which it was added."""
+        ...
+
+    async def delete_response(self, response: ResponseId, project: ProjectId) -> bool:
+        """Remove it; usage rows stay. False when there is none, or when it is in progress.
+
+        Its items go too unless they belong to a conversation.
+        """
+        ...
+
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
         """Mark every response that is still in progress as failed; returns how many there were.
 

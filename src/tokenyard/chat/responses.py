@@ -118,6 +118,18 @@ class Responses:
             await run.stream.closed()
         return await self.get(caller, id)
 
+    async def input_items(self, caller: Principal, id: ResponseId) -> list[Item]:
+        """What was asked; raises NotFound."""
+        response = await self._find(caller, id)
+        answer = None if response.output is None else response.output.id
+        return [item for item in await self._store.list_response_items(id) if item.id != answer]
+
+    async def delete(self, caller: Principal, id: ResponseId) -> None:
+        """Stop it if it runs, and remove it; raises NotFound."""
+        await self.cancel(caller, id)
+        await self._store.delete_response(id, caller.project)
+        self._streams.forget(id)
+
     def active(self, conversation: ConversationId) -> ResponseId | None:
         """The response that is being written in the conversation."""
         return self._busy.get(conversation)

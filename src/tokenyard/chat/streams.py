@@ -90,6 +90,10 @@ class StreamRegistry:
         """Start the time after which the stream is forgotten."""
         self._ended[response] = self._clock.monotonic() + self._kept_seconds
 
+    def forget(self, response: ResponseId) -> None:
+        """Let go of a stream whose response was deleted; who reads it reads on to its end."""
+        self._streams.pop(response, None)
+
     def _forget_old(self) -> None:
         now = self._clock.monotonic()
         while self._ended:

@@ -276,6 +276,14 @@ class ConversationDeleted(msgspec.Struct, kw_only=True):
     deleted: Literal[True] = True
 
 
+class ResponseDeleted(msgspec.Struct, kw_only=True):
+    """The answer to a deletion."""
+
+    id: str
+    object: Literal["response.deleted"] = "response.deleted"
+    deleted: Literal[True] = True
+
+
 class MessageList(msgspec.Struct, kw_only=True):
     """A page of messages; the ids are empty strings when the page is empty."""
 

@@ -203,6 +203,23 @@ class MemoryChatStore:
         held = self._state.responses.get(response)
         return held if held is not None and held.project == project else None
 
+    async def list_response_items(self, response: ResponseId) -> list[Item]:
+        """What was asked and answered in it, in the order in which it was added."""
+        held = [item for added in self._state.items.values() for item in added]
+        return [item for item in held if item.response == response]
+
+    async def delete_response(self, response: ResponseId, project: ProjectId) -> bool:
+        """Remove it; usage rows stay. False when there is none, or when it is in progress."""
+        held = await self.find_response(response, project)
+        if held is None or held.status is ResponseStatus.IN_PROGRESS:
+            return False
+        state = self._state
+        del state.responses[response]
+        loose = state.items.get(None, [])
+        state.items[None] = [item for item in loose if item.response != response]
+        state.item_ids.difference_update(item.id for item in loose if item.response == response)
+        return True
+
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
         """Mark every response that is still in progress as failed; returns how many there were."""
         responses = self._state.responses

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from support.asgi import Answer
+from support.spec import validator
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.settings import ChatSettings, Settings
@@ -285,3 +286,52 @@ async def test_drain_lets_answers_finish_and_stops_those_that_do_not(yard: FakeY
     last = (await call.finish()).data()[-1]["response"]
     assert (last["status"], last["error"]["reason"]) == ("failed", "shutting_down")
     assert last["output"][0]["content"][0]["text"] == "Hello, "
+
+
+async def test_what_was_asked_is_listed_in_pages(yard: FakeYard) -> None:
+    asked = [{"role": "user", "content": text} for text in ("one", "two", "three")]
+    response = (await yard.client.call("POST", PATH, json_body={**ASK, "input": asked})).json()
+    target = f"{PATH}/{response['id']}/input_items?order=asc"
+    whole = (await yard.client.call("GET", target)).json()
+    assert [item["content"][0]["text"] for item in whole["data"]] == ["one", "two", "three"]
+    validator("response_input_items").validate(whole)
+    first = (await yard.client.call("GET", f"{target}&limit=2")).json()
+    assert first["has_more"] is True
+    rest = (await yard.client.call("GET", f"{target}&after={first['last_id']}")).json()
+    assert [item["content"][0]["text"] for item in rest["data"]] == ["three"]
+    lost = await yard.client.call("GET", f"{target}&after=msg_none")
+    assert (lost.status, lost.error["param"]) == (400, "after")
+
+
+async def test_deleted_response_is_stopped_billed_and_gone(yard: FakeYard) -> None:
+    yard.upstream.script = Script(hold_after=2)
+    call = yard.client.open("POST", PATH, json_body=STREAM)
+    first = await call.until(lambda answer: len(answer.data()) == 6)
+    target = f"{PATH}/{first.headers['x-response-id']}"
+    gone = await yard.client.call("DELETE", target)
+    assert gone.json()["deleted"] is True
+    assert (await call.finish()).data()[-1]["type"] == "response.incomplete"
+    for method, path in (
+        ("GET", target),
+        ("GET", f"{target}?stream=true"),
+        ("GET", f"{target}/input_items"),
+        ("DELETE", target),
+    ):
+        assert (await yard.client.call(method, path)).status == 404
+    assert await billed_tokens(yard) == [2]
+
+
+async def test_every_answer_and_event_fits_openais_schemas(yard: FakeYard) -> None:
+    streamed = await yard.client.call("POST", PATH, json_body=STREAM)
+    for event in streamed.data():
+        validator("response.stream").validate(event)
+    whole = await yard.client.call("POST", PATH, json_body=ASK)
+    validator("response").validate(whole.json())
+    yard.upstream.script = Script(broken=UpstreamFailed("It died."), break_after=2)
+    broken = await yard.client.call("POST", PATH, json_body=STREAM)
+    for event in broken.data():
+        validator("response.stream").validate(event)
+    made = (await yard.client.call("POST", "/v1/conversations", body=b"")).json()
+    validator("conversation").validate(made)
+    items = await yard.client.call("GET", f"/v1/conversations/{made['id']}/items")
+    validator("conversation_items").validate(items.json())

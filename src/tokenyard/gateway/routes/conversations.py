@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from tokenyard.chat.conversations import Conversations
-from tokenyard.chat.rendering import render_conversation, render_item
+from tokenyard.chat.rendering import render_conversation
 from tokenyard.chat.responses import Responses
 from tokenyard.gateway.doorway import Doorway
-from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
+from tokenyard.gateway.operation import Operation, json_answer, read_choice, read_int
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.responses import (
     ConversationBody,
@@ -24,9 +25,6 @@ from tokenyard.vocabulary.ids import ConversationId, ItemId
 from tokenyard.vocabulary.messages import Message
 
 _TAG = "Conversations"
-_LIMIT = Query("limit", "Most entries of the page.", int, 1, 100)
-_AFTER = Query("after", "Id of the last entry of the page before.")
-_ORDER = Query("order", "Oldest or newest first.", choices=("asc", "desc"))
 _PATH = "/v1/conversations/{conversation_id}"
 
 
@@ -50,7 +48,7 @@ class ConversationRoutes:
             Operation(
                 "GET", "/api/conversations", "listConversations",
                 "The caller's conversations, the most recently used first.",
-                self._list, _TAG, answer=ConversationList, query=(_LIMIT, _AFTER),
+                self._list, _TAG, answer=ConversationList, query=(LIMIT, AFTER),
             ),
             Operation(
                 "GET", _PATH, "getConversation", "One conversation.",
@@ -68,7 +66,7 @@ class ConversationRoutes:
             ),
             Operation(
                 "GET", f"{_PATH}/items", "listConversationItems", "Its messages.",
-                self._items, _TAG, answer=MessageList, query=(_LIMIT, _AFTER, _ORDER),
+                self._items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
                 errors=(404,),
             ),
         ]  # fmt: skip
@@ -84,10 +82,10 @@ class ConversationRoutes:
 
     async def _list(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        after = request.query_params.get(_AFTER.name)
+        after = request.query_params.get(AFTER.name)
         found, more = await self._conversations.page(
             caller,
-            limit=read_int(request, _LIMIT) or 20,
+            limit=read_int(request, LIMIT) or 20,
             after=None if after is None else ConversationId(after),
         )
         return json_answer(
@@ -119,22 +117,15 @@ class ConversationRoutes:
 
     async def _items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        after = request.query_params.get(_AFTER.name)
+        after = request.query_params.get(AFTER.name)
         found, more = await self._conversations.items(
             caller,
             _id(request),
-            limit=read_int(request, _LIMIT) or 20,
+            limit=read_int(request, LIMIT) or 20,
             after=None if after is None else ItemId(after),
-            newest_first=read_choice(request, _ORDER, "desc") == "desc",
+            newest_first=read_choice(request, ORDER, "desc") == "desc",
         )
-        return json_answer(
-            MessageList(
-                data=[render_item(item) for item in found],
-                has_more=more,
-                first_id=found[0].id if found else "",
-                last_id=found[-1].id if found else "",
-            )
-        )
+        return json_answer(message_page(found, more=more))
 
 
 def _id(request: Request) -> ConversationId:

@@ -20,18 +20,24 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.protocol.response_events import ResponseEvent
-from tokenyard.protocol.responses import CreateResponseRequest, ResponseBody
+from tokenyard.protocol.responses import (
+    CreateResponseRequest,
+    MessageList,
+    ResponseBody,
+    ResponseDeleted,
+)
 from tokenyard.protocol.sse import frame
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Principal
-from tokenyard.vocabulary.ids import ConversationId, ModelName, ResponseId
+from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, ResponseId
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
@@ -85,6 +91,17 @@ class ResponseRoutes:
                 "POST", "/v1/responses/{response_id}/cancel", "cancelResponse",
                 "Stop a response and keep what there is of it.",
                 self._cancel, _TAG, answer=ResponseBody, errors=(404,),
+            ),
+            Operation(
+                "DELETE", "/v1/responses/{response_id}", "deleteResponse",
+                "Stop a response if it runs, and delete it.",
+                self._delete, _TAG, answer=ResponseDeleted, errors=(404,),
+            ),
+            Operation(
+                "GET", "/v1/responses/{response_id}/input_items", "listInputItems",
+                "What was asked of a response.",
+                self._input_items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
+                errors=(404,),
             ),
         ]  # fmt: skip
 
@@ -148,6 +165,28 @@ class ResponseRoutes:
         caller = await self._doorway.caller(request)
         wanted = ResponseId(request.path_params["response_id"])
         return json_answer(await self._responses.cancel(caller, wanted))
+
+    async def _delete(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        wanted = ResponseId(request.path_params["response_id"])
+        await self._responses.delete(caller, wanted)
+        return json_answer(ResponseDeleted(id=wanted))
+
+    async def _input_items(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        items = await self._responses.input_items(
+            caller, ResponseId(request.path_params["response_id"])
+        )
+        if read_choice(request, ORDER, "desc") == "desc":
+            items.reverse()
+        after = request.query_params.get(AFTER.name)
+        if after is not None:
+            seen = [item.id for item in items]
+            if after not in seen:
+                raise InvalidRequest("'after' names no item of this list.", param="after")
+            items = items[seen.index(ItemId(after)) + 1 :]
+        limit = read_int(request, LIMIT) or 20
+        return json_answer(message_page(items[:limit], more=len(items) > limit))
 
     def _events(self, stream: LiveStream, start: int) -> EventStream:
         return EventStream(

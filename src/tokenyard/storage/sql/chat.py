@@ -86,6 +86,13 @@ _FINISH_RESPONSE = (
     .where(responses.c.id == _ID, _IN_PROGRESS)
     .returning(responses.c.conversation_id, responses.c.project_id)
 )
+_RESPONSE_ITEMS = select(items).where(items.c.response_id == _ID).order_by(items.c.place)
+_DELETE_RESPONSE = delete(responses).where(
+    responses.c.id == _ID, responses.c.project_id == _PROJECT, ~_IN_PROGRESS
+)
+_DELETE_LOOSE_ITEMS = delete(items).where(
+    items.c.response_id == _ID, items.c.conversation_id.is_(None)
+)
 _FAIL_ABANDONED = update(responses).where(_IN_PROGRESS)
 
 
@@ -211,6 +218,23 @@ class SqlChatStore:
             return rows.read_response(row, None if output is None else rows.read_item(output))
 
         return await self._readers.read(find)
+
+    async def list_response_items(self, response: ResponseId) -> list[Item]:
+        """What was asked and answered in it, in the order in which it was added."""
+        found = await self._readers.all(_RESPONSE_ITEMS, b_id=response)
+        return [rows.read_item(row) for row in found]
+
+    async def delete_response(self, response: ResponseId, project: ProjectId) -> bool:
+        """Remove it; usage rows stay. False when there is none, or when it is in progress."""
+        values = {"b_id": response, "b_project": project}
+
+        def change(connection: Connection) -> bool:
+            if connection.execute(_DELETE_RESPONSE, values).rowcount == 0:
+                return False
+            connection.execute(_DELETE_LOOSE_ITEMS, {"b_id": response})
+            return True
+
+        return await self._writer.write(change)
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
         """Mark every response that is still in progress as failed; returns how many there were."""
