@@ -13,22 +13,22 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tokenyard.engine.delayed import Immediate
 from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece
-from tokenyard.engine.ports import Device, Runner
+from tokenyard.engine.ports import Device, Draws, Runner
 from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
-from tokenyard.engine.rules.drawing import DrawRule, make_rule
+from tokenyard.engine.rules.drawing import DrawRule, TokenReport, make_rule
 from tokenyard.engine.rules.stopping import StopScanner, decide_finish
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import Clock
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics
 from tokenyard.vocabulary.errors import InternalFailure, TokenyardError
-from tokenyard.vocabulary.generation import FinishReason, Usage
+from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -46,6 +46,8 @@ class _Running:
     first_token_at: float | None = None
     last_token_at: float = 0.0
     generated: int = 0
+    # Of tokens whose text has not been put yet.
+    reports: list[TokenReport] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ class StepLoop:
             priority=request.priority,
             salt=request.salt,
             full_count=len(request.prompt) + request.tokens_max,
+            waits_for_tokens=_counts_tokens(request.sampling),
         )
         self._running[command.id] = _Running(
             request=request,
@@ -215,11 +218,14 @@ class StepLoop:
                 )
                 self._fail(chunk.sequence, failure)
         tokens = {key: token for key, token in drawn.items() if token is not None}
+        reports = drawn.reports if isinstance(drawn, Draws) else {}
         self._batch.learn(flight.plan, tokens)
         now = self._clock.monotonic()
         for chunk in chunks:
             running = self._running.get(chunk.sequence.id)
             if chunk.draws and running is not None:
+                if chunk.sequence.id in reports:
+                    running.reports.append(reports[chunk.sequence.id])
                 self._book(running, tokens[chunk.sequence.id], now)
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
@@ -266,6 +272,9 @@ class StepLoop:
             tokens_max=request.tokens_max,
         )
         text, stopped = "", False
+        if finish is FinishReason.STOP and running.reports:
+            # An end token has no text, so it has no report either.
+            running.reports.pop()
         if finish is not FinishReason.STOP:
             text = running.detokenizer.push(token)
             if running.generated > sampling.min_tokens:
@@ -280,7 +289,7 @@ class StepLoop:
         if finish is not None:
             self._finish(running, finish, text)
         elif text:
-            self._put(running, Piece(text))
+            self._put(running, Piece(text, self._take_reports(running)))
 
     def _fail(self, sequence: Sequence, error: TokenyardError) -> None:
         self._finish(self._running[sequence.id], FinishReason.ERROR, error=error)
@@ -302,6 +311,7 @@ class StepLoop:
         first_at = now if running.first_token_at is None else running.first_token_at
         piece = Piece(
             text,
+            self._take_reports(running),
             finish,
             Usage(
                 prompt_tokens=running.sequence.prompt_count,
@@ -315,6 +325,10 @@ class StepLoop:
         )
         self._put(running, piece)
         self._to_end.append(running.sequence.id)
+
+    def _take_reports(self, running: _Running) -> tuple[TokenReport, ...]:
+        reports, running.reports = tuple(running.reports), []
+        return reports
 
     def _put(self, running: _Running, piece: Piece) -> None:
         if running.reader.put(piece):
@@ -356,3 +370,9 @@ class StepLoop:
         self._metrics.kv_usage.set(batch.pool.used / batch.pool.block_count)
         if not self._running:
             batch.pool.check_integrity()
+
+
+def _counts_tokens(sampling: SamplingParameters) -> bool:
+    """Whether a draw depends on which tokens came before, beyond what the model makes of them."""
+    penalties = (sampling.frequency_penalty, sampling.presence_penalty)
+    return sampling.repetition_penalty != 1.0 or any(penalties)
