@@ -30,6 +30,7 @@ from tokenyard.runtime.randomness import Randomness, SystemRandomness
 from tokenyard.runtime.settings import (
     ENGINE_KIND_VARIABLE,
     HOME_VARIABLE,
+    ChatSettings,
     ServerSettings,
     Settings,
     UpstreamSettings,
@@ -175,23 +176,14 @@ async def _open_gateway(
 ) -> str:
     """Put the products behind the HTTP address and serve it; returns the address."""
     ledger = Ledger(
-        store.ledger,
-        settings.ledger,
-        clock=clock,
-        randomness=randomness,
-        log=log,
-        metrics=metrics,
+        store.ledger, settings.ledger, clock=clock, randomness=randomness, log=log, metrics=metrics
     )
     await ledger.start()
     conversations = Conversations(store.chat, settings.chat, clock, randomness)
     responses = Responses(
         store=store.chat,
         conversations=conversations,
-        streams=StreamRegistry(
-            clock,
-            kept_seconds=settings.chat.streams_kept_seconds,
-            events_max=settings.chat.stream_events_max,
-        ),
+        streams=_make_streams(settings.chat, clock),
         pool=pool,
         ledger=ledger,
         tasks=tasks,
@@ -235,6 +227,12 @@ async def _open_gateway(
     seconds = settings.gateway.drain_seconds
     stack.push_async_callback(_drain, admission, responses, office.batches, clock, seconds)
     return url
+
+
+def _make_streams(settings: ChatSettings, clock: Clock) -> StreamRegistry:
+    return StreamRegistry(
+        clock, kept_seconds=settings.streams_kept_seconds, events_max=settings.stream_events_max
+    )
 
 
 async def _drain(

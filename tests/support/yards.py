@@ -69,6 +69,68 @@ async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[Fake
             yield yard
 
 
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything stands on."""
+
+    settings: Settings
+    store: MemoryStore
+    pool: UpstreamPool
+    tasks: TaskSupervisor
+    clock: SimulatedClock
+    randomness: SeededRandomness
+    metrics: GatewayMetrics
+    log: Log
+
+    async def start_ledger(self) -> Ledger:
+        ledger = Ledger(
+            self.store.ledger,
+            self.settings.ledger,
+            clock=self.clock,
+            randomness=self.randomness,
+            log=self.log,
+            metrics=self.metrics,
+        )
+        await ledger.start()
+        return ledger
+
+    def make_responses(self, conversations: Conversations, ledger: Ledger) -> Responses:
+        streams = StreamRegistry(
+            self.clock,
+            kept_seconds=self.settings.chat.streams_kept_seconds,
+            events_max=self.settings.chat.stream_events_max,
+        )
+        return Responses(
+            store=self.store.chat,
+            conversations=conversations,
+            streams=streams,
+            pool=self.pool,
+            ledger=ledger,
+            tasks=self.tasks,
+            clock=self.clock,
+            randomness=self.randomness,
+            log=self.log,
+        )
+
+    async def start_office(self, folder: Path, ledger: Ledger, admission: Admission) -> BatchOffice:
+        office = make_office(
+            self.settings,
+            files=self.store.batches,
+            batches=self.store.batches,
+            folder=FileFolder(folder / "files", beside=at_once),
+            interactive=lambda: admission.active,
+            pool=self.pool,
+            ledger=ledger,
+            tasks=self.tasks,
+            clock=self.clock,
+            randomness=self.randomness,
+            log=self.log,
+            metrics=self.metrics,
+        )
+        await office.start()
+        return office
+
+
 @asynccontextmanager
 async def _open_in(
     folder: Path,
@@ -84,44 +146,13 @@ async def _open_in(
         pool.expect("one", frozenset({MODEL}))
         await pool.attach("one", upstream)
         await clock.settle()
-        ledger = Ledger(
-            store.ledger,
-            settings.ledger,
-            clock=clock,
-            randomness=randomness,
-            log=log,
-            metrics=metrics,
-        )
-        await ledger.start()
+        ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
+        ledger = await ground.start_ledger()
         conversations = Conversations(store.chat, settings.chat, clock, randomness)
-        responses = Responses(
-            store=store.chat,
-            conversations=conversations,
-            streams=_make_streams(settings, clock),
-            pool=pool,
-            ledger=ledger,
-            tasks=tasks,
-            clock=clock,
-            randomness=randomness,
-            log=log,
-        )
+        responses = ground.make_responses(conversations, ledger)
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
-        office = make_office(
-            settings,
-            files=store.batches,
-            batches=store.batches,
-            folder=FileFolder(folder / "files", beside=at_once),
-            interactive=lambda: admission.active,
-            pool=pool,
-            ledger=ledger,
-            tasks=tasks,
-            clock=clock,
-            randomness=randomness,
-            log=log,
-            metrics=metrics,
-        )
-        await office.start()
+        office = await ground.start_office(folder, ledger, admission)
         gateway = Gateway(
             settings.gateway,
             identity=identity,
@@ -161,11 +192,3 @@ async def _open_in(
         assert admission.active == 0, "a lease was not given back"
         assert ledger.open_reservations == 0, "a reservation was not given back"
         await pool.close()
-
-
-def _make_streams(settings: Settings, clock: SimulatedClock) -> StreamRegistry:
-    return StreamRegistry(
-        clock,
-        kept_seconds=settings.chat.streams_kept_seconds,
-        events_max=settings.chat.stream_events_max,
-    )
