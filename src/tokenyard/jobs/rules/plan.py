@@ -231,11 +231,10 @@ class Cycle:
                 back_off_seconds=self.profile.back_off_seconds,
                 back_off_seconds_max=self.profile.back_off_seconds_max,
             )
-            if self._displaces_for(entry, rest):
-                continue
             if isinstance(settlement, LetGo):
                 self.decisions.append(Release(entry.job.id, settlement.not_before))
             elif isinstance(settlement, Wait):
+                self._displaces_for(entry, rest)
                 self.single[entry.job.id] = Blocked(
                     Reason.GANG_INCOMPLETE, entry.job.id, seats, until=settlement.until
                 )
@@ -420,23 +419,21 @@ class Cycle:
         self.blocked[line.number] = blocked
         return False
 
-    def _displaces_for(self, entry: Entry, rest: Job) -> bool:
+    def _displaces_for(self, entry: Entry, rest: Job) -> None:
         """Make room for the rest of a gang; it sits down in the next cycle, before all others."""
         if self.profile.taking not in {Taking.VICTIMS, Taking.FAIR_VICTIMS}:
-            return False
+            return
         if self.board.stopping or self._searches >= self.profile.preemptors_max:
-            return False
+            return
         self._searches += 1
-        self.search.spent.add(entry.job.id)
         found = self.search.find(rest)
         if found is None:
-            return False
+            return
         for victim, reason in found.victims:
             self.decisions.append(Preempt(victim.job.id, entry.job.id, reason))
             self.search.spent.add(victim.job.id)
         for seat in found.seats:
             self.board.cluster.take(self.board.cluster.part_free(seat))
-        return True
 
 
 def apply(board: Board, decisions: tuple[Decision, ...], now: float) -> None:

@@ -126,14 +126,14 @@ class Search:
         )
 
     def _displaceable(self) -> Iterable[Entry]:
-        shortest = self.board.profile.run_seconds_min
+        profile = self.board.profile
         for entry in self.board.running.values():
             if (
                 entry.job.preemptible
                 # Half gangs are settled by their own rules, in bounded time.
                 and entry.incomplete_since is None
                 and entry.job.id not in self.spent
-                and self.now - entry.started_at >= shortest
+                and self.now - entry.started_at >= profile.protected_seconds(entry.job.preemptions)
             ):
                 yield entry
 

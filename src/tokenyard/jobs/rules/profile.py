@@ -71,8 +71,10 @@ class Profile:
     # Jobs for which victims are sought in one cycle, and nodes that are looked at for each.
     preemptors_max: int = 16
     preemption_nodes_max: int = 64
-    # A job runs at least this long before it can be displaced.
+    # A job runs at least this long before it can be displaced, and after each displacement twice
+    # as long, up to a limit: so often may the same thing happen to it, and no more.
     run_seconds_min: float = 0.0
+    run_seconds_min_max: float = 4 * 3600.0
     # So often may a job be displaced by one whose priority is not higher.
     preemptions_max: int = 5
     # Waiting this long is worth one step of priority; None: priorities never age.
@@ -99,6 +101,11 @@ class Profile:
         if self.overdue_seconds is not None and by_length:
             message = "Overdue jobs cannot be found in an order by length."
             raise InvalidRequest(message, param="overdue_seconds")
+
+    def protected_seconds(self, preemptions: int) -> float:
+        """How long a job that was displaced so often is left alone once it runs."""
+        # Capped before it is raised, so that a thousandth displacement does not overflow.
+        return min(self.run_seconds_min * 2.0 ** min(preemptions, 32), self.run_seconds_min_max)
 
     @property
     def reserves(self) -> int:

@@ -52,7 +52,7 @@ def less_urgent(board: Board, now: float) -> list[Entry]:
 
 
 def _has_run(entry: Entry, board: Board, now: float) -> bool:
-    shortest = board.profile.run_seconds_min
+    shortest = board.profile.protected_seconds(entry.job.preemptions)
     # Half gangs are settled by their own rules, in bounded time.
     whole = entry.incomplete_since is None
     return whole and entry.job.preemptible and now - entry.started_at >= shortest

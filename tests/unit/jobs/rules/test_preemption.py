@@ -98,6 +98,18 @@ def test_who_is_protected(shortest: float, preemptible: bool, gone: int) -> None
     assert len(victims(plan(board, 1000.0))) == gone
 
 
+def test_each_displacement_doubles_the_time_of_peace() -> None:
+    profile = replace(QUOTA_PROTECTING, run_seconds_min=60.0, run_seconds_min_max=1000.0)
+    assert [profile.protected_seconds(n) for n in (0, 1, 3, 9, 10**6)] == [
+        60.0, 120.0, 480.0, 1000.0, 1000.0
+    ]  # fmt: skip
+    board = board_of(1, profile=profile)
+    run(board, job("old", preemptions=2), 0, 0, since=100.0)
+    board.submit(job("new", priority=5))
+    assert victims(plan(board, 339.0)) == {}
+    assert set(victims(plan(board, 340.0))) == {"old"}
+
+
 def test_a_whole_gang_goes() -> None:
     board = board_of(2, 2)
     board.submit(job("gang", 2, 2))
