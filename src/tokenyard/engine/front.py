@@ -7,11 +7,13 @@ thread.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
-from tokenyard.engine.generation import Generation, GenerationRequest
+from tokenyard.engine.generation import Generation, GenerationGroup, GenerationRequest
 from tokenyard.engine.loop import StepLoop
-from tokenyard.engine.ports import Device, Runner
+from tokenyard.engine.ports import Device, Reporter, Runner
 from tokenyard.engine.rules.batching import Batch, BatchLimits
+from tokenyard.engine.rules.drawing import derive_seed
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.stopping import count_tokens_max
 from tokenyard.engine.tokenizer import Tokenizer
@@ -58,6 +60,7 @@ class Engine:
         batch = Batch(BlockPool(runner.block_count), limits, prefix_cache=settings.prefix_cache)
         self._settings = settings
         self._vocabulary_size = tokenizer.vocabulary_size
+        self._reports_logprobs = isinstance(runner, Reporter) and runner.reports_logprobs
         self._randomness = randomness
         self._clock = clock
         self._metrics = metrics
@@ -101,7 +104,49 @@ class Engine:
         max_tokens_param: str = "max_tokens",
     ) -> Generation:
         """Queue a generation. Raises InvalidRequest or Unavailable when it is not let in."""
-        request = GenerationRequest(
+        request = self._check(prompt, sampling, salt, priority, max_tokens_param)
+        self._check_room(1, len(prompt))
+        return self._open_one(request, asyncio.Event())
+
+    def submit_group(
+        self,
+        prompt: list[int],
+        sampling: SamplingParameters,
+        count: int,
+        *,
+        salt: str = "",
+        priority: int = 0,
+        max_tokens_param: str = "max_tokens",
+    ) -> GenerationGroup:
+        """Queue several generations of one prompt: all are let in, or none.
+
+        The others wait until the first one has computed the prompt, and share its blocks.
+        """
+        first = self._check(prompt, sampling, salt, priority, max_tokens_param)
+        if count > self._settings.sequences_max:
+            raise InvalidRequest(
+                f"'n' is {count}; this model server runs at most {self._settings.sequences_max}.",
+                param="n",
+            )
+        self._check_room(count, len(prompt))
+        ready = asyncio.Event()
+        leader = self._next_id
+        requests = [first]
+        for choice in range(1, count):
+            seed = derive_seed(first.seed, choice)
+            requests.append(replace(first, seed=seed, leader=leader))
+        return GenerationGroup([self._open_one(one, ready) for one in requests], ready)
+
+    def _check(
+        self,
+        prompt: list[int],
+        sampling: SamplingParameters,
+        salt: str,
+        priority: int,
+        max_tokens_param: str,
+    ) -> GenerationRequest:
+        self._check_tokens(sampling)
+        return GenerationRequest(
             prompt=tuple(prompt),
             sampling=sampling,
             seed=self._choose_seed(sampling.seed),
@@ -109,13 +154,13 @@ class Engine:
             salt=salt,
             priority=priority,
         )
-        self._check_tokens(sampling)
-        self._check_room(len(prompt))
+
+    def _open_one(self, request: GenerationRequest, ready: asyncio.Event) -> Generation:
         number = self._next_id
         self._next_id += 1
-        generation = Generation(lambda: self._loop.abort(number))
+        generation = Generation(lambda: self._loop.abort(number), ready)
         self._open[number] = (request, self._clock.monotonic())
-        self._open_tokens += len(prompt)
+        self._open_tokens += len(request.prompt)
         self._idle.clear()
         self._loop.add(number, request, generation)
         return generation
@@ -146,6 +191,12 @@ class Engine:
 
     def _check_tokens(self, sampling: SamplingParameters) -> None:
         """Token ids that the vocabulary does not have are a mistake, not a wish."""
+        if sampling.report_top is not None and not self._reports_logprobs:
+            raise InvalidRequest(
+                "This model server does not report log probabilities.",
+                reason=Reason.UNSUPPORTED_PARAMETER,
+                param="logprobs",
+            )
         size = self._vocabulary_size
         for name, tokens in (
             ("logit_bias", [token for token, _ in sampling.logit_bias]),
@@ -156,7 +207,7 @@ class Engine:
                     f"'{name}' has a token that is not in the vocabulary of {size}.", param=name
                 )
 
-    def _check_room(self, prompt: int) -> None:
+    def _check_room(self, count: int, prompt: int) -> None:
         if self._draining:
             self._metrics.rejected.labels(reason=Reason.SHUTTING_DOWN.value).inc()
             raise Unavailable(
@@ -164,8 +215,8 @@ class Engine:
                 reason=Reason.SHUTTING_DOWN,
                 retry_after_seconds=RETRY_SECONDS_MIN,
             )
-        waiting = len(self._open) - self._settings.sequences_max
-        too_many = waiting >= self._settings.queued_requests_max
+        waiting = len(self._open) + count - self._settings.sequences_max
+        too_many = waiting > self._settings.queued_requests_max
         # An empty engine takes any prompt that fits its context.
         too_long = (
             len(self._open) > 0 and self._open_tokens + prompt > self._settings.queued_tokens_max

@@ -7,9 +7,10 @@ the answer and the loop never waits for a client.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 
+from tokenyard.engine.rules.drawing import TokenReport
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
 
@@ -25,13 +26,17 @@ class GenerationRequest:
     tokens_max: int
     salt: str = ""
     priority: int = 0
+    # Of a further answer to the same prompt: the id of the first one, whose blocks it will share.
+    leader: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text that is new since the last piece. The last piece carries all fields below `text`."""
+    """Text that is new since the last piece. The last piece has all fields from `finish` on."""
 
     text: str
+    # Of the tokens that are new since the last piece, where the request asked for reports.
+    reports: tuple[TokenReport, ...] = ()
     finish: FinishReason | None = None
     usage: Usage | None = None
     # Seconds from arrival to the first scheduling, the first token and the end.
@@ -40,6 +45,10 @@ class Piece:
     total_seconds: float = 0.0
     error: TokenyardError | None = None
 
+    def then(self, next: "Piece") -> "Piece":
+        """This piece and the one after it as one."""
+        return replace(next, text=self.text + next.text, reports=self.reports + next.reports)
+
 
 class Generation:
     """The reader's end. Iterate once to the end, or call `abort`; both are safe after the end.
@@ -47,22 +56,19 @@ class Generation:
     abort: tells the loop to stop; called at most once.
     """
 
-    def __init__(self, abort: Callable[[], None]) -> None:
+    def __init__(self, abort: Callable[[], None], ready: asyncio.Event | None = None) -> None:
         self._abort = abort
-        self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._waiting: Piece | None = None
-        self._ready = asyncio.Event()
+        self._ready = asyncio.Event() if ready is None else ready
         self._ended = False
         self._aborted = False
-        # True once the caller asked for an early end and still wants to hear what was counted.
-        self.cut_short = False
 
     def put(self, piece: Piece) -> bool:
         """From the loop's thread: add a piece; whether the reader has to be woken."""
         with self._lock:
             before = self._waiting
-            self._waiting = piece if before is None else _merge(before, piece)
+            self._waiting = piece if before is None else before.then(piece)
             return before is None
 
     def wake(self) -> None:
@@ -75,36 +81,65 @@ class Generation:
             self._aborted = True
             self._abort()
 
-    def cut(self) -> None:
-        """Stop generating, and let the reader have the end with its counts."""
-        self.cut_short = True
-        self.abort()
+    @property
+    def ended(self) -> bool:
+        """Whether the reader has had the last piece."""
+        return self._ended
+
+    def take(self) -> Piece | None:
+        """What has arrived, if anything; raises the error that ended the generation."""
+        with self._lock:
+            piece, self._waiting = self._waiting, None
+        if piece is None:
+            return None
+        if piece.error is not None and piece.text:
+            # The text first; the error is left for the next call.
+            with self._lock:
+                self._waiting = replace(piece, text="", reports=())
+            self._ready.set()
+            return Piece(piece.text, piece.reports)
+        self._ended = piece.finish is not None
+        if piece.error is not None:
+            raise piece.error
+        return piece
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
         """Pieces until the one with `finish`; raises the error that ended the generation."""
         while not self._ended:
             await self._ready.wait()
             self._ready.clear()
-            with self._lock:
-                piece, self._waiting = self._waiting, None
-            if piece is None:
-                continue
-            self._ended = piece.finish is not None
-            if piece.error is None:
+            if (piece := self.take()) is not None:
                 yield piece
-                continue
-            if piece.text:
-                yield Piece(piece.text)
-            raise piece.error
 
 
-def _merge(first: Piece, then: Piece) -> Piece:
-    return Piece(
-        first.text + then.text,
-        then.finish,
-        then.usage,
-        then.queue_seconds,
-        then.first_token_seconds,
-        then.total_seconds,
-        then.error,
-    )
+class GenerationGroup:
+    """The n generations of one request, read as one. They share the event that wakes the reader."""
+
+    def __init__(self, generations: Sequence[Generation], ready: asyncio.Event) -> None:
+        self._generations = generations
+        self._ready = ready
+        # True once the caller asked for an early end and still wants to hear what was counted.
+        self.cut_short = False
+
+    @property
+    def size(self) -> int:
+        return len(self._generations)
+
+    def abort(self) -> None:
+        """Stop all of them."""
+        for generation in self._generations:
+            generation.abort()
+
+    def cut(self) -> None:
+        """Stop all of them, and let the reader have the ends with their counts."""
+        self.cut_short = True
+        self.abort()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Pieces with the number of their generation, until all have ended."""
+        while not all(generation.ended for generation in self._generations):
+            await self._ready.wait()
+            self._ready.clear()
+            for number, generation in enumerate(self._generations):
+                if not generation.ended and (piece := generation.take()) is not None:
+                    yield number, piece

@@ -179,6 +179,8 @@ class StepLoop:
             full_count=len(request.prompt) + request.tokens_max,
             waits_for_tokens=_counts_tokens(request.sampling),
         )
+        if request.leader is not None and (leader := self._running.get(request.leader)):
+            sequence.leader = leader.sequence
         self._running[command.id] = _Running(
             request=request,
             sequence=sequence,

@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from tokenyard.engine.rules.batching import Chunk
-from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.drawing import DrawRule, TokenReport
+
+
+class Draws(dict[int, int | None]):
+    """Drawn tokens by sequence id, with the reports that some rules asked for."""
+
+    def __init__(
+        self, tokens: Mapping[int, int | None], reports: Mapping[int, TokenReport]
+    ) -> None:
+        super().__init__(tokens)
+        self.reports = reports
 
 
 class Runner(Protocol):
@@ -27,10 +37,18 @@ class Runner(Protocol):
     def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
         """Compute the chunks and draw where they say so, each sequence by its rule.
 
-        Gives the token by sequence id; None where the logits hold a NaN. What it raises fails
-        every sequence of the step.
+        Gives the token by sequence id; None where the logits hold a NaN. A runner that honours
+        `DrawRule.report_top` gives `Draws`. What it raises fails every sequence of the step.
         """
         ...
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """A Runner or Device that says whether it honours `DrawRule.report_top`."""
+
+    @property
+    def reports_logprobs(self) -> bool: ...
 
 
 @runtime_checkable

@@ -5,15 +5,21 @@ For tests of all that is around a model, here and in the rooms above; it needs n
 
 from collections.abc import Callable, Mapping, Sequence
 
+from tokenyard.engine.ports import Draws
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
-from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.drawing import DrawRule, TokenReport
 
 NextToken = Callable[[Text, DrawRule], int | None]
 
 
 class ScriptedRunner:
-    """Keeps the Runner port. `next_token` names the token that follows a sequence."""
+    """Keeps the Runner port. `next_token` names the token that follows a sequence.
+
+    Asked for reports, it is sure of each token.
+    """
+
+    reports_logprobs = True
 
     def __init__(
         self,
@@ -29,15 +35,21 @@ class ScriptedRunner:
         self.context_tokens = context_tokens
         self.steps = 0
 
-    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
+    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Draws:
         self.steps += 1
         if self._before_step is not None:
             self._before_step(chunks)
-        return {
+        drawn = {
             chunk.sequence.id: self._next_token(chunk.sequence, rules[chunk.sequence.id])
             for chunk in chunks
             if chunk.draws
         }
+        reports = {}
+        for number, token in drawn.items():
+            top = rules[number].report_top
+            if token is not None and top is not None:
+                reports[number] = TokenReport(token, 0.0, ((token, 0.0),)[:top])
+        return Draws(drawn, reports)
 
 
 def say(answer: Sequence[int], end: int) -> NextToken:

@@ -107,6 +107,14 @@ class Tokenizer:
         """The token as the vocabulary spells it; for `bos_token` and the like in templates."""
         return self._tokens[token]
 
+    def spell(self, token: int) -> tuple[str, bytes]:
+        """A token by itself, for reports: its text, with U+FFFD for parts of characters, and bytes.
+
+        A control token has its name for a text, though it adds none to an answer.
+        """
+        data = self._bytes[token] or self._tokens[token].encode()
+        return data.decode("utf-8", errors="replace"), data
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of whole token ids; bytes that are no UTF-8 become U+FFFD."""
         return b"".join(self._bytes[token] for token in ids).decode("utf-8", errors="replace")

@@ -99,7 +99,9 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
     priority: Priority | None = None
 
-    def _sampling(self, max_tokens: int | None, defaults: SamplingDefaults) -> SamplingParameters:
+    def _sampling(
+        self, max_tokens: int | None, defaults: SamplingDefaults, report_top: int | None
+    ) -> SamplingParameters:
         stop = self.stop or ()
         if max_tokens is not None and (self.min_tokens or 0) > max_tokens:
             raise InvalidRequest(
@@ -121,6 +123,7 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             logit_bias=_read_biases(self.logit_bias or {}),
             stop_token_ids=tuple(self.stop_token_ids or ()),
             min_tokens=self.min_tokens or 0,
+            report_top=report_top,
         )
 
 
@@ -143,7 +146,13 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
 
     def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters; `max_completion_tokens` wins over the older `max_tokens`."""
-        return self._sampling(self.max_completion_tokens or self.max_tokens, defaults)
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest(
+                "'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs"
+            )
+        report_top = (self.top_logprobs or 0) if self.logprobs else None
+        max_tokens = self.max_completion_tokens or self.max_tokens
+        return self._sampling(max_tokens, defaults, report_top)
 
     def turns(self) -> tuple[Message, ...]:
         """The conversation without its wire form."""
@@ -162,7 +171,7 @@ class CompletionRequest(_Sampling, kw_only=True):
 
     def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters."""
-        return self._sampling(self.max_tokens, defaults)
+        return self._sampling(self.max_tokens, defaults, self.logprobs)
 
 
 def check_stream_options(request: ChatCompletionRequest | CompletionRequest) -> None:
@@ -246,6 +255,36 @@ class Timings(msgspec.Struct, kw_only=True):
     total_ms: float
 
 
+class LikelyToken(msgspec.Struct, kw_only=True):
+    """One of the tokens that could have been drawn."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None = None
+
+
+class TokenLogprob(LikelyToken, kw_only=True):
+    """A token of the answer with those that could have been in its place."""
+
+    top_logprobs: list[LikelyToken]
+
+
+class ChatLogprobs(msgspec.Struct, kw_only=True):
+    """Log probabilities of an answer's tokens, or of those that one chunk adds."""
+
+    content: list[TokenLogprob] | None
+    refusal: None = None
+
+
+class TextLogprobs(msgspec.Struct, kw_only=True):
+    """The same in the form of the older Completions: lists side by side, one entry a token."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
 class AnswerMessage(msgspec.Struct, kw_only=True):
     """The assistant's turn in a whole answer."""
 
@@ -261,7 +300,7 @@ class ChatChoice(msgspec.Struct, kw_only=True):
     message: AnswerMessage
     # `abort` is only seen between our own processes: the gateway asked the engine to stop.
     finish_reason: Literal["stop", "length", "abort"]
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
@@ -289,7 +328,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
     index: int
     delta: Delta
     finish_reason: Literal["stop", "length", "abort"] | None = None
-    logprobs: None = None
+    logprobs: ChatLogprobs | None = None
 
 
 class ChatCompletionChunk(msgspec.Struct, kw_only=True):
@@ -310,7 +349,7 @@ class TextChoice(msgspec.Struct, kw_only=True):
     index: int
     text: str
     finish_reason: Literal["stop", "length", "abort"] | None
-    logprobs: None = None
+    logprobs: TextLogprobs | None = None
 
 
 class Completion(msgspec.Struct, kw_only=True):

@@ -43,6 +43,7 @@ class SamplingParameters:
     frequency_penalty, presence_penalty: OpenAI's, over the answer; repetition_penalty: a factor,
     over prompt and answer. logit_bias: (token id, what is added to its logit).
     min_tokens: the answer does not end on its own before it has so many.
+    report_top: tokens to report the log probability of, beside each drawn one; None for no report.
     """
 
     temperature: float = 1.0
@@ -59,3 +60,4 @@ class SamplingParameters:
     logit_bias: tuple[tuple[int, float], ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     min_tokens: int = 0
+    report_top: int | None = None

@@ -379,3 +379,25 @@ async def test_salts_keep_prefixes_apart(tokenizer: Tokenizer) -> None:
             _, last = await read(generation)
             found.append(last.usage.cached_tokens if last.usage else None)
     assert found == [0, 8, 0, 0]
+
+
+async def test_a_group_is_let_in_whole_or_not_at_all(tokenizer: Tokenizer) -> None:
+    gate = Gate()
+    yard = Yard(
+        tokenizer,
+        spell(tokenizer, "x"),
+        before_step=gate.before_step,
+        sequences_max=2,
+        queued_requests_max=1,
+    )
+    async with running(yard):
+        group = yard.engine.submit_group([70], SamplingParameters(), 2)
+        with pytest.raises(Unavailable):
+            yard.engine.submit_group([70], SamplingParameters(), 2)
+        assert yard.engine.open_count == 2
+        gate.let_run()
+        ends = {number async for number, piece in group if piece.finish}
+        assert ends == {0, 1}
+        with pytest.raises(InvalidRequest) as caught:
+            yard.engine.submit_group([70], SamplingParameters(), 3)
+        assert caught.value.param == "n"

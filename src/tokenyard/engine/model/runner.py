@@ -14,7 +14,8 @@ from tokenyard.engine.model.decoder import Decoder
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
-from tokenyard.engine.model.sampler import History, draw
+from tokenyard.engine.model.sampler import History, draw, keep_raw, report
+from tokenyard.engine.ports import Draws
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.drawing import DrawRule
@@ -24,10 +25,12 @@ WARM_UP_ROWS = (1, 2, 4, 8, 16)
 
 
 class TorchRunner:
-    """Keeps the Runner port. Loading takes seconds and happens in the constructor.
+    """Keeps the Runner port, with reports. Loading takes seconds and is in the constructor.
 
     weights: "auto", "fp16" or "fp32". threads: 0 means one per core.
     """
+
+    reports_logprobs = True
 
     def __init__(
         self,
@@ -65,12 +68,18 @@ class TorchRunner:
         for block in range(1, min(self.block_count, max(WARM_UP_ROWS)) + 1):
             self._clear([block])
 
-    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> dict[int, int | None]:
+    def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Draws:
         self._use_threads()
         texts, logits = self._compute(chunks)
         histories = [History(text.tokens, text.prompt_count) for text in texts]
-        tokens = draw(logits, [rules[text.id] for text in texts], histories)
-        drawn = {text.id: token for text, token in zip(texts, tokens, strict=True)}
+        ordered = [rules[text.id] for text in texts]
+        raw = keep_raw(logits, ordered)
+        tokens = draw(logits, ordered, histories)
+        reports = report(raw, tokens, ordered)
+        drawn = Draws(
+            {text.id: token for text, token in zip(texts, tokens, strict=True)},
+            {texts[row].id: report for row, report in reports.items()},
+        )
         for chunk in chunks:
             if drawn.get(chunk.sequence.id, 0) is None:
                 self._clear(chunk.sequence.blocks)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokenyard.engine.rules.drawing import Adjustment, DrawRule, uniform_at
+from tokenyard.engine.rules.drawing import Adjustment, DrawRule, TokenReport, uniform_at
 
 # Below this a temperature means greedy; the division would overflow anyway.
 TEMPERATURE_GREEDY = 1e-5
@@ -51,6 +51,29 @@ def draw(
         else:
             drawn.append(_draw_one(logits[row].numpy(), rule))
     return drawn
+
+
+def keep_raw(logits: Tensor, rules: Sequence[DrawRule]) -> dict[int, Tensor]:
+    """Copies of the rows to report on, as `draw` may change them."""
+    return {
+        row: logits[row].clone() for row, rule in enumerate(rules) if rule.report_top is not None
+    }
+
+
+def report(
+    raw: dict[int, Tensor], drawn: Sequence[int | None], rules: Sequence[DrawRule]
+) -> dict[int, TokenReport]:
+    """Reports by row, of rows that drew a token."""
+    reports = {}
+    for row, logits in raw.items():
+        token = drawn[row]
+        if token is None:
+            continue
+        logprobs = torch.log_softmax(logits, dim=0)
+        values, tokens = logprobs.topk(rules[row].report_top or 0)
+        top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+        reports[row] = TokenReport(token, float(logprobs[token]), top)
+    return reports
 
 
 def _adjust(row: NDArray[np.float32], how: Adjustment, history: History) -> None:

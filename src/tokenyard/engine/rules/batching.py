@@ -56,6 +56,8 @@ class Sequence:
     unknown: int = 0
     # Length at which the text is complete, so that no step goes beyond it. None: not bounded.
     full_count: int | None = None
+    # Another text with the same prompt whose computed blocks this one waits for, to share them.
+    leader: "Sequence | None" = None
     # Whether each draw depends on all tokens before it in ways that only the host knows.
     waits_for_tokens: bool = False
 
@@ -70,6 +72,19 @@ class Sequence:
     @property
     def missing(self) -> int:
         return len(self.tokens) - self.computed
+
+    @property
+    def follows(self) -> bool:
+        """Whether its leader is still computing the prompt that they share.
+
+        The leader came first and stands before it wherever it is, so the wait has an end.
+        """
+        leader = self.leader
+        return (
+            leader is not None
+            and leader.state is not SequenceState.ENDED
+            and leader.computed < leader.prompt_count
+        )
 
     @property
     def decodes(self) -> bool:
@@ -236,6 +251,8 @@ class Batch:
         if not self.waiting or len(self.running) >= self.limits.sequences_max:
             return False
         sequence = self.waiting[0]
+        if self._prefix_cache and sequence.follows:
+            return False
         size = self.limits.block_tokens
         hits = self._find_prefix(sequence)
         needed = -(-len(sequence.tokens) // size) - len(hits)

@@ -42,6 +42,18 @@ class DrawRule:
     min_p: float = 0.0
     # None when there is nothing to do, which is the usual case and the fast one.
     adjustment: Adjustment | None = None
+    # Likeliest tokens to report beside the drawn one; None reports nothing.
+    report_top: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReport:
+    """Natural logarithms of probabilities, before bans, biases, penalties and temperature."""
+
+    token: int
+    logprob: float
+    # The likeliest first.
+    top: tuple[tuple[int, float], ...]
 
 
 def make_rule(
@@ -71,10 +83,19 @@ def make_rule(
         position=position,
         min_p=sampling.min_p,
         adjustment=None if adjustment == _NOTHING else adjustment,
+        report_top=sampling.report_top,
     )
 
 
 _NOTHING = Adjustment()
+
+
+def derive_seed(seed: int, choice: int) -> int:
+    """The seed of one of several answers to a request; the first one has the request's own."""
+    if choice == 0:
+        return seed
+    text = f"{seed}/{choice}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big", signed=True)
 
 
 def uniform_at(seed: int, position: int) -> float:

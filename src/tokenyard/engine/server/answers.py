@@ -1,27 +1,32 @@
-"""Pieces of a generation as OpenAI's answers: whole, and as a stream of events.
+"""Pieces of a request's generations as OpenAI's answers: whole, and as a stream of events.
 
 Does not know where pieces come from or how bytes are sent.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tokenyard.engine.generation import Generation, Piece
+from tokenyard.engine.generation import GenerationGroup, Piece
+from tokenyard.engine.rules.drawing import TokenReport
 from tokenyard.protocol import sse
 from tokenyard.protocol.chat_completions import (
     AnswerMessage,
     ChatChoice,
     ChatCompletion,
     ChatCompletionChunk,
+    ChatLogprobs,
     ChunkChoice,
     Completion,
     Delta,
+    LikelyToken,
     TextChoice,
+    TextLogprobs,
     Timings,
+    TokenLogprob,
     UsageBody,
 )
 from tokenyard.vocabulary.errors import Unavailable
@@ -29,6 +34,8 @@ from tokenyard.vocabulary.generation import FinishReason, Usage
 from tokenyard.vocabulary.reasons import Reason
 
 WireFinish = Literal["stop", "length", "abort"]
+# Text and bytes of a token.
+Spell = Callable[[int], tuple[str, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,107 +50,163 @@ class AnswerHead:
 class AnswerForm(Protocol):
     """How one kind of completion is written: `ChatForm` and `TextForm`."""
 
-    def whole(self, text: str, last: Piece) -> msgspec.Struct:
-        """The answer to a request that does not stream."""
+    def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
+        """The answer to a request that does not stream, of one whole piece for each choice."""
         ...
 
-    def opening(self) -> list[msgspec.Struct]:
-        """Events before the first text."""
+    def opening(self, choice: int) -> list[msgspec.Struct]:
+        """Events before the first text of a choice."""
         ...
 
-    def text(self, text: str) -> msgspec.Struct:
-        """The event that adds some text."""
+    def text(self, choice: int, piece: Piece) -> msgspec.Struct:
+        """The event that adds some text to a choice."""
         ...
 
-    def closing(self, last: Piece) -> list[msgspec.Struct]:
-        """Events after the last text."""
+    def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
+        """Events after the last text of a choice. `ends`: of all choices if it is the last one."""
         ...
 
 
 class ChatForm:
     """Chat Completions."""
 
-    def __init__(self, head: AnswerHead, *, with_usage: bool) -> None:
+    def __init__(self, head: AnswerHead, spell: Spell, *, with_usage: bool) -> None:
         self._head = head
+        self._spell = spell
         self._with_usage = with_usage
         # OpenAI: with `include_usage` every chunk but the last has a null usage.
         self._no_usage: UnsetType | None = None if with_usage else UNSET
 
-    def whole(self, text: str, last: Piece) -> msgspec.Struct:
-        choice = ChatChoice(
-            index=0, message=AnswerMessage(content=text), finish_reason=_wire_finish(last)
-        )
+    def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
+        choices = [
+            ChatChoice(
+                index=index,
+                message=AnswerMessage(content=answer.text),
+                finish_reason=_wire_finish(answer),
+                logprobs=self._logprobs(answer.reports),
+            )
+            for index, answer in enumerate(answers)
+        ]
         return ChatCompletion(
             id=self._head.id,
             created=self._head.created,
             model=self._head.model,
-            choices=[choice],
-            usage=_usage(last),
-            timings=_timings(last),
+            choices=choices,
+            usage=_usage(answers),
+            timings=_timings(answers),
         )
 
-    def opening(self) -> list[msgspec.Struct]:
-        return [self._chunk(Delta(role="assistant", content=""))]
+    def opening(self, choice: int) -> list[msgspec.Struct]:
+        return [self._chunk(choice, Delta(role="assistant", content=""))]
 
-    def text(self, text: str) -> msgspec.Struct:
-        return self._chunk(Delta(content=text))
+    def text(self, choice: int, piece: Piece) -> msgspec.Struct:
+        chunk = self._chunk(choice, Delta(content=piece.text))
+        chunk.choices[0].logprobs = self._logprobs(piece.reports)
+        return chunk
 
-    def closing(self, last: Piece) -> list[msgspec.Struct]:
-        end = self._chunk(Delta(), _wire_finish(last))
+    def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
+        end = self._chunk(choice, Delta(), _wire_finish(last))
+        if not ends:
+            return [end]
         if not self._with_usage:
-            end.timings = _timings(last)
+            end.timings = _timings(ends)
             return [end]
         tail = ChatCompletionChunk(
             id=self._head.id,
             created=self._head.created,
             model=self._head.model,
             choices=[],
-            usage=_usage(last),
-            timings=_timings(last),
+            usage=_usage(ends),
+            timings=_timings(ends),
         )
         return [end, tail]
 
-    def _chunk(self, delta: Delta, finish: WireFinish | None = None) -> ChatCompletionChunk:
+    def _chunk(
+        self, choice: int, delta: Delta, finish: WireFinish | None = None
+    ) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=self._head.id,
             created=self._head.created,
             model=self._head.model,
-            choices=[ChunkChoice(index=0, delta=delta, finish_reason=finish)],
+            choices=[ChunkChoice(index=choice, delta=delta, finish_reason=finish)],
             usage=self._no_usage,
         )
+
+    def _logprobs(self, reports: Iterable[TokenReport]) -> ChatLogprobs | None:
+        content = []
+        for report in reports:
+            drawn = self._likely(report.token, report.logprob)
+            top = [self._likely(token, logprob) for token, logprob in report.top]
+            content.append(
+                TokenLogprob(
+                    token=drawn.token, logprob=drawn.logprob, bytes=drawn.bytes, top_logprobs=top
+                )
+            )
+        return ChatLogprobs(content=content) if content else None
+
+    def _likely(self, token: int, logprob: float) -> LikelyToken:
+        text, data = self._spell(token)
+        return LikelyToken(token=text, logprob=_finite(logprob), bytes=list(data))
 
 
 class TextForm:
     """The older Completions."""
 
-    def __init__(self, head: AnswerHead, *, with_usage: bool) -> None:
+    def __init__(self, head: AnswerHead, spell: Spell, *, with_usage: bool) -> None:
         self._head = head
+        self._spell = spell
         self._with_usage = with_usage
         self._no_usage: UnsetType | None = None if with_usage else UNSET
+        # Characters of each choice that have been reported.
+        self._offsets: dict[int, int] = {}
 
-    def whole(self, text: str, last: Piece) -> msgspec.Struct:
-        return self._completion(
-            [TextChoice(index=0, text=text, finish_reason=_wire_finish(last))],
-            _usage(last),
-            _timings(last),
-        )
+    def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
+        choices = [
+            self._choice(index, answer, _wire_finish(answer))
+            for index, answer in enumerate(answers)
+        ]
+        return self._completion(choices, _usage(answers), _timings(answers))
 
-    def opening(self) -> list[msgspec.Struct]:
+    def opening(self, choice: int) -> list[msgspec.Struct]:
         return []
 
-    def text(self, text: str) -> msgspec.Struct:
-        return self._completion(
-            [TextChoice(index=0, text=text, finish_reason=None)], self._no_usage
-        )
+    def text(self, choice: int, piece: Piece) -> msgspec.Struct:
+        return self._completion([self._choice(choice, piece, None)], self._no_usage)
 
-    def closing(self, last: Piece) -> list[msgspec.Struct]:
-        choice = TextChoice(index=0, text="", finish_reason=_wire_finish(last))
+    def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
+        end = TextChoice(index=choice, text="", finish_reason=_wire_finish(last))
+        if not ends:
+            return [self._completion([end], self._no_usage)]
         if not self._with_usage:
-            return [self._completion([choice], UNSET, _timings(last))]
+            return [self._completion([end], UNSET, _timings(ends))]
         return [
-            self._completion([choice], None),
-            self._completion([], _usage(last), _timings(last)),
+            self._completion([end], None),
+            self._completion([], _usage(ends), _timings(ends)),
         ]
+
+    def _choice(self, index: int, piece: Piece, finish: WireFinish | None) -> TextChoice:
+        choice = TextChoice(index=index, text=piece.text, finish_reason=finish)
+        if piece.reports:
+            choice.logprobs = self._logprobs(index, piece.reports)
+        return choice
+
+    def _logprobs(self, choice: int, reports: Sequence[TokenReport]) -> TextLogprobs:
+        tokens = [self._spell(report.token)[0] for report in reports]
+        offset = self._offsets.get(choice, 0)
+        offsets = []
+        for token in tokens:
+            offsets.append(offset)
+            offset += len(token)
+        self._offsets[choice] = offset
+        return TextLogprobs(
+            tokens=tokens,
+            token_logprobs=[_finite(report.logprob) for report in reports],
+            top_logprobs=[
+                {self._spell(token)[0]: _finite(logprob) for token, logprob in report.top}
+                for report in reports
+            ],
+            text_offset=offsets,
+        )
 
     def _completion(
         self,
@@ -161,37 +224,44 @@ class TextForm:
         )
 
 
-async def collect(generation: Generation, form: AnswerForm) -> bytes:
-    """The whole answer as JSON; raises what ended the generation early."""
-    texts = []
-    async for piece in generation:
-        texts.append(piece.text)
-        last = piece
-    _check_complete(generation, last)
-    return msgspec.json.encode(form.whole("".join(texts), last))
+async def collect(group: GenerationGroup, form: AnswerForm) -> bytes:
+    """The whole answer as JSON; raises what ended a generation early."""
+    wholes: dict[int, Piece] = {}
+    async for choice, piece in group:
+        before = wholes.get(choice)
+        wholes[choice] = piece if before is None else before.then(piece)
+    answers = [wholes[choice] for choice in sorted(wholes)]
+    for answer in answers:
+        _check_complete(group, answer)
+    return msgspec.json.encode(form.whole(answers))
 
 
-async def stream(generation: Generation, form: AnswerForm) -> AsyncGenerator[bytes, None]:
-    """The answer as framed events, one for each piece; raises what ended the generation early.
+async def stream(group: GenerationGroup, form: AnswerForm) -> AsyncGenerator[bytes, None]:
+    """The answer as framed events, one for each piece; raises what ended a generation early.
 
     Nothing is yielded before the first piece, so an early failure can still have a status.
     """
-    opened = False
-    async for piece in generation:
+    ends: dict[int, Piece] = {}
+    opened: set[int] = set()
+    async for choice, piece in group:
+        events: list[msgspec.Struct] = []
         if piece.finish is not None:
-            _check_complete(generation, piece)
-        events = [] if opened else form.opening()
-        opened = True
-        if piece.text:
-            events.append(form.text(piece.text))
+            _check_complete(group, piece)
+            ends[choice] = piece
+        if choice not in opened:
+            opened.add(choice)
+            events += form.opening(choice)
+        if piece.text or piece.reports:
+            events.append(form.text(choice, piece))
         if piece.finish is not None:
-            events += form.closing(piece)
+            over = [ends[one] for one in sorted(ends)] if len(ends) == group.size else []
+            events += form.closing(choice, piece, over)
         yield b"".join(sse.frame(msgspec.json.encode(event)) for event in events)
     yield sse.DONE
 
 
-def _check_complete(generation: Generation, last: Piece) -> None:
-    if last.finish is FinishReason.ABORT and not generation.cut_short:
+def _check_complete(group: GenerationGroup, last: Piece) -> None:
+    if last.finish is FinishReason.ABORT and not group.cut_short:
         raise Unavailable(
             "The model server stopped before the answer was complete.",
             reason=Reason.SHUTTING_DOWN,
@@ -205,13 +275,30 @@ def _wire_finish(last: Piece) -> WireFinish:
     return "length" if last.finish is FinishReason.LENGTH else "stop"
 
 
-def _usage(last: Piece) -> UsageBody:
-    return UsageBody.of(last.usage or Usage(0, 0))
-
-
-def _timings(last: Piece) -> Timings:
-    return Timings(
-        queue_ms=round(last.queue_seconds * 1000, 3),
-        first_token_ms=round(last.first_token_seconds * 1000, 3),
-        total_ms=round(last.total_seconds * 1000, 3),
+def _usage(ends: Sequence[Piece]) -> UsageBody:
+    """The prompt counts once, as it is sent once; the answers count all."""
+    counts = [end.usage or Usage(0, 0) for end in ends]
+    return UsageBody.of(
+        Usage(
+            prompt_tokens=counts[0].prompt_tokens,
+            completion_tokens=sum(count.completion_tokens for count in counts),
+            cached_tokens=counts[0].cached_tokens,
+        )
     )
+
+
+def _timings(ends: Sequence[Piece]) -> Timings:
+    return Timings(
+        queue_ms=_milliseconds(ends[0].queue_seconds),
+        first_token_ms=_milliseconds(min(end.first_token_seconds for end in ends)),
+        total_ms=_milliseconds(max(end.total_seconds for end in ends)),
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _finite(logprob: float) -> float:
+    """JSON has no infinity; OpenAI writes -9999 for what cannot be."""
+    return max(logprob, -9999.0)

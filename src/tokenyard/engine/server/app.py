@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tokenyard.engine.catalogue import ModelFile
 from tokenyard.engine.front import Engine
-from tokenyard.engine.generation import Generation
+from tokenyard.engine.generation import GenerationGroup
 from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
@@ -101,7 +101,7 @@ class ModelServer:
     loaded: LoadedModel | None = None
     stopping: bool = False
     # Calls in progress by the `x-request-id` they came with.
-    calls: dict[str, Generation] = field(default_factory=dict)
+    calls: dict[str, GenerationGroup] = field(default_factory=dict)
 
     def sampling_defaults(self) -> SamplingDefaults:
         """How the model draws when a request does not say."""
@@ -121,7 +121,7 @@ class ModelServer:
 class _Caller:
     """Watches the caller's connection: when it goes away, its generation is aborted."""
 
-    def __init__(self, server: ModelServer, generation: Generation, request: Request) -> None:
+    def __init__(self, server: ModelServer, generation: GenerationGroup, request: Request) -> None:
         self._calls = server.calls
         self._name = request.headers.get(REQUEST_ID)
         self._generation = generation
@@ -208,15 +208,16 @@ class _Routes:
         loaded = server.ready()
         prompt = await _encode_chat(server, loaded, body.turns())
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
-        generation = loaded.engine.submit(
+        generation = loaded.engine.submit_group(
             prompt,
             body.sampling(server.sampling_defaults()),
+            body.n or 1,
             salt=body.cache_salt or "",
             priority=body.priority or 0,
             max_tokens_param=limit,
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
-        form = ChatForm(head, with_usage=_wants_usage(body))
+        form = ChatForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def complete(self, request: Request) -> Response:
@@ -227,13 +228,15 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
-        generation = loaded.engine.submit(
+        generation = loaded.engine.submit_group(
             prompt,
             body.sampling(server.sampling_defaults()),
+            body.n or 1,
             salt=body.cache_salt or "",
             priority=body.priority or 0,
         )
-        form = TextForm(_head(server, IdPrefix.COMPLETION), with_usage=_wants_usage(body))
+        head = _head(server, IdPrefix.COMPLETION)
+        form = TextForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def tokenize(self, request: Request) -> Response:
@@ -280,7 +283,7 @@ class _Routes:
 async def _answer(
     server: ModelServer,
     request: Request,
-    generation: Generation,
+    generation: GenerationGroup,
     form: AnswerForm,
     *,
     streams: bool,

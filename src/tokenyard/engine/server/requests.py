@@ -18,9 +18,6 @@ from tokenyard.vocabulary.reasons import Reason
 
 # A value that asks for nothing is as good as none.
 _NOTHING: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "reasoning_effort": (),

@@ -173,3 +173,22 @@ def test_without_wishes_a_row_is_left_alone() -> None:
         end_ids=frozenset({2}),
     )
     assert made == DrawRule(0.5, 1.0, 0, 3, 5, 0.1)
+
+
+def test_reports_are_of_the_raw_logits_and_only_where_asked() -> None:
+    logits = torch.tensor([LOGITS, LOGITS, LOGITS])
+    asked = DrawRule(0.0, 1.0, 0, 0, 0, adjustment=Adjustment(bias=((3, 50.0),)), report_top=2)
+    none_of_top = DrawRule(0.7, 1.0, 1, 0, 0, report_top=0)
+    rules = [asked, rule(temperature=0), none_of_top]
+    raw = sampler.keep_raw(logits, rules)
+    drawn = draw(logits, rules)
+    reports = sampler.report(raw, drawn, rules)
+    assert drawn == [3, 1, 1]
+    assert reports.keys() == {0, 2}
+    expected = torch.log_softmax(torch.tensor(LOGITS), 0).tolist()
+    assert reports[0].token == 3
+    assert reports[0].logprob == pytest.approx(expected[3])
+    assert [token for token, _ in reports[0].top] == [1, 0]
+    assert [value for _, value in reports[0].top] == pytest.approx([expected[1], expected[0]])
+    assert reports[2].top == ()
+    assert reports[2].logprob == pytest.approx(expected[1])

@@ -237,3 +237,32 @@ def test_any_traffic_ends_well(
     assert ended == 14
     assert batch.pool.used == 0
     batch.pool.check_integrity()
+
+
+def test_a_second_answer_waits_for_the_prompt_and_shares_its_blocks() -> None:
+    batch = make_batch(step=8)
+    prompt = list(range(18))
+    leader, follower = Sequence(1, list(prompt)), Sequence(2, list(prompt))
+    follower.leader = leader
+    batch.add(leader)
+    batch.add(follower)
+    admitted = []
+    for _ in range(4):
+        plan = batch.plan_step()
+        admitted.append([one.id for one in plan.admitted])
+        batch.settle(plan, draw(plan))
+    assert admitted == [[1], [], [], [2]]
+    assert follower.cached_count == 16
+    assert follower.blocks[:4] == leader.blocks[:4]
+    assert follower.blocks[4] != leader.blocks[4]
+
+
+def test_a_follower_goes_on_alone_when_its_leader_ends_early() -> None:
+    batch = make_batch(step=8)
+    leader, follower = Sequence(1, [5] * 18), Sequence(2, [5] * 18)
+    follower.leader = leader
+    batch.add(leader)
+    batch.add(follower)
+    batch.settle(batch.plan_step(), {})
+    batch.end(leader)
+    assert [one.id for one in batch.plan_step().admitted] == [2]
