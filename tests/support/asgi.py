@@ -66,8 +66,9 @@ class AsgiClient:
         json_body: Any = None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        body_ends: bool = True,
     ) -> "OpenCall":
-        """Start a call that can be watched, and left, half-way."""
+        """Start a call that can be watched, and left, half-way; its body may never end."""
         path, _, query = target.partition("?")
         if json_body is not None:
             body = json.dumps(json_body).encode()
@@ -88,15 +89,18 @@ class AsgiClient:
             "client": ("127.0.0.1", 1),
             "server": (HOST, 80),
         }
-        return OpenCall(self._app, scope, body or b"")
+        return OpenCall(self._app, scope, body or b"", body_ends)
 
 
 class OpenCall:
     """One call in progress."""
 
-    def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes) -> None:
+    def __init__(
+        self, app: ASGIApp, scope: dict[str, Any], body: bytes, body_ends: bool = True
+    ) -> None:
         self.answer = Answer()
         self._body = body
+        self._body_ends = body_ends
         self._sent_body = False
         self._gone = asyncio.Event()
         self._changed = asyncio.Event()
@@ -133,7 +137,7 @@ class OpenCall:
     async def _receive(self) -> Message:
         if not self._sent_body:
             self._sent_body = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
+            return {"type": "http.request", "body": self._body, "more_body": not self._body_ends}
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
