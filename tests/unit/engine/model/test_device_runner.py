@@ -1,0 +1,134 @@
+"""The device's runner on a device that is as late as may be, against the CPU's own runner.
+
+The queue does work only when it is waited for, so host memory reused or read too early shows. The
+kernels behind it are plain torch here; their Triton twins are checked on their own.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.device_yard import BLOCK, generate, greedy, make_cpu, make_device, mixed
+from tokenyard.engine.rules.batching import Batch, BatchLimits
+from tokenyard.engine.rules.batching import Sequence as Text
+from tokenyard.engine.rules.paging import BlockPool
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    chance = random.Random(3)
+    shared = [chance.randrange(3, 200) for _ in range(9)]
+    return [
+        [7],
+        [chance.randrange(3, 200) for _ in range(12)],
+        [*shared, 11],
+        [*shared, 12, 13],
+        [chance.randrange(3, 200) for _ in range(17)],
+        list(shared),
+    ]
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_model: Path, prompts: list[list[int]]) -> list[list[int]]:
+    return generate(make_cpu(tiny_model), prompts)[0]
+
+
+@pytest.mark.parametrize("step", [1, 7, 16, 64])
+@pytest.mark.parametrize("graph_sizes", [(), (1, 2, 4), (3, 8)], ids=str)
+def test_chunks_and_graphs_change_nothing(
+    tiny_model: Path,
+    prompts: list[list[int]],
+    texts: list[list[int]],
+    step: int,
+    graph_sizes: tuple[int, ...],
+) -> None:
+    device = make_device(tiny_model, graph_sizes=graph_sizes)
+    assert generate(device, prompts, step=step)[0] == texts
+    # Again, with used blocks, other lines and a warm prefix cache.
+    assert generate(device, prompts, step=step)[0] == texts
+
+
+def test_preemption_changes_nothing(
+    tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
+) -> None:
+    found, preemptions = generate(make_device(tiny_model), prompts, blocks=14)
+    assert preemptions > 0
+    assert found == texts
+
+
+def test_all_rules_of_drawing_agree(tiny_model: Path, prompts: list[list[int]]) -> None:
+    expected, _ = generate(make_cpu(tiny_model), prompts, mixed, count=14)
+    assert generate(make_device(tiny_model), prompts, mixed, count=14)[0] == expected
+    assert expected != generate(make_cpu(tiny_model), prompts, count=14)[0]
+
+
+def test_warming_up_leaves_everything_as_it_was(
+    tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
+) -> None:
+    device = make_device(tiny_model)
+    device.warm_up()
+    assert all(not pool.any() for pool in device._decoder.pool)
+    assert generate(device, prompts)[0] == texts
+
+
+def test_padding_leaves_the_null_block_alone(tiny_model: Path, prompts: list[list[int]]) -> None:
+    device = make_device(tiny_model, graph_sizes=(8,))
+    generate(device, prompts[:3])
+    for pool in device._decoder.pool:
+        assert not pool[:, :BLOCK].any()
+        assert pool[:, BLOCK:].any()
+
+
+def test_more_texts_than_lines_in_the_tables(tiny_model: Path) -> None:
+    """Lines are taken back from texts that ended."""
+    prompts = [[3 + number, 5, 6] for number in range(40)]
+    expected, _ = generate(make_cpu(tiny_model), prompts, count=3)
+    assert generate(make_device(tiny_model), prompts, count=3)[0] == expected
+
+
+def test_a_nan_breaks_its_own_row_and_is_swept_out(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = np.random.default_rng(1).standard_normal((269, 32), dtype=np.float32)
+    table[5] = np.nan
+    # Untied, so that the poisoned row is in the embedding and not in the head.
+    path = write_model(tmp_path / "m.gguf", tied=False, replace={"token_embd": table})
+    device = make_device(path)
+    batch = Batch(
+        BlockPool(60), BatchLimits(64, sequences_max=4, block_tokens=BLOCK, chunk_tokens_max=64)
+    )
+    poisoned, healthy = Text(0, [5, 6]), Text(1, [6, 7])
+    batch.add(poisoned)
+    batch.add(healthy)
+    flights = []
+    for _ in range(2):
+        plan = batch.plan_step()
+        rules = {chunk.sequence.id: greedy(chunk.sequence) for chunk in plan.chunks}
+        flights.append(device.launch(plan.chunks, rules))
+        batch.advance(plan)
+    # The second step was launched before the first one's NaN was known.
+    for ticket in flights:
+        drawn = device.collect(ticket)
+        assert drawn[0] is None
+        assert drawn[1] is not None
+    device._queue.wait(device._queue.mark())
+    first = poisoned.blocks[0] * BLOCK
+    for pool in device._decoder.pool:
+        assert not pool[:, first : first + BLOCK].any()
+
+
+def test_the_queue_is_late(tiny_model: Path, prompts: list[list[int]]) -> None:
+    """The fake is worth its name: before anybody waits, nothing is computed."""
+    device = make_device(tiny_model)
+    text = Text(1, [5, 6, 7], blocks=[1])
+    limits = BatchLimits(64, sequences_max=4, block_tokens=BLOCK, chunk_tokens_max=64)
+    batch = Batch(BlockPool(60), limits)
+    batch.add(text)
+    plan = batch.plan_step()
+    ticket = device.launch(plan.chunks, {1: greedy(text)})
+    assert all(not pool.any() for pool in device._decoder.pool)
+    device.collect(ticket)
+    assert all(pool.any() for pool in device._decoder.pool)
