@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from support.spec import validator
 from tokenyard.gateway.server import bind, serve
+from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.protocol.sse import DONE, frame
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.settings import GatewaySettings, UpstreamSettings
@@ -239,6 +240,16 @@ async def test_what_llamacpp_leaves_to_its_own_defaults_is_told() -> None:
     assert (second["temperature"], second["top_k"]) == (0.0, 5)
     # 2^32 - 1 would mean "any seed" to it, and so would anything larger.
     assert all(0 <= asked["seed"] < 2**32 - 1 for asked in (first, second))
+
+
+async def test_what_a_model_s_makers_recommend_is_told_and_listed() -> None:
+    server = Server(answer={"choices": []}, models=MODELS[:1])
+    makers = SamplingDefaults(temperature=0.2, top_p=0.9)
+    async with foreign(server, defaults=makers) as upstream:
+        (model,) = await upstream.models()
+        await upstream.complete(chat())
+    assert model.defaults() == makers
+    assert (server.asked[-1][1]["temperature"], server.asked[-1][1]["top_p"]) == (0.2, 0.9)
 
 
 async def test_other_servers_get_the_request_as_it_came() -> None:

@@ -5,14 +5,14 @@ not know connections. Sources: the README of llama.cpp's server (autumn 2026), v
 modules, and the OpenAI API reference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
-from tokenyard.protocol.models import Model
+from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import Usage
@@ -41,13 +41,20 @@ class Counts:
         return Usage(self.prompt, self.completion, self.cached)
 
 
-def translate(call: GenerationCall, dialect: Dialect) -> bytes:
-    """The body to send; raises InvalidRequest for what that server would ignore in silence."""
-    return _TRANSLATIONS[dialect](call)
+def translate(call: GenerationCall, dialect: Dialect, defaults: SamplingDefaults) -> bytes:
+    """The body to send; raises InvalidRequest for what that server would ignore in silence.
 
-
-def _as_it_is(call: GenerationCall) -> bytes:
-    return call.body
+    defaults: how to draw where the request is silent, for a server that would choose by itself.
+    """
+    match dialect:
+        case Dialect.LLAMACPP:
+            return _for_llamacpp(call, defaults)
+        case Dialect.VLLM:
+            return _for_vllm(call)
+        case Dialect.OPENAI:
+            return call.body
+        case _:
+            assert_never(dialect)
 
 
 def _for_vllm(call: GenerationCall) -> bytes:
@@ -61,8 +68,8 @@ def _for_vllm(call: GenerationCall) -> bytes:
 
 # It draws from 2^32 seeds, and the last of them means "any".
 _LLAMACPP_SEEDS = 2**32 - 1
-# Where a request is silent, the API's defaults and not llama.cpp's own.
-_LLAMACPP_DEFAULTS: Tree = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
+# Its own cut of the unlikely, which the API does not have.
+_LLAMACPP_UNCUT: Tree = {"top_k": 0, "min_p": 0.0}
 # Values that ask for nothing may pass; it answers others as if they were not there, or (n) counts
 # the tokens of one answer only.
 _LLAMACPP_IGNORES: Mapping[str, tuple[Any, ...]] = {
@@ -70,7 +77,7 @@ _LLAMACPP_IGNORES: Mapping[str, tuple[Any, ...]] = {
 }  # fmt: skip
 
 
-def _for_llamacpp(call: GenerationCall) -> bytes:
+def _for_llamacpp(call: GenerationCall, defaults: SamplingDefaults) -> bytes:
     tree: Tree = msgspec.json.decode(call.body)
     told = {name: value for name, value in tree.items() if value is not None}
     for name, nothing in _LLAMACPP_IGNORES.items():
@@ -83,14 +90,8 @@ def _for_llamacpp(call: GenerationCall) -> bytes:
         told["seed"] %= _LLAMACPP_SEEDS
     if told.get("stream"):
         told["timings_per_token"] = True
-    return msgspec.json.encode({**_LLAMACPP_DEFAULTS, **told})
-
-
-_TRANSLATIONS: dict[Dialect, Callable[[GenerationCall], bytes]] = {
-    Dialect.OPENAI: _as_it_is,
-    Dialect.VLLM: _for_vllm,
-    Dialect.LLAMACPP: _for_llamacpp,
-}
+    silent = {"temperature": defaults.temperature, "top_p": defaults.top_p, **_LLAMACPP_UNCUT}
+    return msgspec.json.encode({**silent, **told})
 
 
 def _unsupported(name: str) -> InvalidRequest:

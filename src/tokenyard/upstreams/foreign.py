@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tokenyard.protocol.chat_completions import UsageBody
-from tokenyard.protocol.models import Model
+from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
@@ -46,7 +46,11 @@ class _Listing(msgspec.Struct):
 
 
 class ForeignUpstream:
-    """One server. `url` is its root, without `/v1`; `models` are those to offer, none means all."""
+    """One server.
+
+    url: its root, without `/v1`. models: those to offer, none means all that it lists. defaults:
+    how its model draws where a request is silent, if that is known better than by the server.
+    """
 
     def __init__(
         self,
@@ -56,12 +60,14 @@ class ForeignUpstream:
         dialect: Dialect,
         clock: Clock,
         models: Sequence[str] = (),
+        defaults: SamplingDefaults | None = None,
         api_key: str | None = None,
     ) -> None:
         self._http = HttpUpstream(url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS)
         self._dialect = dialect
         self._clock = clock
         self._offered = tuple(models)
+        self._defaults = defaults
         self._listing_seconds = settings.listing_seconds
         self._calls: dict[str, _Call] = {}
         # Set once it has shown that it has no /health: its answer then, and until when that holds.
@@ -88,10 +94,14 @@ class ForeignUpstream:
         }
         # A name that the operator gave is offered, listed or not: servers also know short names.
         names = self._offered or tuple(found)
-        return [found.get(name) or model_of({"id": name}, now) for name in names]
+        offered = [found.get(name) or model_of({"id": name}, now) for name in names]
+        if self._defaults is not None:
+            for model in offered:
+                model.sampling_defaults = self._defaults
+        return offered
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
-        sent = GenerationCall(call.path, translate(call, self._dialect), call.request_id)
+        sent = self._translate(call)
         watched = self._watch(call)
         last: Tree | None = None
         counts: Counts | None = None
@@ -122,7 +132,7 @@ class ForeignUpstream:
             yield SseEvent(msgspec.json.encode({**last, "choices": [], **_usage(counts)}))
 
     async def complete(self, call: GenerationCall) -> bytes:
-        sent = GenerationCall(call.path, translate(call, self._dialect), call.request_id)
+        sent = self._translate(call)
         watched = self._watch(call)
         try:
             body = await watched.run(self._http.complete(sent))
@@ -143,6 +153,11 @@ class ForeignUpstream:
 
     async def close(self) -> None:
         await self._http.close()
+
+    def _translate(self, call: GenerationCall) -> GenerationCall:
+        defaults = self._defaults or SamplingDefaults()
+        body = translate(call, self._dialect, defaults)
+        return GenerationCall(call.path, body, call.request_id)
 
     def _watch(self, call: GenerationCall) -> "_Call":
         watched = self._calls[call.request_id] = _Call()

@@ -84,3 +84,24 @@ async def test_unknown_model_and_missing_server_differ() -> None:
             pass
         with pytest.raises(Unavailable), pool.lend("m"):
             pass
+
+
+async def test_servers_of_others_do_not_hold_us_up_unless_there_are_no_others() -> None:
+    clock = SimulatedClock()
+    async with TaskSupervisor(lambda *_: None) as tasks:
+        pool = UpstreamPool(UpstreamSettings(), clock=clock, tasks=tasks, metrics=GatewayMetrics())
+        servers = {name: ScriptedUpstream(name) for name in ("theirs", "gone", "ours")}
+        servers["gone"].reported_health = Health.DOWN
+        for name in ("gone", "theirs"):
+            pool.expect(name, frozenset({name}), ours=False)
+            await pool.attach(name, servers[name])
+        assert not pool.ready
+        await clock.advance(1)
+        assert pool.ready
+        pool.expect("ours", frozenset({"ours"}))
+        assert not pool.ready
+        await pool.attach("ours", servers["ours"])
+        await clock.advance(1)
+        assert pool.ready
+        assert reason_of(pool, "gone") is Reason.UPSTREAM_UNAVAILABLE
+        await pool.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tokenyard.engine.catalogue import find_file
 from tokenyard.fleet.engines.command import fill_in, program_of
+from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.runtime.settings import EngineSettings
 from tokenyard.vocabulary.errors import StartError
 from tokenyard.vocabulary.ids import ModelName
@@ -36,6 +37,14 @@ def served_model(settings: EngineSettings, models_folder: Path) -> ModelName:
     if settings.kind == EngineKind.VLLM:
         return ModelName(settings.model)
     return find_file(settings.model, models_folder).name
+
+
+def drawing_defaults(settings: EngineSettings, models_folder: Path) -> SamplingDefaults | None:
+    """How the model draws where a request is silent; None for one that we know nothing of."""
+    if settings.kind == EngineKind.VLLM:
+        return None
+    model = find_file(settings.model, models_folder)
+    return SamplingDefaults(temperature=model.temperature, top_p=model.top_p)
 
 
 def check_startable(settings: EngineSettings, models_folder: Path) -> None:
