@@ -4,7 +4,7 @@ import { ApiError, ConnectionLost } from "../src/api/errors";
 import { server } from "../src/api/server";
 import { readEvents } from "../src/api/sse";
 import type { Answer, AnswerEvent, Item } from "../src/api/wire";
-import { type AnswersOptions, createAnswers } from "../src/chat/answers";
+import { Answers, type AnswersOptions } from "../src/chat/answers";
 import { showsQuestion, showsRun, thread, visibleItems } from "../src/chat/items";
 import { newRun } from "../src/live/run";
 import { createRuns } from "../src/live/store";
@@ -61,7 +61,7 @@ function begin(change: Partial<AnswersOptions> = {}) {
   const runs = createRuns({ now: () => 0, request: (callback) => callback() });
   const ended: string[] = [];
   const returned: string[] = [];
-  const answers = createAnswers({
+  const answers = new Answers({
     runs,
     queries: new QueryClient({ defaultOptions: { queries: { retry: false } } }),
     transport: {

@@ -3,11 +3,18 @@
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from acceptance.browser import CuttingProxy, Window, uneven_sizes, wait_for
+from acceptance.browser import (
+    CuttingProxy,
+    Window,
+    sign_in_address,
+    uneven_sizes,
+    wait_for,
+)
 from acceptance.yard import Yard
 
 OpenWindow = Callable[..., Window]
@@ -206,3 +213,26 @@ def test_twenty_cuts_leave_the_answer_whole(
     for text in seen():
         shown = words(text)[:-1]
         assert stored.startswith(" ".join(shown))
+
+
+def test_a_page_waits_for_a_killed_server_and_says_what_was_lost(
+    browser: Browser, make_yard: Callable[..., Yard]
+) -> None:
+    first = make_yard()
+    port = urlsplit(first.url).port
+    window = Window(browser.new_context().new_page())
+    window.go(sign_in_address(first))
+    open_chat(window, first)
+    window.send(LONG)
+    shown = window.wait_for_text(12)
+    first.destroy()
+    expect(window.page.get_by_text("Connection lost, trying again")).to_be_visible()
+    make_yard(port=port)
+    notice = window.page.get_by_role("alert")
+    expect(notice).to_contain_text("The server stopped", timeout=60_000)
+    # What was seen stays to be read and copied, and the conversation goes on.
+    assert (window.reply.text_content() or "").startswith(shown[:12])
+    window.send("Say hello.")
+    window.wait_for_text(2)
+    expect(notice).to_have_count(0)
+    window.page.context.close()

@@ -8,11 +8,11 @@ import type { Run } from "../live/run";
 import { runs, useRun } from "../live/store";
 import { browserTransport } from "../live/transport";
 import { announce } from "../parts/announcer";
-import { createAnswers } from "./answers";
+import { Answers } from "./answers";
 import { setDraft, useDrafts } from "./drafts";
 import { tellTabs } from "./tabs";
 
-export const answers = createAnswers({
+export const answers = new Answers({
   runs,
   queries,
   transport: browserTransport,

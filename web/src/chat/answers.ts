@@ -4,7 +4,7 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createStore } from "zustand/vanilla";
 import { ApiError, ConnectionLost, isAbort } from "../api/errors";
 import { server } from "../api/server";
-import { type Answer, type AnswerEvent, answerText } from "../api/wire";
+import { type Answer, answerText } from "../api/wire";
 import { type Follower, follow, isLast, type Start, type Transport } from "../live/follow";
 import { append, type Ending, end, meterOfAnswer, newRun, type Run } from "../live/run";
 import type { RunStore } from "../live/store";
@@ -41,188 +41,197 @@ export interface AnswersOptions {
   onReturn(question: Question): void;
 }
 
-export function createAnswers(options: AnswersOptions) {
-  const { runs, queries, transport } = options;
+/** The answers of one tab; made once, beside React. */
+export class Answers {
   /** The newest run of each conversation. */
-  const followed = createStore<Readonly<Record<string, Followed>>>(() => ({}));
+  readonly followed = createStore<Readonly<Record<string, Followed>>>(() => ({}));
 
-  const runOf = (conversation: string): Run | undefined => {
-    const entry = followed.getState()[conversation];
-    return entry === undefined ? undefined : runs.get(entry.runId);
-  };
-  const change = (id: string, step: (run: Run) => Run) => runs.change(id, step);
+  constructor(private readonly to: AnswersOptions) {}
 
-  function begin(conversation: string, responseId: string | null, question: Asked | null) {
-    const before = followed.getState()[conversation];
+  /** Send a question and follow its answer to the end; a question that is not taken goes back. */
+  async ask(question: Question): Promise<void> {
+    const { runs, queries, onBegin, onReturn } = this.to;
+    const { conversation, text, model } = question;
+    if (this.runOf(conversation)?.ending === null) return;
+    const after = knownItems(queries, conversation).at(-1)?.id ?? null;
+    const asked: Asked = { text, after };
+    const id = this.begin(conversation, null, asked);
+    onBegin(conversation);
+    const { signal } = new AbortController();
+    const open = async (): Promise<Start> => ({
+      first: await server.ask({ model, input: text, conversation, ...SAMPLING }, signal),
+      id: null,
+    });
+    try {
+      await this.drive(conversation, id, open, () => void this.named(conversation, id, asked));
+    } catch (error) {
+      await this.fail(conversation, id, error);
+      this.release(conversation, id);
+      if (!runs.get(id)?.responseId && !this.arrived(conversation, asked)) onReturn(question);
+    }
+  }
+
+  /** Follow a run that the server already has: after a reload, or begun in another tab. */
+  async attach(conversation: string, responseId: string): Promise<void> {
+    const run = this.runOf(conversation);
+    if (run !== undefined && (run.ending === null || settled(run, responseId))) return;
+    const id = this.begin(conversation, responseId, null);
+    const open = async (): Promise<Start> => ({ first: null, id: responseId });
+    try {
+      await this.drive(conversation, id, open, () => undefined);
+    } catch (error) {
+      await this.fail(conversation, id, error);
+    }
+  }
+
+  /** Ask the server to end the answer; the text so far is kept. Works before the first token too. */
+  stop(conversation: string): void {
+    const run = this.runOf(conversation);
+    if (run === undefined || run.ending !== null || run.stopping) return;
+    this.to.runs.change(run.id, (each) => ({ ...each, stopping: true }));
+    if (run.responseId !== null) void this.cancel(run.id, run.responseId);
+  }
+
+  /** Forget a run that has ended, with its error. */
+  dismiss(conversation: string): void {
+    const { [conversation]: entry, ...rest } = this.followed.getState();
+    this.followed.setState(rest, true);
+    if (entry !== undefined) this.to.runs.drop(entry.runId);
+  }
+
+  private runOf(conversation: string): Run | undefined {
+    const entry = this.followed.getState()[conversation];
+    return entry === undefined ? undefined : this.to.runs.get(entry.runId);
+  }
+
+  private begin(conversation: string, responseId: string | null, question: Asked | null): string {
+    const { runs } = this.to;
+    const before = this.followed.getState()[conversation];
     const id = newId();
     runs.begin(newRun(id, runs.now(), responseId));
-    followed.setState({ [conversation]: { runId: id, question } });
+    this.followed.setState({ [conversation]: { runId: id, question } });
     if (before !== undefined) runs.drop(before.runId);
     return id;
   }
 
+  /** The server has named the answer, so it has stored the question. */
+  private async named(conversation: string, id: string, asked: Asked): Promise<void> {
+    this.to.onNamed(conversation);
+    await refreshConversation(this.to.queries, conversation);
+    if (this.arrived(conversation, asked)) this.release(conversation, id);
+  }
+
+  /** True when the question is among the stored items. */
+  private arrived(conversation: string, question: Asked): boolean {
+    return !showsQuestion(knownItems(this.to.queries, conversation), question);
+  }
+
   /** The server has the question, or has refused it: the page need not show it by itself. */
-  function releaseQuestion(conversation: string, id: string): void {
-    const entry = followed.getState()[conversation];
+  private release(conversation: string, id: string): void {
+    const entry = this.followed.getState()[conversation];
     if (entry?.runId !== id) return;
-    followed.setState({ [conversation]: { ...entry, question: null } });
+    this.followed.setState({ [conversation]: { ...entry, question: null } });
   }
 
-  function finish(conversation: string, id: string, ending: Ending): void {
-    change(id, (run) => end(run, ending, runs.now()));
-    const run = runs.get(id);
-    if (run !== undefined) options.onEnd(conversation, run);
-    void refreshConversation(queries, conversation);
+  /** Follow to the end; a run that was opened but never named is looked for once. */
+  private async drive(
+    conversation: string,
+    id: string,
+    open: () => Promise<Start>,
+    begun: () => void,
+  ): Promise<void> {
+    const { transport, runs } = this.to;
+    const { signal } = new AbortController();
+    const follower = this.follower(conversation, id, begun);
+    try {
+      await follow(transport, await open(), follower, signal);
+    } catch (error) {
+      if (!(error instanceof ConnectionLost) || runs.get(id)?.responseId) throw error;
+      const active = await activeResponse(conversation);
+      if (active === null) throw error;
+      await follow(transport, { first: null, id: active }, follower, signal);
+    }
   }
 
-  function takeAnswer(id: string, answer: Answer): Ending {
-    const text = answerText(answer);
-    // The stored text is the truth; it differs only when something was lost on the way.
-    change(id, (run) => ({
-      ...run,
-      text: text === null || text === run.text ? run.text : text,
-      meter: meterOfAnswer(answer),
-      responseId: answer.id,
-    }));
-    rememberAnswer(queries, answer);
-    return endingOf(answer);
-  }
-
-  function follower(conversation: string, id: string, begun: () => void): Follower {
+  private follower(conversation: string, id: string, begun: () => void): Follower {
+    const { runs } = this.to;
     return {
-      event(event: AnswerEvent) {
-        if (event.response && runs.get(id)?.responseId !== event.response.id) {
-          const named = event.response.id;
-          change(id, (run) => ({ ...run, responseId: named }));
-          begun();
-          if (runs.get(id)?.stopping) void cancel(id, named);
-        }
+      event: (event) => {
+        if (event.response && this.name(id, event.response.id)) begun();
         if (event.type === "response.output_text.delta") {
-          change(id, (run) => append(run, event.delta ?? "", runs.now()));
+          runs.change(id, (run) => append(run, event.delta ?? "", runs.now()));
         } else if (event.type === "response.output_text.done" && event.text !== undefined) {
           const { text } = event;
-          change(id, (run) => (run.text === text ? run : { ...run, text }));
+          runs.change(id, (run) => (run.text === text ? run : { ...run, text }));
         } else if (isLast(event) && event.response) {
-          finish(conversation, id, takeAnswer(id, event.response));
+          this.finish(conversation, id, event.response);
         }
       },
-      snapshot(answer) {
-        finish(conversation, id, takeAnswer(id, answer));
+      snapshot: (answer) => this.finish(conversation, id, answer),
+      lost: (againInMs) => {
+        const link = { state: "lost" as const, againAt: runs.now() + againInMs };
+        runs.change(id, (run) => ({ ...run, link }));
       },
-      lost(againInMs) {
-        const againAt = runs.now() + againInMs;
-        change(id, (run) => ({ ...run, link: { state: "lost", againAt } }));
-      },
-      back() {
-        change(id, (run) => ({ ...run, link: { state: "back", againAt: 0 } }));
-        const over = (run: Run): Run =>
-          run.link.state === "back" ? { ...run, link: { state: "open", againAt: 0 } } : run;
-        setTimeout(() => change(id, over), BACK_MS);
+      back: () => {
+        runs.change(id, (run) => ({ ...run, link: { state: "back", againAt: 0 } }));
+        setTimeout(() => runs.change(id, quiet), BACK_MS);
       },
     };
   }
 
-  async function cancel(id: string, responseId: string): Promise<void> {
+  /** Note the answer's name; true the first time. A stop that waited for the name is sent now. */
+  private name(id: string, responseId: string): boolean {
+    const { runs } = this.to;
+    if (runs.get(id)?.responseId === responseId) return false;
+    runs.change(id, (run) => ({ ...run, responseId }));
+    if (runs.get(id)?.stopping) void this.cancel(id, responseId);
+    return true;
+  }
+
+  private async cancel(id: string, responseId: string): Promise<void> {
     try {
       // The stream itself says when the answer has ended.
       await server.cancel(responseId);
     } catch (error) {
       if (!(error instanceof ApiError || error instanceof ConnectionLost)) throw error;
       // The wish was not heard: the button offers it again.
-      change(id, (run) => ({ ...run, stopping: false }));
+      this.to.runs.change(id, (run) => ({ ...run, stopping: false }));
     }
   }
 
-  /** Follow to the end; a run that was opened but never named is looked for once. */
-  async function drive(
-    conversation: string,
-    id: string,
-    open: () => Promise<Start>,
-    begun: () => void,
-  ): Promise<void> {
-    const { signal } = new AbortController();
-    const listener = follower(conversation, id, begun);
-    try {
-      await follow(transport, await open(), listener, signal);
-    } catch (error) {
-      if (!(error instanceof ConnectionLost) || runs.get(id)?.responseId) throw error;
-      const active = await activeResponse(conversation);
-      if (active === null) throw error;
-      await follow(transport, { first: null, id: active }, listener, signal);
-    }
+  private finish(conversation: string, id: string, answer: Answer): void {
+    const { runs, queries } = this.to;
+    const text = answerText(answer);
+    // The stored text is the truth; it differs only when something was lost on the way.
+    runs.change(id, (run) => ({
+      ...run,
+      text: text ?? run.text,
+      meter: meterOfAnswer(answer),
+      responseId: answer.id,
+    }));
+    rememberAnswer(queries, answer);
+    this.close(conversation, id, endingOf(answer));
+    void refreshConversation(queries, conversation);
   }
 
-  async function ask(question: Question): Promise<void> {
-    const { conversation, text, model } = question;
-    if (runOf(conversation)?.ending === null) return;
-    const after = knownItems(queries, conversation).at(-1)?.id ?? null;
-    const asked: Asked = { text, after };
-    const id = begin(conversation, null, asked);
-    options.onBegin(conversation);
-    const { signal } = new AbortController();
-    const open = async (): Promise<Start> => ({
-      first: await server.ask({ model, input: text, conversation, ...SAMPLING }, signal),
-      id: null,
-    });
-    const named = async () => {
-      options.onNamed(conversation);
-      await refreshConversation(queries, conversation);
-      if (arrived(conversation, asked)) releaseQuestion(conversation, id);
-    };
-    try {
-      await drive(conversation, id, open, () => void named());
-    } catch (error) {
-      await fail(conversation, id, error);
-      releaseQuestion(conversation, id);
-      if (!runs.get(id)?.responseId && !arrived(conversation, asked)) options.onReturn(question);
-    }
-  }
-
-  /** True when the question is among the stored items. */
-  const arrived = (conversation: string, question: Asked): boolean =>
-    !showsQuestion(knownItems(queries, conversation), question);
-
-  async function fail(conversation: string, id: string, error: unknown): Promise<void> {
+  private async fail(conversation: string, id: string, error: unknown): Promise<void> {
     if (isAbort(error)) return;
     if (!(error instanceof ApiError || error instanceof ConnectionLost)) throw error;
-    change(id, (run) => end(run, { kind: "failed", error }, runs.now()));
-    const run = runs.get(id);
-    if (run !== undefined) options.onEnd(conversation, run);
-    await refreshConversation(queries, conversation);
+    this.close(conversation, id, { kind: "failed", error });
+    await refreshConversation(this.to.queries, conversation);
   }
 
-  return {
-    followed,
-    ask,
-    /** Follow a run that the server already has: after a reload, or begun in another tab. */
-    async attach(conversation: string, responseId: string): Promise<void> {
-      const run = runOf(conversation);
-      if (run !== undefined && (run.ending === null || settled(run, responseId))) return;
-      const id = begin(conversation, responseId, null);
-      const open = async (): Promise<Start> => ({ first: null, id: responseId });
-      try {
-        await drive(conversation, id, open, () => undefined);
-      } catch (error) {
-        await fail(conversation, id, error);
-      }
-    },
-    /** Ask the server to end the answer; the text so far is kept. Works before the first token too. */
-    stop(conversation: string): void {
-      const run = runOf(conversation);
-      if (run === undefined || run.ending !== null || run.stopping) return;
-      change(run.id, (each) => ({ ...each, stopping: true }));
-      if (run.responseId !== null) void cancel(run.id, run.responseId);
-    },
-    /** Forget a run that has ended, with its error. */
-    dismiss(conversation: string): void {
-      const { [conversation]: entry, ...rest } = followed.getState();
-      followed.setState(rest, true);
-      if (entry !== undefined) runs.drop(entry.runId);
-    },
-  };
+  private close(conversation: string, id: string, ending: Ending): void {
+    const { runs, onEnd } = this.to;
+    runs.change(id, (run) => end(run, ending, runs.now()));
+    const run = runs.get(id);
+    if (run !== undefined) onEnd(conversation, run);
+  }
 }
 
-export type Answers = ReturnType<typeof createAnswers>;
+/** "Caught up" has been said for long enough. */
+const quiet = (run: Run): Run =>
+  run.link.state === "back" ? { ...run, link: { state: "open", againAt: 0 } } : run;
 
 /** True when the run needs no second look; one that lost its connection for good does. */
 function settled(run: Run, responseId: string): boolean {
