@@ -1,4 +1,4 @@
-"""A model on a device that is as late as may be, and texts made with it as the loop makes them."""
+"""A model on a device that is as late (or as early) as may be, and texts made with it as the loop makes them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from tokenyard.engine.model.checkpoints import read_shape
 from tokenyard.engine.model.device import AttentionPath, DevicePaths, PathReason
 from tokenyard.engine.model.device_decoder import DeviceDecoder
 from tokenyard.engine.model.device_operations import bind
-from tokenyard.engine.model.device_queue import LateQueue
+from tokenyard.engine.model.device_queue import HostQueue
 from tokenyard.engine.model.device_runner import DeviceRunner
 from tokenyard.engine.model.device_weights import read_weights
 from tokenyard.engine.model.gguf import GgufFile
@@ -33,6 +33,7 @@ def make_device(
     graph_sizes: Sequence[int] = (1, 2, 4),
     step: int = 64,
     paths: DevicePaths = PLAIN,
+    late: bool = True,
 ) -> DeviceRunner:
     with GgufFile(path) as file:
         shape = read_shape(file)
@@ -45,7 +46,7 @@ def make_device(
         )
     return DeviceRunner(
         decoder,
-        LateQueue(),
+        HostQueue(late=late),
         block_count=blocks,
         step_tokens_max=step,
         sequences_max=8,

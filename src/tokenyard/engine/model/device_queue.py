@@ -1,7 +1,8 @@
 """How work gets to a device and when it is over: a stream of a GPU, or a queue that plays one.
 
-Work is taken in at once and done in order, later. `LateQueue` does it only when it is waited for,
-so on the CPU whoever reads a result or reuses a buffer too early finds old values, as on a GPU.
+Work is taken in at once and done in order, at some time before somebody waits for it. `HostQueue`
+plays this on the CPU at both extremes: who reads a result or reuses a buffer too early finds old
+values when it is late, and who fetches a result too late finds new ones when it is early.
 Does not know what the work is.
 """
 
@@ -74,13 +75,13 @@ class CudaQueue:
         return graph.replay
 
 
-class LateQueue:
-    """A device on the CPU that is as late as it may be."""
+class HostQueue:
+    """A device on the CPU. late: does nothing before it is waited for; else all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, late: bool) -> None:
+        self._late = late
         self._waiting: deque[tuple[int, Work]] = deque()
         self._submitted = 0
-        self.captured = 0
 
     def host_buffer(self, *shape: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
@@ -88,6 +89,8 @@ class LateQueue:
     def submit(self, work: Work) -> None:
         self._submitted += 1
         self._waiting.append((self._submitted, work))
+        if not self._late:
+            self.wait(self._submitted)
 
     def mark(self) -> int:
         return self._submitted
@@ -98,5 +101,4 @@ class LateQueue:
                 self._waiting.popleft()[1]()
 
     def capture(self, work: Work) -> Work:
-        self.captured += 1
         return work

@@ -1,7 +1,6 @@
-"""The device's runner on a device that is as late as may be, against the CPU's own runner.
+"""The device's runner on a device that is as late or as early as may be, against the CPU's own.
 
-The queue does work only when it is waited for, so host memory reused or read too early shows. The
-kernels behind it are plain torch here; their Triton twins are checked on their own.
+So host memory that is reused or read too early, or fetched too late, shows. The kernels behind it are plain torch here; their Triton twins are checked on their own.
 """
 
 import random
@@ -10,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from support.device_yard import BLOCK, generate, greedy, make_cpu, make_device, mixed
+from tokenyard.engine.model.device_runner import _pack
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.paging import BlockPool
@@ -37,6 +38,7 @@ def texts(tiny_model: Path, prompts: list[list[int]]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("step", [1, 7, 16, 64])
+@pytest.mark.parametrize("late", [True, False], ids=["late", "early"])
 @pytest.mark.parametrize("graph_sizes", [(), (1, 2, 4), (3, 8)], ids=str)
 def test_chunks_and_graphs_change_nothing(
     tiny_model: Path,
@@ -44,8 +46,9 @@ def test_chunks_and_graphs_change_nothing(
     texts: list[list[int]],
     step: int,
     graph_sizes: tuple[int, ...],
+    late: bool,
 ) -> None:
-    device = make_device(tiny_model, graph_sizes=graph_sizes)
+    device = make_device(tiny_model, graph_sizes=graph_sizes, late=late)
     assert generate(device, prompts, step=step)[0] == texts
     # Again, with used blocks, other lines and a warm prefix cache.
     assert generate(device, prompts, step=step)[0] == texts
@@ -132,3 +135,11 @@ def test_the_queue_is_late(tiny_model: Path, prompts: list[list[int]]) -> None:
     assert all(not pool.any() for pool in device._decoder.pool)
     device.collect(ticket)
     assert all(pool.any() for pool in device._decoder.pool)
+
+
+def test_buffers_travel_in_aligned_fields() -> None:
+    """Triton compiles anew for an address that is not a multiple of 16 bytes."""
+    buffer = torch.zeros(40, dtype=torch.int32)
+    places = _pack(buffer, {"tokens": [1, 2, 3, 4, 5], "slots": [6], "places": [], "blocks": [7]})
+    assert places == {"tokens": (0, 5), "slots": (8, 9), "places": (12, 12), "blocks": (12, 13)}
+    assert buffer[:14].tolist() == [1, 2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0]
