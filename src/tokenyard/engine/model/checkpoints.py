@@ -1,7 +1,7 @@
 """What a checkpoint says about its model: shape, and where each weight is.
 
 Decides which architectures we run and refuses the rest by name. Does not know what is computed.
-Source: the `llama.*` keys and tensor names of the GGUF specification.
+Source: the architecture's keys (`llama.*`, `qwen3.*`) and tensor names of the GGUF specification.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.quantisation import Floats
 from tokenyard.vocabulary.errors import StartError
 
-ARCHITECTURE = "llama"
+# Whether GGUF stores the numbers that one rotation turns as neighbours, or half a head apart.
+ARCHITECTURES = {"llama": True, "qwen2": False, "qwen3": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class DecoderShape:
     context_tokens: int
     rope_base: float
     epsilon: float
+    # In the file, a rotation turns neighbours (Llama in GGUF), or numbers half a head apart.
+    neighbours: bool = True
+    # Queries and keys are normalised head by head before they are turned (Qwen 3).
+    query_key_norms: bool = False
+    # Queries, keys and values have biases (Qwen 2).
+    qkv_bias: bool = False
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -38,33 +45,36 @@ class DecoderShape:
 
 def read_shape(file: GgufFile) -> DecoderShape:
     """The model's sizes; raises StartError when one is missing, absurd, or not ours to run."""
-    metadata = file.metadata
-    architecture = metadata.get("general.architecture")
-    if architecture != ARCHITECTURE:
+    architecture = file.metadata.get("general.architecture")
+    if architecture not in ARCHITECTURES:
         raise StartError(
             f"{file.path.name} is of architecture {architecture!r}; this engine runs "
-            f"{ARCHITECTURE!r}. Serve others through an upstream."
+            f"{', '.join(ARCHITECTURES)}. Serve others through an upstream."
         )
-    heads = _count(metadata, "attention.head_count")
-    width = _count(metadata, "embedding_length")
+    keys = _Keys(file.metadata, architecture)
+    heads = keys.count("attention.head_count")
+    width = keys.count("embedding_length")
     embedding = file.shape("token_embd.weight")
     shape = DecoderShape(
-        layers=_count(metadata, "block_count"),
+        layers=keys.count("block_count"),
         width=width,
         heads=heads,
-        kv_heads=_count(metadata, "attention.head_count_kv", heads),
-        head_width=_count(metadata, "attention.key_length", width // heads),
-        inner_width=_count(metadata, "feed_forward_length"),
+        kv_heads=keys.count("attention.head_count_kv", heads),
+        head_width=keys.count("attention.key_length", width // heads),
+        inner_width=keys.count("feed_forward_length"),
         vocabulary=embedding[0],
-        context_tokens=_count(metadata, "context_length"),
-        rope_base=_number(metadata, "rope.freq_base", 10_000.0),
-        epsilon=_number(metadata, "attention.layer_norm_rms_epsilon", 1e-5),
+        context_tokens=keys.count("context_length"),
+        rope_base=keys.number("rope.freq_base", 10_000.0),
+        epsilon=keys.number("attention.layer_norm_rms_epsilon", 1e-5),
+        neighbours=ARCHITECTURES[architecture],
+        query_key_norms="blk.0.attn_q_norm.weight" in file.tensors,
+        qkv_bias="blk.0.attn_q.bias" in file.tensors,
     )
     if embedding != (shape.vocabulary, width):
         raise StartError(f"{file.path.name}: the embedding has shape {embedding}, width {width}.")
     if heads % shape.kv_heads or shape.head_width % 2:
         raise StartError(f"{file.path.name}: {shape} is not a decoder that we run.")
-    scaling = metadata.get(f"{ARCHITECTURE}.rope.scaling.type", "none")
+    scaling = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
     if scaling != "none":
         raise StartError(f"{file.path.name} scales positions by {scaling!r}, which we do not.")
     return shape
@@ -80,15 +90,21 @@ def load_weight(file: GgufFile, name: str, result: Floats) -> None:
     file.dequantise_into(name, result)
 
 
-def _count(metadata: Mapping[str, Any], key: str, default: int | None = None) -> int:
-    value = metadata.get(f"{ARCHITECTURE}.{key}", default)
-    if not isinstance(value, int) or not 1 <= value <= 1 << 32:
-        raise StartError(f"The model file has no usable {ARCHITECTURE}.{key} ({value!r}).")
-    return value
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Metadata under the architecture's name."""
 
+    metadata: Mapping[str, Any]
+    architecture: str
 
-def _number(metadata: Mapping[str, Any], key: str, default: float) -> float:
-    value = metadata.get(f"{ARCHITECTURE}.{key}", default)
-    if not isinstance(value, int | float) or not 0 < value < 1e12:
-        raise StartError(f"The model file has no usable {ARCHITECTURE}.{key} ({value!r}).")
-    return float(value)
+    def count(self, key: str, default: int | None = None) -> int:
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        if not isinstance(value, int) or not 1 <= value <= 1 << 32:
+            raise StartError(f"The model file has no usable {self.architecture}.{key} ({value!r}).")
+        return value
+
+    def number(self, key: str, default: float) -> float:
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        if not isinstance(value, int | float) or not 0 < value < 1e12:
+            raise StartError(f"The model file has no usable {self.architecture}.{key} ({value!r}).")
+        return float(value)

@@ -1,9 +1,9 @@
 """The decoder: tokens in, logits out, keys and values into the pool on the way.
 
-Llama's architecture: RMS norms, rotary positions, grouped queries, SwiGLU, a head that may be tied
-to the embedding. One call serves any mix of decodes and prompt chunks. Does not know who asked, nor
-how a token is drawn from its logits.
-Source: the layer structure of Llama 2 (arXiv 2307.09288) with GGUF's interleaved rotary pairs.
+RMS norms, rotary positions, grouped queries, SwiGLU, a head that may be tied to the embedding:
+Llama; with biases Qwen 2; with norms of queries and keys Qwen 3. One call serves any mix of decodes
+and prompt chunks. Does not know who asked, nor how a token is drawn from its logits.
+Source: Llama 2 (arXiv 2307.09288), Qwen2 (arXiv 2407.10671), Qwen3 (arXiv 2505.09388).
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,8 @@ class _Layer:
 
     attention_norm: Tensor
     qkv: Linear
+    # (heads + kv_heads, head_width), or None for families that have none.
+    query_key_norm: Tensor | None
     attention_out: Linear
     inner_norm: Tensor
     gate_up: Linear
@@ -66,9 +68,12 @@ class Decoder:
         norm_shape = (shape.width,)
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(rms_norm(hidden, norm_shape, layer.attention_norm, shape.epsilon))
-            pairs = qkv.view(rows, heads + 2 * kv_heads, shape.head_width // 2, 2)
-            torch.view_as_complex(pairs[:, : heads + kv_heads]).mul_(turn)
             qkv = qkv.view(rows, heads + 2 * kv_heads, shape.head_width)
+            turned = qkv[:, : heads + kv_heads]
+            if layer.query_key_norm is not None:
+                normal = rms_norm(turned, (shape.head_width,), None, shape.epsilon)
+                torch.mul(normal, layer.query_key_norm, out=turned)
+            torch.view_as_complex(turned.view(rows, -1, shape.head_width // 2, 2)).mul_(turn)
             pool.write(number, layout.slots, qkv[:, heads:])
             hidden += layer.attention_out(attend(layout, number, pool, qkv, heads))
             inner = layer.gate_up(rms_norm(hidden, norm_shape, layer.inner_norm, shape.epsilon))
@@ -76,6 +81,16 @@ class Decoder:
             hidden += layer.down(silu(gate).mul_(up))
         last = hidden.index_select(0, wanted)
         return self._head(rms_norm(last, norm_shape, self._final_norm, shape.epsilon))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some outputs of a joined product: the tensor's name without its ending, and what to do."""
+
+    name: str
+    outputs: int
+    scale: float = 1.0
+    order: Tensor | None = None
 
 
 class _Loader:
@@ -91,43 +106,83 @@ class _Loader:
         load_weight(self._file, name, result.numpy())
         return result
 
-    def linear(self, width: int, *parts: tuple[str, int, float]) -> Linear:
-        """One product over `width` inputs from parts of (name, outputs, scale), in order."""
-        rows = sum(outputs for _, outputs, _ in parts)
+    def linear(self, width: int, *parts: _Part, biased: bool = False) -> Linear:
+        """One product over `width` inputs, with the outputs of all parts in order."""
+        rows = sum(part.outputs for part in parts)
         if self._scratch.numel() < rows * width:
             self._scratch = torch.empty(rows * width)
         weight = self._scratch[: rows * width].view(rows, width)
+        bias = torch.empty(rows) if biased else None
         first = 0
-        for name, outputs, scale in parts:
-            part = weight[first : first + outputs]
-            load_weight(self._file, name, part.numpy())
-            if scale != 1.0:
-                part.mul_(scale)
-            first += outputs
-        return make_linear(weight, self._kind)
+        for part in parts:
+            place = slice(first, first + part.outputs)
+            self._fill(f"{part.name}.weight", weight[place], part)
+            if bias is not None:
+                self._fill(f"{part.name}.bias", bias[place], part)
+            first += part.outputs
+        return make_linear(weight, self._kind, bias)
+
+    def _fill(self, name: str, result: Tensor, part: _Part) -> None:
+        load_weight(self._file, name, result.numpy())
+        if part.order is not None:
+            result.copy_(result[part.order])
+        if part.scale != 1.0:
+            result.mul_(part.scale)
 
 
 def _load_layer(start: str, shape: DecoderShape, loader: _Loader) -> _Layer:
     width, inner = shape.width, shape.inner_width
-    queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    # Attention's scale goes into the queries' weights; for a head width of 64 it is exact.
+    scale = shape.head_width**-0.5
+    norm = None
+    if shape.query_key_norms:
+        norm = _load_query_key_norm(start, shape, loader, scale)
+        scale = 1.0
     return _Layer(
         attention_norm=loader.vector(f"{start}.attn_norm.weight", width),
         qkv=loader.linear(
             width,
-            # The attention's scale goes into the queries; for a head width of 64 it is exact.
-            (f"{start}.attn_q.weight", queries, shape.head_width**-0.5),
-            (f"{start}.attn_k.weight", keys, 1.0),
-            (f"{start}.attn_v.weight", keys, 1.0),
+            _Part(
+                f"{start}.attn_q", shape.heads * shape.head_width, scale, _order(shape, shape.heads)
+            ),
+            _Part(
+                f"{start}.attn_k",
+                shape.kv_heads * shape.head_width,
+                order=_order(shape, shape.kv_heads),
+            ),
+            _Part(f"{start}.attn_v", shape.kv_heads * shape.head_width),
+            biased=shape.qkv_bias,
         ),
-        attention_out=loader.linear(queries, (f"{start}.attn_output.weight", width, 1.0)),
+        query_key_norm=norm,
+        attention_out=loader.linear(
+            shape.heads * shape.head_width, _Part(f"{start}.attn_output", width)
+        ),
         inner_norm=loader.vector(f"{start}.ffn_norm.weight", width),
         gate_up=loader.linear(
-            width,
-            (f"{start}.ffn_gate.weight", inner, 1.0),
-            (f"{start}.ffn_up.weight", inner, 1.0),
+            width, _Part(f"{start}.ffn_gate", inner), _Part(f"{start}.ffn_up", inner)
         ),
-        down=loader.linear(inner, (f"{start}.ffn_down.weight", width, 1.0)),
+        down=loader.linear(inner, _Part(f"{start}.ffn_down", width)),
     )
+
+
+def _load_query_key_norm(start: str, shape: DecoderShape, loader: _Loader, scale: float) -> Tensor:
+    """The two norms as one, a row for each head; the queries' take over attention's scale."""
+    query = loader.vector(f"{start}.attn_q_norm.weight", shape.head_width) * scale
+    key = loader.vector(f"{start}.attn_k_norm.weight", shape.head_width)
+    norm = torch.stack([query] * shape.heads + [key] * shape.kv_heads)
+    order = _order(shape, 1)
+    return norm if order is None else norm[:, order]
+
+
+def _order(shape: DecoderShape, heads: int) -> Tensor | None:
+    """Rows of queries or keys such that what a rotation turns are neighbours; None: they are.
+
+    The same order for queries and keys leaves their products as they were.
+    """
+    if shape.neighbours:
+        return None
+    rows = torch.arange(heads * shape.head_width).view(heads, 2, shape.head_width // 2)
+    return rows.transpose(1, 2).flatten()
 
 
 def _rotations(shape: DecoderShape, factors: Tensor | None) -> Tensor:

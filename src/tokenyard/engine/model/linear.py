@@ -26,14 +26,14 @@ def supports_packed_fp16() -> bool:
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
-def make_linear(weight: Tensor, kind: WeightFormat) -> Linear:
+def make_linear(weight: Tensor, kind: WeightFormat, bias: Tensor | None = None) -> Linear:
     """A function from (rows, in) float32 to (rows, out) float32.
 
     `weight` is (out, in) float32, and its memory is the caller's again afterwards.
     """
     if kind is WeightFormat.FP32:
         kept = weight.clone()
-        return lambda rows: torch.nn.functional.linear(rows, kept)
-    packed = torch.ops.quantized.linear_prepack_fp16(weight, None)
+        return lambda rows: torch.nn.functional.linear(rows, kept, bias)
+    packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
     compute = torch.ops.quantized.linear_dynamic_fp16
     return lambda rows: compute(rows, packed)

@@ -1,0 +1,134 @@
+"""Each family's logits equal those of transformers, on small random checkpoints written here."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from support import tiny_model
+from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.runner import TorchRunner
+from tokenyard.engine.rules.batching import Chunk, Sequence
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 50_000.0,
+    "attn_implementation": "eager",
+}
+# Config class, model class, and what is special; untyped, as the library's own hints differ.
+FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM, {}),
+    "llama tied": (LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, {"head_dim": 16, "tie_word_embeddings": True}),
+}
+LAYER_NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def make_model(family: str) -> Any:
+    config, kind, extra = FAMILIES[family]
+    vocabulary = len(tiny_model.make_metadata()["tokenizer.ggml.tokens"])
+    torch.manual_seed(7)
+    model = kind(config(**SIZES, **extra, vocab_size=vocabulary)).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            # Norms and biases are trivial as initialised; here they have to matter.
+            weight.add_(torch.randn_like(weight) * (0.2 if weight.dim() > 1 else 0.3))
+            assert torch.isfinite(weight).all(), name
+    return model
+
+
+def gguf_name(name: str) -> str:
+    whole = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
+    if name in whole:
+        return whole[name]
+    _, _, layer, rest = name.split(".", 3)
+    stem, ending = rest.rsplit(".", 1)
+    return f"blk.{layer}.{LAYER_NAMES[stem]}.{ending}"
+
+
+def write(model: Any, architecture: str, path: Path) -> None:
+    config, metadata = model.config, tiny_model.make_metadata()
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_rope_freq_base(50_000.0)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if getattr(config, "head_dim", None):
+        writer.add_key_length(config.head_dim)
+    writer.add_token_list(metadata["tokenizer.ggml.tokens"])
+    for name, weight in model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        values = weight.detach().numpy()
+        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+        part = name.split(".")[-2]
+        if architecture == "llama" and part in heads:
+            # GGUF's order of rotated pairs: neighbours.
+            halves = values.reshape(heads[part], 2, -1, values.shape[1])
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        writer.add_tensor(gguf_name(name), np.ascontiguousarray(values))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_equal(family: str, tmp_path: Path) -> None:
+    model = make_model(family)
+    path = tmp_path / "model.gguf"
+    write(model, family.split(maxsplit=1)[0], path)
+    tokens = torch.randint(3, 250, (40,), generator=torch.Generator().manual_seed(3)).tolist()
+    with torch.no_grad():
+        expected = model(torch.tensor([tokens])).logits[0]
+    with GgufFile(path) as file:
+        runner = TorchRunner(
+            file, weights="fp32", threads=2, kv_cache_bytes=4 * 2**20, block_tokens=16
+        )
+    text = Sequence(0, tokens, blocks=[3, 1, 2])
+    # A prompt in two chunks, and then token by token.
+    found = {}
+    for start, count in ((0, 17), (17, 15), *((place, 1) for place in range(32, 40))):
+        _, logits = runner._compute([Chunk(text, start, count, draws=True)])
+        found[start + count - 1] = logits[0]
+    for place, logits in found.items():
+        scale = expected[place].abs().max().item()
+        assert torch.allclose(logits, expected[place], atol=2e-5 * scale, rtol=1e-4), place
