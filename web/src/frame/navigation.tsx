@@ -39,7 +39,7 @@ export function Navigation({ session }: { session: Session }) {
         })}
       </ul>
       <div className="mt-auto space-y-3 p-4 text-xs text-soft max-md:px-0">
-        <div className="flex items-center justify-between gap-2">
+        <div className="flex items-center justify-between">
           <ThemeChoice />
           <SignOut />
         </div>
@@ -68,7 +68,7 @@ function ThemeChoice() {
       aria-label={t("theme.label")}
       value={theme}
       onChange={(event) => chooseTheme(event.target.value as Theme)}
-      className="-ml-1 min-h-8 bg-transparent hover:text-ink"
+      className="-ml-1 min-h-8 min-w-0 shrink bg-transparent hover:text-ink"
     >
       {THEMES.map((each) => (
         <option key={each} value={each}>
