@@ -1,4 +1,4 @@
-"""A model on a device that is as late (or as early) as may be, and texts made with it as the loop makes them."""
+"""A model on a device that is as late or as early as may be, and texts made as the loop makes them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The device's runner on a device that is as late or as early as may be, against the CPU's own.
 
-So host memory that is reused or read too early, or fetched too late, shows. The kernels behind it are plain torch here; their Triton twins are checked on their own.
+So host memory that is reused or read too early, or fetched too late, shows. The kernels behind it
+are plain torch here; their Triton twins are checked on their own.
 """
 
 import random
