@@ -1,4 +1,4 @@
-"""A model on a device that is as late or as early as may be, and texts made as the loop makes them."""
+"""A model on a device that is late or early at the extreme, and texts made as the loop does."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
