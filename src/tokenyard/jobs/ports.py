@@ -102,6 +102,7 @@ class MemberId:
     job: JobId
     attempt: int
     rank: int
+    turn: int = 0
 
 
 class MemberPhase(StrEnum):

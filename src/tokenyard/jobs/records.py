@@ -23,6 +23,8 @@ class MemberSeat:
     role: int
     node: NodeName
     gpus: tuple[int, ...] = ()
+    # Rises when the place of a lost member is taken anew within one attempt.
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class JobRecord:
     held_seats: tuple[MemberSeat, ...] = ()
     # Members of this attempt when it was launched; ranks are below it.
     members: int = 0
+    # How often this attempt was given new members for lost ones.
+    turns: int = 0
     launched_at: float | None = None
     running_at: float | None = None
     ended_at: float | None = None

@@ -45,6 +45,10 @@ class Event(StrEnum):
     BATCH_FAILED = "batch.failed"
     BATCH_LINE_FAILED = "batch.line_failed"
     FILES_SWEPT = "files.swept"
+    JOBS_SUBMITTED = "jobs.submitted"
+    JOBS_CYCLE_FAILED = "jobs.cycle_failed"
+    JOBS_FENCED = "jobs.fenced"
+    NODE_QUARANTINED = "jobs.node_quarantined"
     STORAGE_FAILED = "storage.failed"
     MIGRATED = "storage.migrated"
 

@@ -4,7 +4,7 @@ The engine's names are those that vLLM dashboards know, under our own prefix. Ea
 instance of its class and serves it as text in the Prometheus exposition format.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -142,3 +142,43 @@ class GatewayMetrics(_Metrics):
         self.file_bytes = self._counter(
             "file_bytes", "Bytes of files taken in and given out.", "way"
         )
+
+
+class JobMetrics(_Metrics):
+    """What one scheduler tells of itself."""
+
+    def __init__(self) -> None:
+        super().__init__("tokenyard_jobs")
+        self.cycle = self._histogram("cycle_seconds", "Time of one cycle.", ADMISSION_BUCKETS)
+        self.wait = self._histogram(
+            "wait_seconds", "Submission to first start.", REQUEST_BUCKETS, "queue", "priority"
+        )
+        self.failures = self._counter(
+            "failures", "Failed attempts by type of job and reason.", "type", "reason"
+        )
+        self.succeeded = self._counter("succeeded", "Jobs that succeeded, by type.", "type")
+        self.preemptions = self._counter("preemptions", "Preempted attempts by reason.", "reason")
+        self.lost_gpu_seconds = self._counter(
+            "lost_gpu_seconds", "GPU-seconds of attempts whose work was lost."
+        )
+        self.queued = self._gauge("queue_depth", "Jobs by queue and what they do.", "queue", "what")
+        self.node_gpus_used = self._gauge("node_gpus_used", "GPUs in use, by node.", "node")
+        self.cluster = self._gauge(
+            "cluster", "GPUs of the cluster: all, free, fragmented, held.", "what"
+        )
+
+    def set_values(self, values: Mapping[str, float]) -> None:
+        """Take the gauges from values by name, as the history keeps them."""
+        # Queues and nodes that are no longer there must not keep their last value.
+        self.queued.clear()
+        self.node_gpus_used.clear()
+        for name, value in values.items():
+            match name.split("/"):
+                case ["queue", queue, what]:
+                    self.queued.labels(queue, what).set(value)
+                case ["node", node, "gpus_used"]:
+                    self.node_gpus_used.labels(node).set(value)
+                case ["cluster", what] if what.startswith("gpus"):
+                    self.cluster.labels(what).set(value)
+                case _:
+                    continue

@@ -1,0 +1,474 @@
+"""What becomes of a job: from its record and what is known of its members to its next record.
+
+Decides which state follows and why; pure, like the rules, but on records. It does not know stores,
+executors or other jobs. Every way of a job from one state to another is in this module.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tokenyard.jobs.ports import MemberId, MemberPhase, MemberReport
+from tokenyard.jobs.records import Attempt, Change, EventKind, JobEvent, JobRecord, MemberSeat
+from tokenyard.jobs.rules.retries import Again, FailureKind, GiveUp, classify, decide
+from tokenyard.jobs.rules.states import State, advance, holds_seats
+from tokenyard.jobs.shape import gpus_of, member_of, seconds_at
+from tokenyard.vocabulary.ids import JobId, NodeName
+from tokenyard.vocabulary.reasons import Reason
+
+_FAILED_PHASES = {
+    MemberPhase.OUT_OF_MEMORY: FailureKind.OUT_OF_MEMORY,
+    MemberPhase.LAUNCH_FAILED: FailureKind.LAUNCH_FAILED,
+    MemberPhase.LOST: FailureKind.NODE_LOST,
+}
+_GONE = {MemberPhase.LOST, MemberPhase.LAUNCH_FAILED}
+_KINDS = {Reason(kind.value): kind for kind in FailureKind}
+_KILLED = -9
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what; seconds."""
+
+    launch_seconds: float
+    back_off_seconds: float
+    back_off_seconds_max: float
+
+
+class Draft:
+    """One job's next record, with the events that lead to it."""
+
+    def __init__(self, record: JobRecord, now: float) -> None:
+        self.before = record
+        self.record = record
+        self.now = now
+        self.heard_at = now
+        self.events: list[JobEvent] = []
+        self._attempt: Attempt | None = None
+
+    def change(self) -> Change | None:
+        """What to write; None when nothing happened."""
+        if self.record is self.before:
+            return None
+        record = replace(self.record, version=self.before.version + 1)
+        attempt = self._attempt
+        if attempt is None and holds_seats(record.state):
+            attempt = _attempt_of(record)
+        return Change(record, tuple(self.events), attempt)
+
+    def move(
+        self,
+        state: State,
+        kind: EventKind,
+        *,
+        reason: Reason | None = None,
+        detail: str | None = None,
+        by: str | None = None,
+        **fields: Any,
+    ) -> None:
+        """Into another state; Conflict when it is not a legal one."""
+        advance(self.record.state, state)
+        self.record = replace(self.record, state=state, reason=reason, detail=detail, **fields)
+        self.note(kind, reason=reason, detail=detail, by=by)
+
+    def note(
+        self,
+        kind: EventKind,
+        *,
+        reason: Reason | None = None,
+        detail: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """A line of the timeline."""
+        record = self.record
+        self.events.append(JobEvent(record.id, self.now, kind, record.attempt, reason, detail, by))
+
+    def start(self, seats: tuple[MemberSeat, ...]) -> None:
+        """Take those seats for the next attempt; its members are still to be launched."""
+        record = self.record
+        first = record.first_started_at
+        self.record = replace(record, attempt=record.attempt + 1)
+        self.move(
+            State.STARTING,
+            EventKind.LAUNCHED,
+            detail=_places(seats),
+            seats=seats,
+            held_seats=(),
+            members=len(seats),
+            turns=0,
+            launched_at=self.now,
+            running_at=None,
+            incomplete_since=None,
+            exit_status=None,
+            first_started_at=self.now if first is None else first,
+        )
+
+    def stop(
+        self, reason: Reason, *, detail: str | None = None, by: str | None = None, **fields: Any
+    ) -> None:
+        """Tell it to go; it keeps its seats until every member is gone."""
+        grace = self.record.spec.checkpoint.grace_seconds
+        self.move(
+            State.STOPPING,
+            EventKind.STOPPING,
+            reason=reason,
+            detail=detail,
+            by=by,
+            stop_at=self.now + grace,
+            **fields,
+        )
+
+    def end_attempt(self, outcome: Reason | None, *, saved_by_signal: bool = False) -> None:
+        """Book what the attempt took, and free its seats."""
+        record = self.record
+        ran = 0.0 if record.running_at is None else max(self.heard_at - record.running_at, 0.0)
+        held = 0.0 if record.launched_at is None else self.now - record.launched_at
+        gpus = gpus_of(record)
+        saved = record.saved_seconds
+        if outcome is not None:
+            saved = _saved(record, ran, saved_by_signal)
+        lost = 0.0 if outcome is None else max(held - (saved - record.saved_seconds), 0.0)
+        self._attempt = replace(
+            _attempt_of(record),
+            ended_at=self.now,
+            outcome=outcome,
+            gpu_seconds=gpus * held,
+        )
+        self.record = replace(
+            record,
+            seats=(),
+            incomplete_since=None,
+            # Bad nodes are the quarantine's business; a job that avoided many could never sit.
+            avoid_nodes=(),
+            stop_at=None,
+            saved_seconds=saved,
+            gpu_seconds=record.gpu_seconds + gpus * held,
+            lost_gpu_seconds=record.lost_gpu_seconds + gpus * lost,
+        )
+
+
+def _attempt_of(record: JobRecord) -> Attempt:
+    return Attempt(
+        record.id,
+        record.attempt,
+        record.launched_at or 0.0,
+        record.seats,
+        running_at=record.running_at,
+        exit_status=record.exit_status,
+    )
+
+
+def _saved(record: JobRecord, ran: float, by_signal: bool) -> float:
+    checkpoint = record.spec.checkpoint
+    worked = max(ran - (checkpoint.restart_seconds if record.saved_seconds else 0.0), 0.0)
+    if checkpoint.on_signal and by_signal:
+        return record.saved_seconds + worked
+    if checkpoint.interval_seconds is None:
+        return record.saved_seconds
+    return record.saved_seconds + worked - worked % checkpoint.interval_seconds
+
+
+def _places(seats: Sequence[MemberSeat]) -> str:
+    nodes = sorted({seat.node for seat in seats})
+    shown = ", ".join(nodes[:4]) + (", …" if len(nodes) > 4 else "")
+    return f"{len(seats)} {'member' if len(seats) == 1 else 'members'} on {shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    seat: MemberSeat
+    phase: MemberPhase | None
+    status: int | None
+    detail: str | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.phase is not None and self.phase.is_over
+
+    @property
+    def succeeded(self) -> bool:
+        return self.phase is MemberPhase.EXITED and self.status == 0
+
+    @property
+    def failure(self) -> FailureKind | None:
+        if self.phase is MemberPhase.EXITED and self.status != 0:
+            # Nobody of ours kills without having told the job to go: it was the kernel.
+            killed = self.status == _KILLED
+            return FailureKind.OUT_OF_MEMORY if killed else FailureKind.USER_ERROR
+        return None if self.phase is None else _FAILED_PHASES.get(self.phase)
+
+
+def settle(
+    draft: Draft,
+    reports: Mapping[MemberId, MemberReport],
+    lost: Mapping[NodeName, float],
+    patience: Patience,
+) -> None:
+    """Bring a seated job up to date with what its members do.
+
+    lost: nodes that say nothing any more, and when each was last heard of.
+    """
+    record = draft.record
+    members = [_member(record, seat, reports, lost) for seat in record.seats]
+    # What it did on a node that is lost is known only until that was last heard of.
+    draft.heard_at = min([draft.now, *(lost[s.node] for s in record.seats if s.node in lost)])
+    if record.state is State.STOPPING:
+        if all(member.is_over for member in members):
+            _gone(draft, members, patience)
+        return
+    if record.cancel_wanted:
+        draft.stop(Reason.CANCELLED_BY_USER)
+    elif members and all(member.succeeded for member in members):
+        if record.incomplete_since is None:
+            _run(draft)
+            _succeed(draft)
+    elif _has_failed(draft, members):
+        failures = [kind for kind in (member.failure for member in members) if kind]
+        kind = classify(failures)
+        draft.record = replace(draft.record, exit_status=_status(members))
+        if all(member.is_over for member in members):
+            _fail(draft, kind, _detail(members, kind), patience)
+        else:
+            draft.stop(Reason(kind.value), detail=_detail(members, kind))
+    else:
+        _go_on(draft, members, patience)
+
+
+def _member(
+    record: JobRecord,
+    seat: MemberSeat,
+    reports: Mapping[MemberId, MemberReport],
+    lost: Mapping[NodeName, float],
+) -> _Member:
+    report = reports.get(member_of(record, seat))
+    if report is not None and report.phase.is_over:
+        return _Member(seat, report.phase, report.status, report.detail)
+    if seat.node in lost:
+        return _Member(seat, MemberPhase.LOST, None, f"node {seat.node} is lost")
+    if report is None and record.state is State.RUNNING:
+        return _Member(seat, MemberPhase.LOST, None, "its executor does not know it any more")
+    if report is None:
+        return _Member(seat, None, None, None)
+    return _Member(seat, report.phase, None, None)
+
+
+def _has_failed(draft: Draft, members: Sequence[_Member]) -> bool:
+    """Whether the gang cannot go on; one that only lost members may."""
+    failed = [member for member in members if member.failure is not None]
+    if not failed:
+        return False
+    if any(member.phase not in _GONE or member.seat.rank == 0 for member in failed):
+        # Rank 0 is where the others meet: without it, or with another one, they wait in vain.
+        return True
+    if draft.record.state is State.STARTING and len(failed) < len(members):
+        return False
+    return _below_minimum(draft.record, [m.seat for m in members if m.failure is None])
+
+
+def _below_minimum(record: JobRecord, seats: Sequence[MemberSeat]) -> bool:
+    counts = [0] * len(record.spec.roles)
+    for seat in seats:
+        counts[seat.role] += 1
+    roles = record.spec.roles
+    return any(n < role.replicas for n, role in zip(counts, roles, strict=True))
+
+
+def _go_on(draft: Draft, members: Sequence[_Member], patience: Patience) -> None:
+    """Members are coming up or run; some may be gone, of a gang that can do without them."""
+    record, now = draft.record, draft.now
+    gone = [member for member in members if member.failure is not None]
+    if gone:
+        stay = tuple(member.seat for member in members if member.failure is None)
+        short = _below_minimum(record, stay)
+        detail = "; ".join(sorted({member.detail or "" for member in gone}))
+        # The seats that are given up are paid for until now.
+        paid = gpus_of(record, [member.seat for member in gone]) * (
+            now - (record.launched_at or now)
+        )
+        draft.record = record = replace(
+            record,
+            seats=stay,
+            incomplete_since=(record.incomplete_since or now) if short else None,
+            gpu_seconds=record.gpu_seconds + paid,
+            lost_gpu_seconds=record.lost_gpu_seconds + paid,
+            avoid_nodes=_avoiding(record, gone),
+        )
+        draft.note(EventKind.MEMBERS_LOST, reason=Reason.GANG_INCOMPLETE, detail=detail)
+    waiting = [m for m in members if m.phase in {None, MemberPhase.STARTING} and m not in gone]
+    if record.state is State.STARTING and not waiting and record.incomplete_since is None:
+        _run(draft)
+    elif record.state is State.STARTING and waiting:
+        late = now - (record.launched_at or now) >= patience.launch_seconds
+        if late and record.incomplete_since is None:
+            detail = f"{len(waiting)} members did not come up in {patience.launch_seconds:g} s"
+            draft.stop(Reason.LAUNCH_FAILED, detail=detail)
+    limit = record.spec.time_limit_seconds
+    if draft.record.state is State.RUNNING and limit is not None:
+        began = draft.record.running_at or now
+        if record.saved_seconds + now - began >= limit:
+            draft.stop(Reason.TIME_LIMIT, detail=f"it ran for {limit:g} s")
+
+
+def _avoiding(record: JobRecord, gone: Sequence[_Member]) -> tuple[NodeName, ...]:
+    bad = {member.seat.node for member in gone if member.phase is MemberPhase.LAUNCH_FAILED}
+    return tuple(sorted(bad | set(record.avoid_nodes)))
+
+
+def _run(draft: Draft) -> None:
+    if draft.record.state is State.STARTING:
+        draft.move(State.RUNNING, EventKind.RUNNING, running_at=draft.now)
+
+
+def _succeed(draft: Draft) -> None:
+    draft.record = replace(draft.record, exit_status=0)
+    draft.end_attempt(None)
+    draft.move(State.SUCCEEDED, EventKind.SUCCEEDED, ended_at=draft.now)
+
+
+def _gone(draft: Draft, members: Sequence[_Member], patience: Patience) -> None:
+    """Every member of a job that was told to go is gone."""
+    record = draft.record
+    reason, detail = record.reason or Reason.PREEMPTED, record.detail
+    status = _status(members)
+    draft.record = replace(record, exit_status=record.exit_status or status)
+    kind = _KINDS.get(reason)
+    preempted = kind is None or kind is FailureKind.PREEMPTED
+    if members and preempted and all(member.succeeded for member in members):
+        # It has finished before it could be stopped.
+        _succeed(draft)
+        return
+    if reason is Reason.CANCELLED_BY_USER or record.cancel_wanted:
+        draft.end_attempt(Reason.CANCELLED_BY_USER)
+        cause = Reason.CANCELLED_BY_USER
+        draft.move(State.CANCELLED, EventKind.CANCELLED, reason=cause, ended_at=draft.now)
+    elif reason is Reason.DEADLINE_PASSED:
+        draft.end_attempt(reason)
+        draft.move(State.FAILED, EventKind.FAILED, reason=reason, detail=detail, ended_at=draft.now)
+    elif reason is Reason.GANG_INCOMPLETE:
+        draft.end_attempt(reason)
+        draft.move(State.BACKING_OFF, EventKind.BACKING_OFF, reason=reason, detail=detail)
+    elif kind is None or kind is FailureKind.PREEMPTED:
+        _requeue(draft, reason, members, patience)
+    else:
+        _fail(draft, kind, detail, patience)
+
+
+def _requeue(draft: Draft, reason: Reason, members: Sequence[_Member], patience: Patience) -> None:
+    """A preempted job waits again in its old place, unless it may not be preempted so often."""
+    graceful = all(m.phase is MemberPhase.EXITED and m.status != _KILLED for m in members)
+    draft.end_attempt(reason, saved_by_signal=graceful)
+    record = draft.record
+    kind = FailureKind.PREEMPTED
+    failures = {**record.failures, kind: record.failures.get(kind, 0) + 1}
+    counted: dict[str, Any] = {"failures": failures, "preemptions": record.preemptions + 1}
+    follows = _next(record, kind, failures, patience)
+    if isinstance(follows, Again):
+        draft.move(State.QUEUED, EventKind.REQUEUED, reason=reason, not_before=0.0, **counted)
+        return
+    draft.move(State.FAILED, EventKind.FAILED, reason=reason, ended_at=draft.now, **counted)
+    if follows.exhausted:
+        draft.move(State.DEAD, EventKind.DEAD, reason=reason, detail="no retries are left")
+
+
+def _fail(draft: Draft, kind: FailureKind, detail: str | None, patience: Patience) -> None:
+    """Failed; tried again later, or for good."""
+    reason = Reason(kind.value)
+    draft.end_attempt(reason)
+    record, now = draft.record, draft.now
+    failures = {**record.failures, kind: record.failures.get(kind, 0) + 1}
+    draft.move(
+        State.FAILED,
+        EventKind.FAILED,
+        reason=reason,
+        detail=detail,
+        ended_at=now,
+        failures=failures,
+    )
+    follows = _next(record, kind, failures, patience)
+    if isinstance(follows, Again):
+        draft.move(
+            State.BACKING_OFF,
+            EventKind.BACKING_OFF,
+            reason=reason,
+            detail=detail,
+            not_before=now + follows.wait_seconds,
+            ended_at=None,
+        )
+    elif follows.exhausted:
+        draft.move(State.DEAD, EventKind.DEAD, reason=reason, detail=detail)
+
+
+def _next(
+    record: JobRecord, kind: FailureKind, failures: Mapping[FailureKind, int], patience: Patience
+) -> Again | GiveUp:
+    asked = record.spec.retries
+    budgets = {one: getattr(asked, one.value) for one in FailureKind}
+    return decide(
+        kind,
+        {one.value: count for one, count in failures.items()},
+        {one.value: count for one, count in budgets.items() if count is not None},
+        back_off_seconds=patience.back_off_seconds,
+        back_off_seconds_max=patience.back_off_seconds_max,
+    )
+
+
+def _status(members: Sequence[_Member]) -> int | None:
+    bad = [m.status for m in members if m.status]
+    return bad[0] if bad else None
+
+
+def _detail(members: Sequence[_Member], kind: FailureKind) -> str:
+    for member in members:
+        if member.failure is kind:
+            said = member.detail or f"exit status {member.status}"
+            return f"member {member.seat.rank} on {member.seat.node}: {said}"[:500]
+    return kind.value
+
+
+def wake(draft: Draft, unmet: Sequence[JobId], failed: JobId | None) -> None:
+    """A job that waits for a time or for others: let it go on, or fail it with those."""
+    record = draft.record
+    if record.cancel_wanted:
+        cancel(draft)
+    elif failed is not None:
+        fail_waiting(draft, Reason.DEPENDENCY_FAILED, f"{failed} did not succeed")
+    elif not unmet and record.not_before <= draft.now and record.state is not State.QUEUED:
+        draft.move(State.QUEUED, EventKind.RELEASED, not_before=0.0)
+
+
+def fail_waiting(draft: Draft, reason: Reason, detail: str | None) -> None:
+    """A job without seats fails for good."""
+    if draft.record.state in {State.HELD, State.BACKING_OFF}:
+        draft.move(State.QUEUED, EventKind.RELEASED)
+    draft.move(
+        State.FAILED,
+        EventKind.FAILED,
+        reason=reason,
+        detail=detail,
+        held_seats=(),
+        ended_at=draft.now,
+    )
+
+
+def cancel(draft: Draft, by: str | None = None) -> None:
+    """A job without seats is cancelled."""
+    draft.move(
+        State.CANCELLED,
+        EventKind.CANCELLED,
+        reason=Reason.CANCELLED_BY_USER,
+        by=by,
+        held_seats=(),
+        ended_at=draft.now,
+    )
+
+
+def pass_deadline(draft: Draft) -> None:
+    """Its deadline is over and it has not succeeded."""
+    deadline = seconds_at(draft.record.spec.deadline)
+    if deadline is None or draft.now < deadline:
+        return
+    state = draft.record.state
+    if state in {State.STARTING, State.RUNNING}:
+        draft.stop(Reason.DEADLINE_PASSED)
+    elif state in {State.HELD, State.QUEUED, State.BACKING_OFF}:
+        fail_waiting(draft, Reason.DEADLINE_PASSED, None)

@@ -1,0 +1,173 @@
+"""What the scheduler tells of itself: waits, failures, use of GPUs, now and as a history.
+
+Decides nothing. Counts since the process started; the history in the store outlives it.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from tokenyard.jobs.ports import JobStore
+from tokenyard.jobs.records import Change, EventKind, JobRecord, NodeRecord, Sample
+from tokenyard.jobs.roster import Roster
+from tokenyard.jobs.rules.states import State
+from tokenyard.jobs.shape import gpus_of
+from tokenyard.runtime.job_settings import JobSettings
+from tokenyard.telemetry.metrics import JobMetrics
+from tokenyard.vocabulary.ids import NodeName
+
+# Waits that are remembered for each queue and class.
+WAITS_KEPT_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Waiting times of those who lately started; seconds, None when there were none."""
+
+    count: int
+    p50: float | None
+    p95: float | None
+    max: float | None
+
+
+def measure(seconds: Iterable[float]) -> Waits:
+    """The quantiles by nearest rank."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return Waits(0, None, None, None)
+
+    def at(part: float) -> float:
+        return ordered[min(int(part * len(ordered)), len(ordered) - 1)]
+
+    return Waits(len(ordered), at(0.5), at(0.95), ordered[-1])
+
+
+class Observer:
+    """Listens to the leader's cycles."""
+
+    def __init__(self, store: JobStore, settings: JobSettings, metrics: JobMetrics) -> None:
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._stored_nodes: dict[NodeName, NodeRecord] = {}
+        self._sampled_at = 0.0
+        values = sorted((one.value, one.name) for one in settings.priorities)
+        self._class_values = [value for value, _ in values]
+        self._class_names = [name for _, name in values]
+        self.waits: dict[tuple[str, str], deque[float]] = {}
+        self.failures: Counter[tuple[str, str]] = Counter()
+        self.preemptions = 0
+        self.lost_gpu_seconds = 0.0
+        self.cycle_seconds = 0.0
+
+    def class_of(self, priority: int) -> str:
+        """The name of the class, or of the one below."""
+        place = bisect_left(self._class_values, priority)
+        if place < len(self._class_values) and self._class_values[place] == priority:
+            return self._class_names[place]
+        return self._class_names[max(place - 1, 0)] if self._class_names else str(priority)
+
+    def note_cycle(self, seconds: float) -> None:
+        """A cycle took that long."""
+        self.cycle_seconds = seconds
+        self._metrics.cycle.observe(seconds)
+
+    def note(self, change: Change) -> None:
+        """A job was changed by the leader."""
+        record = change.record
+        for event in change.events:
+            if event.kind is EventKind.LAUNCHED and record.attempt == 1:
+                self._note_wait(record, event.at)
+            elif event.kind is EventKind.FAILED and event.reason is not None:
+                self.failures[record.spec.type, event.reason.value] += 1
+                self._metrics.failures.labels(record.spec.type, event.reason.value).inc()
+            elif event.kind is EventKind.REQUEUED and event.reason is not None:
+                self.preemptions += 1
+                self._metrics.preemptions.labels(event.reason.value).inc()
+            elif event.kind is EventKind.SUCCEEDED:
+                self._metrics.succeeded.labels(record.spec.type).inc()
+        attempt = change.attempt
+        if attempt is not None and attempt.ended_at is not None and attempt.outcome is not None:
+            lost = attempt.gpu_seconds if record.saved_seconds == 0 else 0.0
+            self.lost_gpu_seconds += lost
+            self._metrics.lost_gpu_seconds.inc(lost)
+
+    def nodes_to_store(self, nodes: Iterable[NodeRecord]) -> tuple[NodeRecord, ...]:
+        """Those that differ from what is stored by more than when they were last heard of."""
+        changed = []
+        for node in nodes:
+            known = self._stored_nodes.get(node.name)
+            if known is None or replace(known, seen_at=node.seen_at, wanted=node.wanted) != node:
+                changed.append(node)
+        return tuple(changed)
+
+    def stored(self, nodes: Iterable[NodeRecord]) -> None:
+        """Those are in the store now."""
+        self._stored_nodes |= {node.name: node for node in nodes}
+
+    async def sample(self, roster: Roster, now: float) -> None:
+        """Set the gauges, and add a point to the history when it is time."""
+        if now - self._sampled_at < self._settings.sample_seconds:
+            return
+        self._sampled_at = now
+        values = self.values(roster)
+        self._metrics.set_values(values)
+        kept_since = now - self._settings.samples_kept_seconds
+        await self._store.add_sample(Sample(now, values), drop_before=kept_since)
+
+    def values(self, roster: Roster) -> dict[str, float]:
+        """What holds now, by name; a name's parts are divided by slashes."""
+        values: defaultdict[str, float] = defaultdict(float)
+        for record in roster.records.values():
+            values[f"queue/{record.queue}/{_group(record.state)}"] += 1
+        for record in roster.seated.values():
+            for seat in record.seats:
+                values[f"node/{seat.node}/gpus_used"] += gpus_of(record, [seat])
+            values[f"job/{record.id}/gpus"] += gpus_of(record)
+        held = sum(gpus_of(r, r.held_seats) for r in roster.records.values() if r.held_seats)
+        cluster = roster.board.cluster
+        for node in cluster.nodes:
+            values[f"node/{node.name}/gpus"] = len(node.gpus)
+        found: dict[str, float] = dict(values)
+        found["cluster/gpus"] = cluster.capacity.gpu_milli / 1000
+        found["cluster/gpus_free"] = cluster.gpu_free / 1000
+        found["cluster/gpus_fragmented"] = fragmented(roster)
+        found["cluster/gpus_held"] = held
+        found["cluster/preemptions"] = self.preemptions
+        found["cluster/lost_gpu_seconds"] = self.lost_gpu_seconds
+        found["cluster/cycle_seconds"] = self.cycle_seconds
+        for (queue, name), waits in self.waits.items():
+            told = measure(waits)
+            for part, value in (("p50", told.p50), ("p95", told.p95), ("max", told.max)):
+                found[f"wait/{queue}/{name}/{part}"] = value or 0.0
+        for (kind, reason), count in self.failures.items():
+            found[f"failures/{kind}/{reason}"] = count
+        return found
+
+    def waits_of(self, queue: str) -> Mapping[str, Waits]:
+        """Waits of a queue by class."""
+        return {name: measure(waits) for (one, name), waits in self.waits.items() if one == queue}
+
+    def _note_wait(self, record: JobRecord, at: float) -> None:
+        seconds = max(at - record.submitted_at, 0.0)
+        name = self.class_of(record.priority)
+        key = (str(record.queue), name)
+        self.waits.setdefault(key, deque(maxlen=WAITS_KEPT_MAX)).append(seconds)
+        self._metrics.wait.labels(*key).observe(seconds)
+
+
+def fragmented(roster: Roster) -> float:
+    """Free GPUs on nodes that are partly used: what a job that needs whole nodes cannot have."""
+    nodes = roster.board.cluster.nodes
+    return sum(node.gpu_free for node in nodes if 0 < node.gpu_free < node.gpu_milli) / 1000
+
+
+def _group(state: State) -> str:
+    match state:
+        case State.STARTING | State.RUNNING | State.STOPPING:
+            return "running"
+        case State.QUEUED:
+            return "waiting"
+        case _:
+            return "held"

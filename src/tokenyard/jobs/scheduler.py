@@ -1,0 +1,409 @@
+"""The leader's cycle: read, settle, plan, write, and only then tell the executors.
+
+    lease → jobs that changed → what members do → settle → write
+                                                → plan   → write → executors
+
+What is to run is in the store before any executor hears of it, and executors are told again in
+every cycle until what they report is what is stored; so a crash between any two steps loses nothing
+and starts nothing twice. Decides none of it: who starts is `rules.plan`, what becomes of a job is
+`moves`.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, assert_never
+
+from tokenyard.jobs.moves import Draft, Patience, pass_deadline, settle, wake
+from tokenyard.jobs.observation import Observer
+from tokenyard.jobs.ports import Executor, JobStore, Launch, MemberId, MemberPhase, MemberReport
+from tokenyard.jobs.records import (
+    Applied,
+    Change,
+    Cycle,
+    EventKind,
+    JobRecord,
+    Lease,
+    MemberSeat,
+    NodeRecord,
+    NodeState,
+)
+from tokenyard.jobs.roster import Roster
+from tokenyard.jobs.rules.decisions import (
+    Claim,
+    Complete,
+    Decision,
+    Preempt,
+    Release,
+    Renounce,
+    Start,
+)
+from tokenyard.jobs.rules.fairness import QueueSpec
+from tokenyard.jobs.rules.plan import plan
+from tokenyard.jobs.rules.profile import Profile
+from tokenyard.jobs.rules.states import State, is_final
+from tokenyard.jobs.shape import member_of, name_seats
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.job_settings import JobSettings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Event, Log
+from tokenyard.vocabulary.errors import TokenyardError
+from tokenyard.vocabulary.ids import JobId, NodeName
+from tokenyard.vocabulary.reasons import Reason
+
+# A cycle that was overtaken is tried again at once, this often.
+_STALE_CYCLES_MAX = 5
+# The lease is prolonged when less than this part of it is left.
+_LEASE_PART = 2 / 3
+
+
+class Scheduler:
+    """One candidate for leadership; `tick` does one cycle if it leads."""
+
+    def __init__(
+        self,
+        holder: str,
+        *,
+        store: JobStore,
+        executors: Sequence[Executor],
+        queues: Iterable[QueueSpec],
+        profile: Profile,
+        settings: JobSettings,
+        clock: Clock,
+        log: Log,
+        observer: Observer,
+    ) -> None:
+        self._holder = holder
+        self._store = store
+        self._executors = {executor.name: executor for executor in executors}
+        self._queues = tuple(queues)
+        self._profile = profile
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._observer = observer
+        self._patience = Patience(
+            self._settings.launch_seconds,
+            self._settings.back_off_seconds,
+            self._settings.back_off_seconds_max,
+        )
+        self._lease: Lease | None = None
+        self._sequence = 0
+        self._revision = 0
+        self._poked = asyncio.Event()
+        self._nodes: dict[NodeName, NodeRecord] = {}
+        self._owners: dict[MemberId, Executor] = {}
+        self.roster = Roster(self._queues, profile)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one held the lease when it last looked."""
+        return self._lease is not None and self._clock.now() < self._lease.until
+
+    def poke(self) -> None:
+        """Something changed: do not wait for the next cycle's time."""
+        self._poked.set()
+
+    async def run(self, tasks: TaskSupervisor) -> None:
+        """Cycle until cancelled; a cycle that fails is told and tried again."""
+        try:
+            while True:
+                self._poked.clear()
+                try:
+                    await self.tick()
+                except TokenyardError as error:
+                    self._log.error(Event.JOBS_CYCLE_FAILED, error, reason=error.reason.value)
+                    self._forget_all()
+                await self._rest(tasks)
+        finally:
+            lease = self._lease
+            if lease is not None:
+                with suppress(TokenyardError):
+                    await self._store.drop_lease(lease, self._clock.now())
+
+    async def tick(self) -> bool:
+        """One cycle; False when somebody else leads."""
+        if not await self._lead():
+            return False
+        began = self._clock.monotonic()
+        for _ in range(_STALE_CYCLES_MAX):
+            await self._sync()
+            reports = await self._look()
+            if not await self._write(self._settle(reports)):
+                continue
+            if await self._write((self._plan(), ())):
+                await self._tell(reports)
+                break
+            if self._lease is None:
+                return False
+        self._observer.note_cycle(self._clock.monotonic() - began)
+        await self._observer.sample(self.roster, self._clock.now())
+        return self._lease is not None
+
+    async def _rest(self, tasks: TaskSupervisor) -> None:
+        sleep = self._clock.sleep(self._settings.tick_seconds)
+        sleeping = tasks.spawn("jobs.rest", sleep)
+        poked = tasks.spawn("jobs.poked", self._poked.wait())
+        both: set[asyncio.Task[Any]] = {sleeping, poked}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.wait(both)
+
+    async def _lead(self) -> bool:
+        """Hold the lease; a new epoch begins with everything read anew."""
+        now, seconds = self._clock.now(), self._settings.lease_seconds
+        held = self._lease
+        if held is not None and held.until - now > seconds * _LEASE_PART:
+            return True
+        self._lease = await self._store.take_lease(self._holder, now, seconds)
+        if self._lease is None:
+            self._forget_all()
+            return False
+        if held is None or held.epoch != self._lease.epoch:
+            lease = self._lease
+            self._forget_all()
+            self._lease = lease
+            self._nodes = {node.name: node for node in await self._store.nodes()}
+            self.roster.set_nodes(list(self._nodes.values()), now)
+            records, self._revision = await self._store.open_jobs()
+            await self._take_in(records)
+        return True
+
+    def _forget_all(self) -> None:
+        self._lease = None
+        self._sequence = 0
+        self._revision = 0
+        self.roster = Roster(self._queues, self._profile)
+        self._nodes = {}
+
+    async def _sync(self) -> None:
+        """What others have changed since: submissions, cancellations, priorities, nodes."""
+        records, self._revision = await self._store.changed_jobs(self._revision)
+        await self._take_in(records)
+
+    async def _take_in(self, records: Sequence[JobRecord]) -> None:
+        wanted = self.roster.unknown_dependencies(records)
+        new = {record.id for record in records}
+        missing = [job for job in wanted if job not in new]
+        if missing:
+            for job, state in (await self._store.states_of(missing)).items():
+                if is_final(State(state)):
+                    self.roster.ended[job] = State(state)
+        # Those who ended come first: others may wait for them.
+        for record in sorted(records, key=lambda one: not is_final(one.state)):
+            self.roster.put(record)
+
+    async def _look(self) -> dict[MemberId, MemberReport]:
+        """Which nodes there are and what members do."""
+        now = self._clock.now()
+        wanted = {node.name: node.wanted for node in await self._store.nodes()}
+        seen: dict[NodeName, NodeRecord] = {}
+        reports: dict[MemberId, MemberReport] = {}
+        self._owners.clear()
+        for executor in self._executors.values():
+            seen |= {node.name: node for node in await executor.nodes()}
+            found = await executor.report()
+            reports |= found
+            self._owners |= dict.fromkeys(found, executor)
+        for name, node in {**self._nodes, **seen}.items():
+            known = self._nodes.get(name, node)
+            # What it says of itself, what the operator says, and what we hold against it.
+            self._nodes[name] = replace(
+                node,
+                wanted=wanted.get(name, NodeState.OPEN),
+                launch_failures=known.launch_failures,
+                quarantined_until=known.quarantined_until,
+                lost=now - node.seen_at >= self._settings.node_silence_seconds,
+            )
+        self.roster.set_nodes(list(self._nodes.values()), now)
+        return reports
+
+    def _settle(
+        self, reports: Mapping[MemberId, MemberReport]
+    ) -> tuple[list[Change], tuple[NodeRecord, ...]]:
+        """Bring every job up to date with the world, before anything new is decided."""
+        roster, now = self.roster, self._clock.now()
+        lost = {name: node.seen_at for name, node in self._nodes.items() if node.lost}
+        drafts: dict[JobId, Draft] = {}
+        for record in roster.dormant.values():
+            draft = drafts[record.id] = Draft(record, now)
+            unmet = roster.unmet(record)
+            wake(draft, unmet, self._failed_among(unmet))
+        for record in roster.seated.values():
+            draft = drafts[record.id] = Draft(record, now)
+            self._judge_nodes(record, reports)
+            misfits = record.seats if record.id in roster.misfits else ()
+            gone = {**dict.fromkeys((seat.node for seat in misfits), now), **lost}
+            settle(draft, reports, gone, self._patience)
+            self._drain(draft)
+        for job in sorted(roster.with_deadline):
+            draft = drafts.setdefault(job, Draft(roster.records[job], now))
+            pass_deadline(draft)
+        changes = [change for draft in drafts.values() if (change := draft.change())]
+        return changes, self._changed_nodes()
+
+    def _failed_among(self, jobs: Iterable[JobId]) -> JobId | None:
+        """A job of those that will never succeed."""
+        failed = {State.FAILED, State.CANCELLED, State.DEAD}
+        return next((job for job in jobs if self.roster.ended.get(job) in failed), None)
+
+    def _judge_nodes(self, record: JobRecord, reports: Mapping[MemberId, MemberReport]) -> None:
+        """Count failures to launch against the node; too many in a row close it for a while."""
+        if record.state is not State.STARTING:
+            return
+        for seat in record.seats:
+            node = self._nodes.get(seat.node)
+            report = reports.get(member_of(record, seat))
+            if node is None or report is None:
+                continue
+            if report.phase is MemberPhase.LAUNCH_FAILED:
+                failures = node.launch_failures + 1
+                until = node.quarantined_until
+                if failures >= self._settings.quarantine_failures:
+                    failures = 0
+                    until = self._clock.now() + self._settings.quarantine_seconds
+                    self._log.warning(Event.NODE_QUARANTINED, node=node.name)
+                node = replace(node, launch_failures=failures, quarantined_until=until)
+            elif report.phase is MemberPhase.RUNNING and node.launch_failures:
+                node = replace(node, launch_failures=0)
+            self._nodes[seat.node] = node
+
+    def _drain(self, draft: Draft) -> None:
+        if draft.record.state not in {State.STARTING, State.RUNNING}:
+            return
+        for seat in draft.record.seats:
+            node = self._nodes.get(seat.node)
+            if node is not None and node.wanted is NodeState.DRAINING:
+                draft.stop(Reason.PREEMPTED, detail=f"node {node.name} is drained")
+                return
+
+    def _changed_nodes(self) -> tuple[NodeRecord, ...]:
+        """Nodes that are to be stored; being heard of again is not worth a write."""
+        return self._observer.nodes_to_store(self._nodes.values())
+
+    def _plan(self) -> list[Change]:
+        now = self._clock.now()
+        self.roster.set_nodes(list(self._nodes.values()), now)
+        decided = plan(self.roster.board, now)
+        drafts: dict[JobId, Draft] = {}
+        for decision in decided.decisions:
+            record = self.roster.records[decision.job]
+            draft = drafts.setdefault(decision.job, Draft(record, now))
+            self._draft(draft, decision)
+        return [change for draft in drafts.values() if (change := draft.change())]
+
+    def _draft(self, draft: Draft, decision: Decision) -> None:
+        names = [node.name for node in self.roster.board.cluster.nodes]
+        record = draft.record
+        match decision:
+            case Start(_, seats):
+                if record.state in {State.HELD, State.BACKING_OFF}:
+                    draft.move(State.QUEUED, EventKind.RELEASED)
+                draft.start(name_seats(seats, names))
+            case Claim(_, seats):
+                # A job that is moved can claim only once it has gone.
+                if record.state is State.QUEUED:
+                    draft.record = replace(record, held_seats=name_seats(seats, names))
+                    draft.note(EventKind.SEATS_HELD)
+            case Renounce():
+                draft.record = replace(record, held_seats=())
+                draft.note(EventKind.SEATS_GIVEN_UP)
+            case Preempt(_, by, reason):
+                draft.stop(reason, by=by)
+            case Release(_, not_before):
+                draft.stop(Reason.GANG_INCOMPLETE, not_before=not_before)
+            case Complete(_, seats):
+                turns = record.turns + 1
+                more = name_seats(seats, names, (seat.rank for seat in record.seats), turns)
+                together = (*record.seats, *more)
+                draft.record = replace(record, seats=together, turns=turns, incomplete_since=None)
+                draft.note(EventKind.MEMBERS_ADDED, detail=f"{len(more)} members")
+            case _:
+                assert_never(decision)
+
+    async def _write(self, work: tuple[Sequence[Change], tuple[NodeRecord, ...]]) -> bool:
+        """Store it; True when it is stored and the roster shows it."""
+        changes, nodes = work
+        if not changes and not nodes:
+            return True
+        lease = self._lease
+        if lease is None:
+            return False
+        self._sequence += 1
+        cycle = Cycle(lease.epoch, self._sequence, tuple(changes), nodes)
+        applied = await self._store.apply(cycle)
+        if applied is Applied.FENCED:
+            self._log.warning(Event.JOBS_FENCED, epoch=lease.epoch)
+            self._forget_all()
+            return False
+        if applied is not Applied.DONE:
+            return False
+        for change in changes:
+            self.roster.put(change.record)
+            self._observer.note(change)
+        self._observer.stored(nodes)
+        return True
+
+    async def _tell(self, reports: Mapping[MemberId, MemberReport]) -> None:
+        """Make executors do what is stored."""
+        lease = self._lease
+        wanted: set[MemberId] = set()
+        for record in list(self.roster.seated.values()):
+            for seat in record.seats:
+                member = member_of(record, seat)
+                wanted.add(member)
+                if lease is None or self._clock.now() >= lease.until:
+                    # Somebody else may lead already.
+                    return
+                await self._tell_member(record, seat, member, reports.get(member), lease)
+        for member, report in reports.items():
+            if member in wanted or lease is None:
+                continue
+            executor = self._owners[member]
+            if report.phase.is_over:
+                await executor.forget(member)
+            else:
+                await executor.stop(member, grace_seconds=0.0, epoch=lease.epoch)
+
+    async def _tell_member(
+        self,
+        record: JobRecord,
+        seat: MemberSeat,
+        member: MemberId,
+        report: MemberReport | None,
+        lease: Lease,
+    ) -> None:
+        executor = self._executor(seat.node)
+        if executor is None or (report is not None and report.phase.is_over):
+            return
+        if record.state is State.STOPPING:
+            grace = max((record.stop_at or 0.0) - self._clock.now(), 0.0)
+            await executor.stop(member, grace_seconds=grace, epoch=lease.epoch)
+        elif report is None and not self._nodes[seat.node].lost:
+            await executor.launch(_launch(record, seat, member, lease.epoch))
+
+    def _executor(self, node: NodeName) -> Executor | None:
+        known = self._nodes.get(node)
+        return None if known is None else self._executors.get(known.executor)
+
+
+def _launch(record: JobRecord, seat: MemberSeat, member: MemberId, epoch: int) -> Launch:
+    beside = sorted(other.rank for other in record.seats if other.node == seat.node)
+    first = min(record.seats, key=lambda one: one.rank)
+    return Launch(
+        id=member,
+        node=seat.node,
+        gpus=seat.gpus,
+        spec=record.spec,
+        role=seat.role,
+        members=record.members,
+        local_rank=beside.index(seat.rank),
+        local_members=len(beside),
+        master=first.node,
+        array_index=record.array_index,
+        epoch=epoch,
+    )
