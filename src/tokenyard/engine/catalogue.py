@@ -79,7 +79,7 @@ def find_known(name: str) -> KnownModel:
             return model
     names = ", ".join(model.name for model in KNOWN_MODELS)
     raise NotFound(
-        f"No model is called {name!r}. Known: {names}; or give the path of a .gguf file.",
+        f"No model is called {name!r}. Known: {names}; or give the path of a .gguf file or folder.",
         reason=Reason.MODEL_NOT_FOUND,
         param="model",
     )
@@ -99,18 +99,19 @@ def is_installed(model: KnownModel, models_folder: Path) -> bool:
 
 
 def find_file(name_or_path: str, models_folder: Path) -> ModelFile:
-    """The checkpoint for a known name, or for the path of any .gguf file.
+    """The checkpoint for a known name, or for the path of a .gguf file or a Hugging Face folder.
 
     Raises StartError when the file is missing, saying how to get it, and NotFound for a name that
     is neither known nor a path.
     """
-    if name_or_path.endswith(GGUF_SUFFIX):
+    if name_or_path.endswith(GGUF_SUFFIX) or os.sep in name_or_path:
         path = Path(name_or_path).expanduser().absolute()
         try:
             created_at = int(path.stat().st_mtime)
         except OSError as error:
             raise StartError(f"The model file {path} cannot be read: {error.strerror}.") from None
-        return ModelFile(ModelName(path.stem.lower()), path, created_at)
+        name = path.name if path.is_dir() else path.stem
+        return ModelFile(ModelName(name.lower()), path, created_at)
     model = find_known(name_or_path)
     path = model_path(model, models_folder)
     if not is_installed(model, models_folder):

@@ -6,6 +6,7 @@ Source: the `tokenizer.ggml.*` keys of the GGUF specification; the splitting pat
 the tokenizers that the models were published with.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -76,6 +77,7 @@ class Tokenizer:
         self.adds_bos = bool(metadata.get("tokenizer.ggml.add_bos_token", False))
         named = (_optional_id(metadata, kind, len(tokens)) for kind in ("eos", "eot", "eom"))
         ends = {self._control[text] for text in END_TEXTS if text in self._control}
+        ends.update(metadata.get("tokenizer.ggml.end_token_ids", ()))
         self.end_ids = frozenset(ends | {number for number in named if number is not None})
 
     def encode(self, text: str, *, specials: bool) -> list[int]:
@@ -129,6 +131,9 @@ def _build_bpe(metadata: Mapping[str, Any], ids: dict[str, int]) -> _Bpe:
     kind = metadata.get("tokenizer.ggml.model")
     if kind != "gpt2":
         raise StartError(f"The model's tokenizer is of kind {kind!r}; we read 'gpt2' (BPE).")
+    whole = metadata.get("tokenizer.huggingface.json")
+    if isinstance(whole, str):
+        return _read_bpe(whole)
     pairs = []
     for merge in _texts(metadata, "tokenizer.ggml.merges"):
         left, separator, right = merge.partition(" ")
@@ -143,6 +148,17 @@ def _build_bpe(metadata: Mapping[str, Any], ids: dict[str, int]) -> _Bpe:
     if split == "qwen2":
         bpe.normalizer = normalizers.NFC()
     return bpe
+
+
+def _read_bpe(whole: str) -> _Bpe:
+    """Hugging Face's own description, without what we do ourselves: added tokens and framing."""
+    try:
+        described = json.loads(whole)
+        described.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
+        return _Bpe.from_str(json.dumps(described))
+    except Exception as error:
+        # The library raises bare exceptions; whatever it is, the description does not hold.
+        raise StartError(f"The model's tokenizer.json cannot be used: {error}.") from None
 
 
 def _splitter(split: str) -> Any:

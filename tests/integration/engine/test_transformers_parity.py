@@ -1,5 +1,6 @@
 """Each family's logits equal those of transformers, on small random checkpoints written here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer as HuggingFaceTokenizer
+from tokenizers import decoders, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -17,9 +20,13 @@ from transformers import (
 )
 
 from support import tiny_model
-from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.catalogue import find_file
+from tokenyard.engine.model.checkpoints import open_checkpoint
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.rules.batching import Chunk, Sequence
+from tokenyard.engine.server.process import load_model
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.runtime.settings import EngineSettings
 
 SIZES: dict[str, Any] = {
     "hidden_size": 48,
@@ -54,11 +61,11 @@ LAYER_NAMES = {
 }
 
 
-def make_model(family: str) -> Any:
+def make_model(family: str, **more: Any) -> Any:
     config, kind, extra = FAMILIES[family]
     vocabulary = len(tiny_model.make_metadata()["tokenizer.ggml.tokens"])
     torch.manual_seed(7)
-    model = kind(config(**SIZES, **extra, vocab_size=vocabulary)).eval()
+    model = kind(config(**{**SIZES, **extra, **more}, vocab_size=vocabulary)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             # Norms and biases are trivial as initialised; here they have to matter.
@@ -111,24 +118,94 @@ def write(model: Any, architecture: str, path: Path) -> None:
     writer.close()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_logits_are_equal(family: str, tmp_path: Path) -> None:
-    model = make_model(family)
-    path = tmp_path / "model.gguf"
-    write(model, family.split(maxsplit=1)[0], path)
+def check_logits(model: Any, path: Path) -> None:
+    """A prompt in two chunks and then token by token, at every place that draws."""
     tokens = torch.randint(3, 250, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     with torch.no_grad():
         expected = model(torch.tensor([tokens])).logits[0]
-    with GgufFile(path) as file:
+    with open_checkpoint(path) as file:
         runner = TorchRunner(
             file, weights="fp32", threads=2, kv_cache_bytes=4 * 2**20, block_tokens=16
         )
     text = Sequence(0, tokens, blocks=[3, 1, 2])
-    # A prompt in two chunks, and then token by token.
-    found = {}
     for start, count in ((0, 17), (17, 15), *((place, 1) for place in range(32, 40))):
         _, logits = runner._compute([Chunk(text, start, count, draws=True)])
-        found[start + count - 1] = logits[0]
-    for place, logits in found.items():
+        place = start + count - 1
         scale = expected[place].abs().max().item()
-        assert torch.allclose(logits, expected[place], atol=2e-5 * scale, rtol=1e-4), place
+        assert torch.allclose(logits[0], expected[place], atol=2e-5 * scale, rtol=1e-4), place
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_from_gguf_are_equal(family: str, tmp_path: Path) -> None:
+    model = make_model(family)
+    path = tmp_path / "model.gguf"
+    write(model, family.split(maxsplit=1)[0], path)
+    check_logits(model, path)
+
+
+LLAMA_3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 50_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "llama scaled", "llama sharded"])
+def test_logits_from_a_folder_are_equal(family: str, tmp_path: Path) -> None:
+    scaled = {"rope_parameters": LLAMA_3_ROPE} if family == "llama scaled" else {}
+    model = make_model("llama" if family not in FAMILIES else family, **scaled)
+    shard = "40KB" if family == "llama sharded" else "5GB"
+    model.save_pretrained(tmp_path, max_shard_size=shard)
+    assert (tmp_path / "model.safetensors.index.json").exists() == (family == "llama sharded")
+    write_tokenizer(tmp_path)
+    check_logits(model, tmp_path)
+
+
+def write_tokenizer(folder: Path) -> HuggingFaceTokenizer:
+    """The tiny vocabulary as Hugging Face keeps one."""
+    metadata = tiny_model.make_metadata()
+    texts = metadata["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+    vocabulary = {text: number for number, text in enumerate(texts)}
+    made = HuggingFaceTokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens(texts[:3])
+    made.add_tokens(["<think>"])
+    made.save(str(folder / "tokenizer.json"))
+    settings = {
+        "bos_token": "<|im_start|>",
+        "eos_token": {"content": "<|im_end|>"},
+        "chat_template": metadata["tokenizer.chat_template"],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 7]}))
+    return made
+
+
+def test_a_folder_has_its_tokenizer_and_its_template(tmp_path: Path) -> None:
+    make_model("llama").save_pretrained(tmp_path)
+    reference = write_tokenizer(tmp_path)
+    with open_checkpoint(tmp_path) as folder:
+        tokenizer = Tokenizer(folder.metadata)
+    for text in ("hello world", "", " x\n", "é😀 12", "a<|im_end|>b", "<think>hello"):
+        assert tokenizer.encode(text, specials=True) == reference.encode(text).ids, text
+    assert tokenizer.encode("a<|im_end|>", specials=False)[-1] != 2
+    assert tokenizer.end_ids == {0, 2, 7}
+    assert (tokenizer.bos_id, tokenizer.eos_id) == (1, 2)
+    assert folder.metadata["tokenizer.chat_template"] == tiny_model.CHATML
+
+
+def test_a_folder_is_served_like_a_file(tmp_path: Path) -> None:
+    make_model("qwen3").save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    model = find_file(str(tmp_path), tmp_path)
+    runner, tokenizer, template = load_model(
+        model, EngineSettings(kv_cache_bytes=4_000_000, weights="fp32")
+    )
+    assert template is not None
+    assert runner.context_tokens == 128
+    assert tokenizer.decode(tokenizer.encode("hello", specials=False)) == "hello"

@@ -6,14 +6,41 @@ Source: the architecture's keys (`llama.*`, `qwen3.*`) and tensor names of the G
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.gguf import GgufFile, Rows, TensorEntry
 from tokenyard.engine.model.quantisation import Floats
+from tokenyard.engine.model.safetensors import SafetensorsFolder
 from tokenyard.vocabulary.errors import StartError
 
-# Whether GGUF stores the numbers that one rotation turns as neighbours, or half a head apart.
-ARCHITECTURES = {"llama": True, "qwen2": False, "qwen3": False}
+ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+
+class Checkpoint(Protocol):
+    """What is known of a model on disk, in GGUF's words: `GgufFile` and `SafetensorsFolder`."""
+
+    path: Path
+    metadata: dict[str, Any]
+    tensors: dict[str, TensorEntry]
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether one rotation turns numbers that are stored side by side, or half a head apart."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    def dequantised(self, name: str) -> Floats: ...
+
+    def dequantise_into(self, name: str, result: Floats) -> None: ...
+
+    def open_rows(self, name: str) -> Rows: ...
+
+
+def open_checkpoint(path: Path) -> GgufFile | SafetensorsFolder:
+    """A GGUF file, or a folder as Hugging Face has them. Raises StartError."""
+    return SafetensorsFolder(path) if path.is_dir() else GgufFile(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +57,7 @@ class DecoderShape:
     context_tokens: int
     rope_base: float
     epsilon: float
-    # In the file, a rotation turns neighbours (Llama in GGUF), or numbers half a head apart.
+    # A rotation turns numbers that are side by side, or half a head apart.
     neighbours: bool = True
     # Queries and keys are normalised head by head before they are turned (Qwen 3).
     query_key_norms: bool = False
@@ -43,7 +70,7 @@ class DecoderShape:
         return 2 * self.layers * self.kv_heads * self.head_width * 4
 
 
-def read_shape(file: GgufFile) -> DecoderShape:
+def read_shape(file: Checkpoint) -> DecoderShape:
     """The model's sizes; raises StartError when one is missing, absurd, or not ours to run."""
     architecture = file.metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
@@ -66,7 +93,7 @@ def read_shape(file: GgufFile) -> DecoderShape:
         context_tokens=keys.count("context_length"),
         rope_base=keys.number("rope.freq_base", 10_000.0),
         epsilon=keys.number("attention.layer_norm_rms_epsilon", 1e-5),
-        neighbours=ARCHITECTURES[architecture],
+        neighbours=file.neighbours,
         query_key_norms="blk.0.attn_q_norm.weight" in file.tensors,
         qkv_bias="blk.0.attn_q.bias" in file.tensors,
     )
@@ -80,7 +107,7 @@ def read_shape(file: GgufFile) -> DecoderShape:
     return shape
 
 
-def load_weight(file: GgufFile, name: str, result: Floats) -> None:
+def load_weight(file: Checkpoint, name: str, result: Floats) -> None:
     """Write a weight in float32 to `result`; raises StartError unless it has that shape."""
     shape = file.shape(name)
     if shape != result.shape:

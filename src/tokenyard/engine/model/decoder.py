@@ -13,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
 from tokenyard.engine.model.attention import StepLayout, attend
-from tokenyard.engine.model.checkpoints import DecoderShape, load_weight
-from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_weight
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import Linear, WeightFormat, make_linear
 
@@ -36,7 +35,7 @@ class _Layer:
 class Decoder:
     """The weights of one model and the way through them. Use it from one thread at a time."""
 
-    def __init__(self, file: GgufFile, shape: DecoderShape, kind: WeightFormat) -> None:
+    def __init__(self, file: Checkpoint, shape: DecoderShape, kind: WeightFormat) -> None:
         self.shape = shape
         loader = _Loader(file, kind)
         table = torch.empty(shape.vocabulary, shape.width)
@@ -96,7 +95,7 @@ class _Part:
 class _Loader:
     """Reads weights through one scratch buffer, so that loading leaves no holes in the heap."""
 
-    def __init__(self, file: GgufFile, kind: WeightFormat) -> None:
+    def __init__(self, file: Checkpoint, kind: WeightFormat) -> None:
         self._file = file
         self._kind = kind
         self._scratch = torch.empty(0)

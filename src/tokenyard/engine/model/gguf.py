@@ -131,6 +131,11 @@ def _value_kind(number: int) -> ValueKind:
 class GgufFile:
     """An open GGUF file: `metadata` by key, `tensors` by name."""
 
+    # Of Llama only: converters reorder its queries and keys so that a rotation turns neighbours.
+    @property
+    def neighbours(self) -> bool:
+        return self.metadata.get("general.architecture") == "llama"
+
     def __init__(self, path: Path) -> None:
         self.path = path
         try:

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from tokenyard.engine.model.attention import Span, lay_out, order_spans
-from tokenyard.engine.model.checkpoints import read_shape
+from tokenyard.engine.model.checkpoints import Checkpoint, read_shape
 from tokenyard.engine.model.decoder import Decoder
-from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
 from tokenyard.engine.model.sampler import History, draw, keep_raw, report
@@ -34,7 +33,7 @@ class TorchRunner:
 
     def __init__(
         self,
-        file: GgufFile,
+        file: Checkpoint,
         *,
         weights: str,
         threads: int,
@@ -46,6 +45,7 @@ class TorchRunner:
         self._threads = threads
         self._use_threads()
         self.context_tokens = shape.context_tokens
+        self.vocabulary_size = shape.vocabulary
         self.block_count = kv_cache_bytes // (shape.kv_bytes_per_token * block_tokens) - 1
         if self.block_count < 1:
             raise StartError(

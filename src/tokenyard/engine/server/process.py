@@ -207,10 +207,10 @@ def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
     # tidy: allow banned-call: OpenMP reads this variable and nothing else.
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # Only here: torch takes a second to import, and the port is open by now.
-    from tokenyard.engine.model.gguf import GgufFile  # noqa: PLC0415
+    from tokenyard.engine.model.checkpoints import open_checkpoint  # noqa: PLC0415
     from tokenyard.engine.model.runner import TorchRunner  # noqa: PLC0415
 
-    with GgufFile(model.path) as file:
+    with open_checkpoint(model.path) as file:
         tokenizer = Tokenizer(file.metadata)
         source = file.metadata.get("tokenizer.chat_template")
         template = None
@@ -227,6 +227,11 @@ def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
             threads=settings.threads,
             kv_cache_bytes=settings.kv_cache_bytes,
             block_tokens=settings.block_tokens,
+        )
+    if tokenizer.vocabulary_size < runner.vocabulary_size:
+        raise StartError(
+            f"{model.path.name} can say {runner.vocabulary_size} tokens, but its tokenizer has "
+            f"only {tokenizer.vocabulary_size}."
         )
     runner.warm_up()
     return runner, tokenizer, template
