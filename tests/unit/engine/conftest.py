@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support import tiny_model as tiny
+from support.engine_server import open_served
 from tokenyard.engine.tokenizer import Tokenizer
 
 
@@ -29,3 +30,10 @@ def write_model() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_model(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture
+def serve(tokenizer: Tokenizer, metadata: dict[str, Any]) -> Callable[..., Any]:
+    """Opens the routes over a scripted model."""
+    template = metadata["tokenizer.chat_template"]
+    return lambda *text, **how: open_served(tokenizer, *text, **{"template": template, **how})

@@ -1,108 +1,16 @@
 """The routes over a scripted model: OpenAI's shapes, named refusals, and callers that go away."""
 
 import asyncio
-import io
 import itertools
-import json
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jsonschema
 import pytest
 
-from support.asgi import AsgiClient
-from tokenyard.engine.catalogue import ModelFile
-from tokenyard.engine.front import Engine
+from support.engine_server import ASK, MODEL, check
 from tokenyard.engine.rules.batching import Chunk
-from tokenyard.engine.rules.batching import Sequence as Text
-from tokenyard.engine.rules.drawing import DrawRule
-from tokenyard.engine.scripted import NextToken, ScriptedRunner, say
-from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
-from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
-from tokenyard.runtime.clock import RealClock
-from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.settings import EngineSettings
-from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.telemetry.logs import Log
-from tokenyard.telemetry.metrics import EngineMetrics
-from tokenyard.vocabulary.ids import ModelName
-
-SPEC = json.loads((Path(__file__).parents[2] / "spec" / "openai-cut.json").read_text())
-MODEL = "tiny"
-ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
-END = 2
-
-
-def check(value: Any, kind: str) -> None:
-    """Fails unless the value is what OpenAI's description says."""
-    schema = {"$ref": f"#/components/schemas/{kind}", "components": SPEC["components"]}
-    jsonschema.Draft202012Validator(schema).validate(value)
-
-
-class Served:
-    """A server under test."""
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        template: str | None,
-        tasks: TaskSupervisor,
-        next_token: NextToken,
-        before_step: Callable[[Sequence[Chunk]], None] | None,
-    ) -> None:
-        self.logged = io.StringIO()
-        log, metrics = Log(self.logged, RealClock()), EngineMetrics()
-        settings = EngineSettings(body_bytes_max=20_000, sequences_max=2, queued_requests_max=1)
-        self.engine = Engine(
-            ScriptedRunner(next_token, before_step=before_step, context_tokens=200),
-            tokenizer,
-            settings,
-            clock=RealClock(),
-            randomness=SeededRandomness(1),
-            log=log,
-            metrics=metrics,
-            broken=lambda: None,
-        )
-        chat = None if template is None else ChatTemplate(template, tokenizer)
-        self.server = ModelServer(
-            model=ModelFile(ModelName(MODEL), Path("tiny.gguf"), 7),
-            settings=settings,
-            clock=RealClock(),
-            randomness=SeededRandomness(2),
-            log=log,
-            metrics=metrics,
-            tasks=tasks,
-            loaded=LoadedModel(self.engine, tokenizer, chat),
-        )
-        self.client = AsgiClient(make_app(self.server))
-
-
-@pytest.fixture
-def serve(tokenizer: Tokenizer, metadata: dict[str, Any]) -> Callable[..., Any]:
-    @asynccontextmanager
-    async def open_server(
-        text: str = "hello world",
-        *,
-        template: str | None = metadata["tokenizer.chat_template"],
-        next_token: NextToken | None = None,
-        before_step: Callable[[Sequence[Chunk]], None] | None = None,
-    ) -> AsyncIterator[Served]:
-        failures: list[str] = []
-        script = next_token or say(tokenizer.encode(text, specials=False), END)
-        async with TaskSupervisor(lambda name, error: failures.append(name)) as tasks:
-            served = Served(tokenizer, template, tasks, script, before_step)
-            served.engine.start()
-            try:
-                yield served
-            finally:
-                await asyncio.to_thread(served.engine.stop)
-        assert failures == []
-
-    return open_server
 
 
 async def test_a_whole_chat_answer_is_openai_s(serve: Callable[..., Any]) -> None:
@@ -435,70 +343,3 @@ async def test_the_priority_of_a_request_is_that_of_its_sequence(
         answer = await served.client.call("POST", path, json_body={"model": MODEL, **ask, **told})
     assert answer.status == 200
     assert priorities == {seen}
-
-
-async def test_logprobs_of_a_chat_are_openai_s(serve: Callable[..., Any]) -> None:
-    ask = {**ASK, "logprobs": True, "top_logprobs": 1}
-    async with serve("hello é") as served:
-        whole = await served.client.call("POST", "/v1/chat/completions", json_body=ask)
-        parts = await served.client.call(
-            "POST", "/v1/chat/completions", json_body={**ask, "stream": True}
-        )
-    body = whole.json()
-    check(body, "CreateChatCompletionResponse")
-    content = body["choices"][0]["logprobs"]["content"]
-    data = b"".join(bytes(token["bytes"]) for token in content)
-    assert data.decode() == body["choices"][0]["message"]["content"] == "hello é"
-    assert all(token["top_logprobs"][0]["logprob"] == 0 for token in content)
-    streamed = []
-    for event in parts.data():
-        check(event, "CreateChatCompletionStreamResponse")
-        for choice in event["choices"]:
-            streamed += (choice["logprobs"] or {"content": []})["content"]
-    assert streamed == content
-
-
-async def test_logprobs_of_a_completion_are_lists_side_by_side(serve: Callable[..., Any]) -> None:
-    ask = {"model": MODEL, "prompt": "x", "logprobs": 1}
-    async with serve("hello world") as served:
-        answer = await served.client.call("POST", "/v1/completions", json_body=ask)
-    body = answer.json()
-    check(body, "CreateCompletionResponse")
-    assert body["choices"][0]["logprobs"] == {
-        "tokens": ["hello", " world"],
-        "token_logprobs": [0, 0],
-        "top_logprobs": [{"hello": 0}, {" world": 0}],
-        "text_offset": [0, 5],
-    }
-
-
-@pytest.mark.parametrize("streams", [True, False])
-async def test_several_answers_share_one_prompt(serve: Callable[..., Any], streams: bool) -> None:
-    ask = {**ASK, "n": 2, "seed": 5, "stream": streams}
-    seeds = set()
-
-    def next_token(text: Text, rule: DrawRule) -> int:
-        seeds.add(rule.seed)
-        place = len(text.tokens) - text.prompt_count
-        return END if place == 3 else 70 + len(seeds)
-
-    async with serve(next_token=next_token) as served:
-        answer = await served.client.call("POST", "/v1/chat/completions", json_body=ask)
-        count = served.server.metrics.registry.get_sample_value
-        assert count("tokenyard_engine_prompt_tokens_cached_total") > 0
-    assert 5 in seeds
-    assert len(seeds) == 2
-    if not streams:
-        body = answer.json()
-        check(body, "CreateChatCompletionResponse")
-        assert [choice["index"] for choice in body["choices"]] == [0, 1]
-        assert body["usage"]["completion_tokens"] == 8
-        return
-    events = answer.data()
-    for event in events:
-        check(event, "CreateChatCompletionStreamResponse")
-    for index in (0, 1):
-        of_one = [e["choices"][0] for e in events if e["choices"][0]["index"] == index]
-        assert of_one[0]["delta"]["role"] == "assistant"
-        assert [choice["finish_reason"] for choice in of_one if choice["finish_reason"]] == ["stop"]
-    assert sum("timings" in event for event in events) == 1
