@@ -74,6 +74,33 @@ describe("complete", () => {
     expect(runs.get("a")).toMatchObject({ text: "Hel", ending: { kind: "stopped" } });
   });
 
+  it("lets the server end a stopped stream with what it used", async () => {
+    const runs = store();
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const writer = writable.getWriter();
+    const say = (text: string) => writer.write(new TextEncoder().encode(text));
+    const asked: string[] = [];
+    const started = complete(
+      runs,
+      "a",
+      async () => new Response(readable, { headers: { "x-request-id": "req_7" } }),
+      async (requestId) => {
+        asked.push(requestId);
+        void say(`${piece("", "abort")}${LAST}data: [DONE]\n\n`);
+      },
+    );
+    void say(piece("Hel"));
+    while (runs.get("a")?.text !== "Hel") await new Promise((resolve) => setTimeout(resolve, 0));
+    started.stop();
+    await started.ended;
+    expect(asked).toEqual(["req_7"]);
+    expect(runs.get("a")).toMatchObject({
+      text: "Hel",
+      ending: { kind: "stopped" },
+      meter: { outputTokens: 2, cost: { nanos: 1700 } },
+    });
+  });
+
   it("can be stopped before the server has answered", async () => {
     const runs = store();
     const started = complete(

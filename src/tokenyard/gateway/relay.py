@@ -68,7 +68,7 @@ class Relay:
         return self._lease.headers
 
     async def abandon(self) -> None:
-        """The client left: let the model server stop and tell what it counted."""
+        """The client left or wants no more: the model server stops and tells what it counted."""
         self._finish = FinishReason.ABORT
         await self._upstream.abort(self._call.request_id)
 

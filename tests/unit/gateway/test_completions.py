@@ -197,3 +197,31 @@ async def test_heartbeats_fill_a_silence(yard: FakeYard) -> None:
         "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in answer.data())
         == "Hello, world."
     )
+
+
+async def test_stopped_completion_ends_with_what_it_used(yard: FakeYard) -> None:
+    yard.upstream.script = Script(hold_after=2)
+    asked = {**STREAM, "stream_options": {"include_usage": True}}
+    call = yard.client.open("POST", PATH, json_body=asked)
+    first = await call.until(lambda answer: len(answer.data()) == 2)
+    target = f"/api/requests/{first.headers['x-request-id']}/stop"
+    assert (await yard.stranger.call("POST", target)).status == 401
+    assert (await yard.client.call("POST", target)).json() == {"stopped": True}
+    answer = await call.finish()
+    assert answer.finished
+    assert answer.data()[-2]["choices"][0]["finish_reason"] == "abort"
+    assert answer.data()[-1]["usage"]["completion_tokens"] == 2
+    assert "cost" in answer.data()[-1]
+    assert await billed(yard) == (1, 7, 2)
+    again = await yard.client.call("POST", target)
+    assert (again.status, again.error["code"]) == (404, "not_found")
+
+
+async def test_several_answers_are_reserved_for_together() -> None:
+    prices = (PriceSettings(model="*", input="0", cached_input="0", output="1"),)
+    ledger = LedgerSettings(prices=prices, monthly_budget="0.0001")
+    async with open_fake_yard(Settings(ledger=ledger)) as yard:
+        asked = {**ASK, "max_tokens": 60}
+        assert (await yard.client.call("POST", PATH, json_body=asked)).status == 200
+        denied = await yard.client.call("POST", PATH, json_body={**asked, "n": 2})
+        assert (denied.status, denied.error["code"]) == (429, "insufficient_quota")

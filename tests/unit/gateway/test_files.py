@@ -206,9 +206,7 @@ def test_a_form_may_be_cut_anywhere(data: bytes, cuts: list[int]) -> None:
     reading = _Reading(BOUNDARY.encode())
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     found = b"".join(
-        part
-        for start, end in pairwise(places)
-        for part in reading.feed(body[start:end])
+        part for start, end in pairwise(places) for part in reading.feed(body[start:end])
     )
     told = reading.end()
     assert found == data

@@ -36,6 +36,9 @@ export const server = {
       signal,
     }),
 
+  /** Stop a completion by its request id; its own stream then ends with what it used. */
+  stop: (requestId: string) => open(`${at("/api/requests", requestId)}/stop`, { method: "POST" }),
+
   conversations: (after: string | null) =>
     call<Page<Conversation>>(
       `/api/conversations${query({ limit: CONVERSATIONS_PER_PAGE, after })}`,

@@ -1,5 +1,6 @@
 // A chat completion, followed to its end. The connection is the run: aborting it stops the
-// generation on the server, and what was said until then stays in the store.
+// generation on the server, and what was said until then stays in the store. A polite stop goes
+// first, because the stream then still brings what was counted and what it cost.
 import { ApiError, ConnectionLost, errorFromBody, isAbort } from "../api/errors";
 import { readEvents } from "../api/sse";
 import type { CompletionChunk } from "../api/wire";
@@ -13,25 +14,45 @@ export interface Completion {
   ended: Promise<void>;
 }
 
-/** Begin a run from a request that is sent here; returns at once. */
+/** How long the server may take to end a stream that it was asked to stop. */
+const STOP_MS = 3000;
+
+/**
+ * Begin a run from a request that is sent here; returns at once.
+ * stop: asks the server to end the request with that id; rejects when it cannot.
+ */
 export function complete(
   runs: RunStore,
   id: string,
   send: (signal: AbortSignal) => Promise<Response>,
+  stop: (requestId: string) => Promise<unknown> = () => Promise.reject(new Error("no stop")),
 ): Completion {
   const abort = new AbortController();
+  let requestId: string | null = null;
   runs.begin(newRun(id, runs.now()));
-  const ended = drive(runs, id, send, abort.signal).then((ending) =>
-    runs.change(id, (run) => end(run, ending, runs.now())),
+  const sendAndNote = async (signal: AbortSignal) => {
+    const response = await send(signal);
+    requestId = response.headers.get("x-request-id");
+    return response;
+  };
+  const ended = drive(runs, id, sendAndNote, abort.signal).then((ending) =>
+    runs.change(id, (run) => end(run, run.stopping ? stopped(ending) : ending, runs.now())),
   );
   return {
     id,
     stop() {
       runs.change(id, (run) => ({ ...run, stopping: run.ending === null }));
-      abort.abort();
+      if (requestId === null) return abort.abort();
+      setTimeout(() => abort.abort(), STOP_MS);
+      stop(requestId).catch(() => abort.abort());
     },
     ended,
   };
+}
+
+/** An end that the person wished for, unless the answer was complete just before. */
+function stopped(ending: Ending): Ending {
+  return ending.kind === "finished" && ending.reason !== "abort" ? ending : { kind: "stopped" };
 }
 
 async function drive(

@@ -79,7 +79,7 @@ export function run(model: string, queries: QueryClient): boolean {
   set({ runId: id, failure: null });
   announce(t("status.answering"));
   const request = { model, messages: messages(prepared), ...sampling };
-  const started = complete(runs, id, (signal) => server.complete(request, signal));
+  const started = complete(runs, id, (signal) => server.complete(request, signal), server.stop);
   current = started;
   void started.ended.then(() => {
     if (current === started) current = null;

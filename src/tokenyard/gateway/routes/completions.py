@@ -27,10 +27,16 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
 from tokenyard.vocabulary.errors import NotFound
-from tokenyard.vocabulary.ids import ModelName
+from tokenyard.vocabulary.ids import ModelName, ProjectId
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Completions"
+
+
+class RequestStopped(msgspec.Struct):
+    """The answer to a stop."""
+
+    stopped: bool = True
 
 
 class CompletionRoutes:
@@ -56,6 +62,8 @@ class CompletionRoutes:
         self._clock = clock
         self._metrics = metrics
         self._heartbeat_seconds = heartbeat_seconds
+        # Calls in progress by request id, with the project that may stop them.
+        self._running: dict[str, tuple[ProjectId, Relay]] = {}
 
     def operations(self) -> list[Operation]:
         """What this module serves."""
@@ -71,6 +79,11 @@ class CompletionRoutes:
                 "Continue a text, whole or as a stream of chunks.",
                 self._text, _TAG, CompletionRequest, Completion, Completion,
                 errors=(404, 413, 429, 502, 503),
+            ),
+            Operation(
+                "POST", "/api/requests/{request_id}/stop", "stopRequest",
+                "Stop a completion by its x-request-id; its own answer ends with what it used.",
+                self._stop, _TAG, answer=RequestStopped, errors=(404,),
             ),
             Operation(
                 "GET", "/v1/models", "listModels", "The models that answer now.",
@@ -97,6 +110,15 @@ class CompletionRoutes:
             reason=Reason.MODEL_NOT_FOUND,
             param="model",
         )
+
+    async def _stop(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        wanted = request.path_params["request_id"]
+        project, relay = self._running.get(wanted, (None, None))
+        if relay is None or project != caller.project:
+            raise NotFound(f"No completion '{wanted}' is in progress.", param="request_id")
+        await relay.abandon()
+        return json_answer(RequestStopped())
 
     async def _chat(self, request: Request) -> ASGIApp:
         return await self._complete(request, ChatCompletionRequest, GenerationPath.CHAT)
@@ -126,7 +148,8 @@ class CompletionRoutes:
                 # A token is never shorter than a byte, and the wire's own words in the body
                 # outweigh those that a chat template adds.
                 prompt_tokens=min(len(body), window),
-                completion_tokens_max=min(asked.sampling().max_tokens or window, window),
+                completion_tokens_max=min(asked.sampling().max_tokens or window, window)
+                * (asked.n or 1),
             )
         except BaseException:
             lease.release()
@@ -151,10 +174,12 @@ class CompletionRoutes:
                         metrics=self._metrics,
                         include_usage=include_usage,
                     )
+                    self._running[call.request_id] = (caller.project, relay)
                     answer = self._stream if asked.stream else self._whole
                     respond = await answer(relay, call, receive)
                     await respond(scope, receive, send)
             finally:
+                self._running.pop(call.request_id, None)
                 self._ledger.release(reservation)
                 lease.release()
 
