@@ -24,6 +24,8 @@ _FAILED_PHASES = {
 _GONE = {MemberPhase.LOST, MemberPhase.LAUNCH_FAILED}
 _KINDS = {Reason(kind.value): kind for kind in FailureKind}
 _KILLED = -9
+# SIGXCPU: the limit of CPU time.
+_BY_SIGNAL = {_KILLED: FailureKind.OUT_OF_MEMORY, -24: FailureKind.TIME_LIMIT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,7 @@ class _Member:
     def failure(self) -> FailureKind | None:
         if self.phase is MemberPhase.EXITED and self.status != 0:
             # Nobody of ours kills without having told the job to go: it was the kernel.
-            killed = self.status == _KILLED
-            return FailureKind.OUT_OF_MEMORY if killed else FailureKind.USER_ERROR
+            return _BY_SIGNAL.get(self.status or 0, FailureKind.USER_ERROR)
         return None if self.phase is None else _FAILED_PHASES.get(self.phase)
 
 

@@ -15,9 +15,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, assert_never
 
+from tokenyard.jobs.crew import Crew
 from tokenyard.jobs.moves import Draft, Patience, pass_deadline, settle, wake
 from tokenyard.jobs.observation import Observer
-from tokenyard.jobs.ports import Executor, JobStore, Launch, MemberId, MemberPhase, MemberReport
+from tokenyard.jobs.ports import Executor, JobStore, MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import (
     Applied,
     Change,
@@ -25,7 +26,6 @@ from tokenyard.jobs.records import (
     EventKind,
     JobRecord,
     Lease,
-    MemberSeat,
     NodeRecord,
     NodeState,
 )
@@ -76,7 +76,7 @@ class Scheduler:
     ) -> None:
         self._holder = holder
         self._store = store
-        self._executors = {executor.name: executor for executor in executors}
+        self._crew = Crew(executors, clock)
         self._queues = tuple(queues)
         self._profile = profile
         self._settings = settings
@@ -93,7 +93,6 @@ class Scheduler:
         self._revision = 0
         self._poked = asyncio.Event()
         self._nodes: dict[NodeName, NodeRecord] = {}
-        self._owners: dict[MemberId, Executor] = {}
         self.roster = Roster(self._queues, profile)
 
     @property
@@ -201,14 +200,7 @@ class Scheduler:
         """Which nodes there are and what members do."""
         now = self._clock.now()
         wanted = {node.name: node.wanted for node in await self._store.nodes()}
-        seen: dict[NodeName, NodeRecord] = {}
-        reports: dict[MemberId, MemberReport] = {}
-        self._owners.clear()
-        for executor in self._executors.values():
-            seen |= {node.name: node for node in await executor.nodes()}
-            found = await executor.report()
-            reports |= found
-            self._owners |= dict.fromkeys(found, executor)
+        seen, reports = await self._crew.look()
         for name, node in {**self._nodes, **seen}.items():
             known = self._nodes.get(name, node)
             # What it says of itself, what the operator says, and what we hold against it.
@@ -350,60 +342,6 @@ class Scheduler:
 
     async def _tell(self, reports: Mapping[MemberId, MemberReport]) -> None:
         """Make executors do what is stored."""
-        lease = self._lease
-        wanted: set[MemberId] = set()
-        for record in list(self.roster.seated.values()):
-            for seat in record.seats:
-                member = member_of(record, seat)
-                wanted.add(member)
-                if lease is None or self._clock.now() >= lease.until:
-                    # Somebody else may lead already.
-                    return
-                await self._tell_member(record, seat, member, reports.get(member), lease)
-        for member, report in reports.items():
-            if member in wanted or lease is None:
-                continue
-            executor = self._owners[member]
-            if report.phase.is_over:
-                await executor.forget(member)
-            else:
-                await executor.stop(member, grace_seconds=0.0, epoch=lease.epoch)
-
-    async def _tell_member(
-        self,
-        record: JobRecord,
-        seat: MemberSeat,
-        member: MemberId,
-        report: MemberReport | None,
-        lease: Lease,
-    ) -> None:
-        executor = self._executor(seat.node)
-        if executor is None or (report is not None and report.phase.is_over):
-            return
-        if record.state is State.STOPPING:
-            grace = max((record.stop_at or 0.0) - self._clock.now(), 0.0)
-            await executor.stop(member, grace_seconds=grace, epoch=lease.epoch)
-        elif report is None and not self._nodes[seat.node].lost:
-            await executor.launch(_launch(record, seat, member, lease.epoch))
-
-    def _executor(self, node: NodeName) -> Executor | None:
-        known = self._nodes.get(node)
-        return None if known is None else self._executors.get(known.executor)
-
-
-def _launch(record: JobRecord, seat: MemberSeat, member: MemberId, epoch: int) -> Launch:
-    beside = sorted(other.rank for other in record.seats if other.node == seat.node)
-    first = min(record.seats, key=lambda one: one.rank)
-    return Launch(
-        id=member,
-        node=seat.node,
-        gpus=seat.gpus,
-        spec=record.spec,
-        role=seat.role,
-        members=record.members,
-        local_rank=beside.index(seat.rank),
-        local_members=len(beside),
-        master=first.node,
-        array_index=record.array_index,
-        epoch=epoch,
-    )
+        if self._lease is not None:
+            seated = list(self.roster.seated.values())
+            await self._crew.tell(seated, self._nodes, reports, self._lease)

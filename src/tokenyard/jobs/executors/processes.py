@@ -46,6 +46,12 @@ class LocalProcess:
     def running(self) -> bool:
         return self._child.returncode is None
 
+    def tell(self, line: str) -> None:
+        """Send a line down the lifeline; quiet when the process is dead."""
+        lifeline = self._child.stdin
+        if lifeline is not None and self.running and not lifeline.is_closing():
+            lifeline.write(f"{line}\n".encode())
+
     async def wait(self) -> int:
         """Wait for its end."""
         return await self._child.wait()

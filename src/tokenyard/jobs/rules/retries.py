@@ -26,7 +26,8 @@ class FailureKind(StrEnum):
 RETRIES_DEFAULT: dict[FailureKind, int] = {
     FailureKind.USER_ERROR: 0,
     FailureKind.OUT_OF_MEMORY: 0,
-    FailureKind.NODE_LOST: 5,
+    # A server that is started anew counts as a lost node too.
+    FailureKind.NODE_LOST: 20,
     FailureKind.PREEMPTED: 1_000_000,
     FailureKind.TIME_LIMIT: 0,
     FailureKind.LAUNCH_FAILED: 3,
