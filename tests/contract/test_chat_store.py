@@ -367,3 +367,18 @@ async def test_a_deleted_response_is_gone_and_its_conversation_is_whole(
     assert len(await chat.list_response_items(made.id)) == (2 if inside else 0)
     assert await chat.count_items(FIRST.id) == (2 if inside else 0)
     assert await bill_ids(store) == ["tiny:1"]
+
+
+async def test_items_are_added_found_and_deleted_in_their_conversation(chat: ChatStore) -> None:
+    other = conversation(2)
+    await chat.add_conversation(FIRST, [item("a")])
+    await chat.add_conversation(other, [])
+    assert not await chat.add_items(FIRST.id, THEIRS, [item("b")], AT + 1)
+    assert await chat.add_items(FIRST.id, MINE, [item("b"), item("c")], AT + 1)
+    assert (await chat.list_conversations(MINE, ME, limit=1, after=None))[0].id == FIRST.id
+    assert await chat.find_item(FIRST.id, ItemId("msg_b")) == item("b")
+    assert await chat.find_item(other.id, ItemId("msg_b")) is None
+    assert not await chat.delete_item(other.id, ItemId("msg_b"))
+    assert await chat.delete_item(FIRST.id, ItemId("msg_b"))
+    assert not await chat.delete_item(FIRST.id, ItemId("msg_b"))
+    assert [one.id for one in await chat.list_items(FIRST.id, limit=9)] == ["msg_a", "msg_c"]

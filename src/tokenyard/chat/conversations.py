@@ -88,6 +88,33 @@ class Conversations:
         )
         return found[:limit], len(found) > limit
 
+    async def add_items(
+        self, caller: Principal, id: ConversationId, messages: Sequence[Message]
+    ) -> list[Item]:
+        """Append messages; raises NotFound, or InvalidRequest when they do not fit."""
+        await self._check_room(caller, id, len(messages))
+        items = self.write_items(messages)
+        if not await self._store.add_items(id, caller.project, items, self._clock.now()):
+            raise _no_conversation(id)
+        return items
+
+    async def item(self, caller: Principal, id: ConversationId, item: ItemId) -> Item:
+        """One message; raises NotFound."""
+        await self.get(caller, id)
+        found = await self._store.find_item(id, item)
+        if found is None:
+            raise _no_item(item)
+        return found
+
+    async def delete_item(
+        self, caller: Principal, id: ConversationId, item: ItemId
+    ) -> Conversation:
+        """Remove one message; raises NotFound."""
+        conversation = await self.get(caller, id)
+        if not await self._store.delete_item(id, item):
+            raise _no_item(item)
+        return conversation
+
     async def set_metadata(
         self, caller: Principal, id: ConversationId, metadata: Mapping[str, str]
     ) -> Conversation:
@@ -103,15 +130,22 @@ class Conversations:
 
     async def history(self, caller: Principal, id: ConversationId, adding: int) -> list[Message]:
         """All turns so far; raises NotFound, or InvalidRequest when `adding` more do not fit."""
+        await self._check_room(caller, id, adding + 1)
+        items = await self._store.list_items(id, limit=self._settings.conversation_items_max)
+        return [Message(item.role, item.text) for item in items]
+
+    async def _check_room(self, caller: Principal, id: ConversationId, adding: int) -> None:
         items_max = self._settings.conversation_items_max
         await self.get(caller, id)
-        items = await self._store.list_items(id, limit=items_max)
-        if len(items) + adding + 1 > items_max:
+        if await self._store.count_items(id) + adding > items_max:
             raise InvalidRequest(
                 f"A conversation holds at most {items_max} items; start another one.",
                 param="conversation",
             )
-        return [Message(item.role, item.text) for item in items]
+
+
+def _no_item(id: str) -> NotFound:
+    return NotFound(f"There is no item '{id}' in this conversation.", param="item_id")
 
 
 def _no_conversation(id: str) -> NotFound:

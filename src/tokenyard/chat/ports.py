@@ -49,6 +49,20 @@ class ChatStore(Protocol):
         """Items in the order in which they were added, or the reverse."""
         ...
 
+    async def add_items(
+        self, conversation: ConversationId, project: ProjectId, items: Sequence[Item], at: float
+    ) -> bool:
+        """Append items; False, and nothing written, when there is no such conversation."""
+        ...
+
+    async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
+        """Remove one item; False when it is not in that conversation."""
+        ...
+
+    async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
+        """One item of the conversation."""
+        ...
+
     async def count_items(self, conversation: ConversationId) -> int:
         """How many items the conversation holds."""
         ...

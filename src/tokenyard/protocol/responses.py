@@ -138,6 +138,12 @@ class CreateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_o
     items: Annotated[list[InputMessage], Meta(max_length=ITEMS_MAX)] | None = None
 
 
+class AddItemsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/conversations/{id}/items`."""
+
+    items: Annotated[list[InputMessage], Meta(min_length=1, max_length=ITEMS_MAX)]
+
+
 class UpdateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/conversations/{id}`."""
 

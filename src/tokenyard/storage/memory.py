@@ -148,6 +148,32 @@ class MemoryChatStore:
             raise unknown_cursor()
         return items[places[0] + 1 :][:limit]
 
+    async def add_items(
+        self, conversation: ConversationId, project: ProjectId, items: Sequence[Item], at: float
+    ) -> bool:
+        """Append items; False, and nothing written, when there is no such conversation."""
+        if await self.find_conversation(conversation, project) is None:
+            return False
+        self._state.check_new(items)
+        self._state.append(conversation, items)
+        self._state.touch(conversation, at)
+        return True
+
+    async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
+        """Remove one item; False when it is not in that conversation."""
+        held = self._state.items.get(conversation, [])
+        left = [one for one in held if one.id != item]
+        if len(left) == len(held):
+            return False
+        self._state.items[conversation] = left
+        self._state.item_ids.discard(item)
+        return True
+
+    async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
+        """One item of the conversation."""
+        held = self._state.items.get(conversation, [])
+        return next((one for one in held if one.id == item), None)
+
     async def count_items(self, conversation: ConversationId) -> int:
         """How many items the conversation holds."""
         return len(self._state.items.get(conversation, []))

@@ -335,3 +335,37 @@ async def test_every_answer_and_event_fits_openais_schemas(yard: FakeYard) -> No
     validator("conversation").validate(made)
     items = await yard.client.call("GET", f"/v1/conversations/{made['id']}/items")
     validator("conversation_items").validate(items.json())
+
+
+async def test_items_of_a_conversation_are_added_read_and_removed(yard: FakeYard) -> None:
+    made = (await yard.client.call("POST", "/v1/conversations", body=b"")).json()["id"]
+    target = f"/v1/conversations/{made}/items"
+    asked = {"items": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]}
+    added = (await yard.client.call("POST", target, json_body=asked)).json()
+    validator("conversation_items").validate(added)
+    first, second = (item["id"] for item in added["data"])
+    one = await yard.client.call("GET", f"{target}/{second}")
+    assert one.json()["content"][0] == {
+        "type": "output_text",
+        "text": "two",
+        "annotations": [],
+        "logprobs": [],
+    }
+    assert (await yard.client.call("DELETE", f"{target}/{first}")).json()["id"] == made
+    for method in ("GET", "DELETE"):
+        gone = await yard.client.call(method, f"{target}/{first}")
+        assert (gone.status, gone.error["param"]) == (404, "item_id")
+    lost = await yard.client.call("POST", "/v1/conversations/conv_none/items", json_body=asked)
+    assert lost.status == 404
+
+
+async def test_conversation_has_room_for_so_many_items_only() -> None:
+    async with open_fake_yard(Settings(chat=ChatSettings(conversation_items_max=3))) as yard:
+        made = (await yard.client.call("POST", "/v1/conversations", body=b"")).json()["id"]
+        asked = {**ASK, "conversation": made}
+        assert (await yard.client.call("POST", PATH, json_body=asked)).status == 200
+        full = await yard.client.call("POST", PATH, json_body=asked)
+        assert (full.status, full.error["param"]) == (400, "conversation")
+        items = {"items": [{"role": "user", "content": "x"}] * 2}
+        target = f"/v1/conversations/{made}/items"
+        assert (await yard.client.call("POST", target, json_body=items)).status == 400

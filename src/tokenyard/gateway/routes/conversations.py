@@ -6,18 +6,20 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from tokenyard.chat.conversations import Conversations
-from tokenyard.chat.rendering import render_conversation
+from tokenyard.chat.rendering import render_conversation, render_item
 from tokenyard.chat.responses import Responses
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.responses import (
+    AddItemsRequest,
     ConversationBody,
     ConversationDeleted,
     ConversationList,
     CreateConversationRequest,
     InputMessage,
+    MessageBody,
     MessageList,
     UpdateConversationRequest,
 )
@@ -68,6 +70,19 @@ class ConversationRoutes:
                 "GET", f"{_PATH}/items", "listConversationItems", "Its messages.",
                 self._items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
                 errors=(404,),
+            ),
+            Operation(
+                "POST", f"{_PATH}/items", "createConversationItems", "Append messages.",
+                self._add_items, _TAG, AddItemsRequest, MessageList, errors=(404, 413),
+            ),
+            Operation(
+                "GET", f"{_PATH}/items/{{item_id}}", "getConversationItem", "One message.",
+                self._item, _TAG, answer=MessageBody, errors=(404,),
+            ),
+            Operation(
+                "DELETE", f"{_PATH}/items/{{item_id}}", "deleteConversationItem",
+                "Remove one message; answers with the conversation.",
+                self._delete_item, _TAG, answer=ConversationBody, errors=(404,),
             ),
         ]  # fmt: skip
 
@@ -126,6 +141,26 @@ class ConversationRoutes:
             newest_first=read_choice(request, ORDER, "desc") == "desc",
         )
         return json_answer(message_page(found, more=more))
+
+    async def _add_items(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        asked = decode_request(AddItemsRequest, await self._doorway.body(request))
+        added = await self._conversations.add_items(caller, _id(request), _messages(asked.items))
+        return json_answer(message_page(added, more=False))
+
+    async def _item(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        found = await self._conversations.item(caller, _id(request), _item_id(request))
+        return json_answer(render_item(found))
+
+    async def _delete_item(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        left = await self._conversations.delete_item(caller, _id(request), _item_id(request))
+        return json_answer(render_conversation(left, self._responses.active(left.id)))
+
+
+def _item_id(request: Request) -> ItemId:
+    return ItemId(request.path_params["item_id"])
 
 
 def _id(request: Request) -> ConversationId:

@@ -69,6 +69,9 @@ _LIST_CONVERSATIONS_AFTER = _LIST_CONVERSATIONS.where(
 
 _ADD_ITEMS = insert(items)
 _FIND_ITEM = select(items).where(items.c.id == _ID)
+_ITEM = bindparam("b_item", type_=String)
+_FIND_ITEM_IN = select(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
+_DELETE_ITEM = delete(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
 _COUNT_ITEMS = select(func.count()).select_from(items).where(items.c.conversation_id == _ID)
 _ITEM_CURSOR = select(items.c.place).where(items.c.id == _AFTER, items.c.conversation_id == _ID)
 _ITEMS = select(items).where(items.c.conversation_id == _ID).limit(_LIMIT)
@@ -161,6 +164,29 @@ class SqlChatStore:
         else:
             found = await self._page(_LIST_ITEMS_AFTER[newest_first], _ITEM_CURSOR, values)
         return [rows.read_item(row) for row in found]
+
+    async def add_items(
+        self, conversation: ConversationId, project: ProjectId, items: Sequence[Item], at: float
+    ) -> bool:
+        """Append items; False, and nothing written, when there is no such conversation."""
+        added = rows.write_items(items, conversation, None)
+
+        def change(connection: Connection) -> bool:
+            if not _touch(connection, conversation, project, at):
+                return False
+            _append(connection, added)
+            return True
+
+        return await self._writer.write(change)
+
+    async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
+        """Remove one item; False when it is not in that conversation."""
+        return await self._writer.write(run(_DELETE_ITEM, b_id=conversation, b_item=item)) == 1
+
+    async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
+        """One item of the conversation."""
+        row = await self._readers.first(_FIND_ITEM_IN, b_id=conversation, b_item=item)
+        return None if row is None else rows.read_item(row)
 
     async def count_items(self, conversation: ConversationId) -> int:
         """How many items the conversation holds."""
