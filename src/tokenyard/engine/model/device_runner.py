@@ -125,6 +125,16 @@ class DeviceRunner:
         self._graphs: dict[int, Work] = {}
         self._capture(graph_sizes)
 
+    @property
+    def pool(self) -> list[Tensor]:
+        """The decoder's memory of keys and values, layer by layer."""
+        return self._decoder.pool
+
+    @property
+    def graphs(self) -> Mapping[int, Work]:
+        """What was captured, by padded size; replaying one computes whatever its inputs hold."""
+        return self._graphs
+
     def launch(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Ticket:
         stage = self._stages[self._launched % STAGES]
         if stage.mark is not None:

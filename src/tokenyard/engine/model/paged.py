@@ -60,7 +60,7 @@ def attend_plainly(
     result = torch.zeros_like(queries)
     heads, kv_heads = queries.shape[1], keys.shape[0]
     starts = step.row_starts.tolist()
-    offsets = torch.arange(step.block_tokens)
+    offsets = torch.arange(step.block_tokens, device=queries.device)
     for number, length in enumerate(step.lengths.tolist()):
         first, last = starts[number], starts[number + 1]
         if length == 0 or first == last:
@@ -71,8 +71,8 @@ def attend_plainly(
         scores = torch.einsum("rhgd,hkd->hgrk", asked, keys[:, slots].float()) * rule.scale
         if rule.cap:
             scores = rule.cap * torch.tanh(scores / rule.cap)
-        positions = torch.arange(length - (last - first), length).unsqueeze(1)
-        columns = torch.arange(length)
+        columns = torch.arange(length, device=queries.device)
+        positions = columns[length - (last - first) :].unsqueeze(1)
         seen = columns <= positions
         if rule.window:
             seen &= columns > positions - rule.window
