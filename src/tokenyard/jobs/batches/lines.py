@@ -190,15 +190,19 @@ class LineRunner:
             work.attempts, work.waits = work.attempts + 1, 0
         else:
             work.waits += 1
-        seconds = backoff_seconds(
-            work.attempts if course is Course.RETRY else work.waits,
-            seconds_min=settings.retry_seconds_min,
-            seconds_max=settings.retry_seconds_max,
-            # The month's end, for money.
-            told=told if course is Course.WAIT else None,
-        )
-        if course is Course.WAIT:
-            self._pacer.note_refusal(work.line.model, seconds, error.reason)
+        if course is Course.AWAY:
+            seconds = min(told or settings.retry_seconds_min, settings.retry_seconds_max)
+        else:
+            seconds = backoff_seconds(
+                work.attempts if course is Course.RETRY else work.waits,
+                seconds_min=settings.retry_seconds_min,
+                seconds_max=settings.retry_seconds_max,
+                # The month's end, for money.
+                told=told if course is Course.WAIT else None,
+            )
+        if course in (Course.WAIT, Course.AWAY):
+            away = course is Course.AWAY
+            self._pacer.note_refusal(work.line.model, seconds, error.reason, away=away)
         return Again(course, seconds, error)
 
     async def _write_billed(

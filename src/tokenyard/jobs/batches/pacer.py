@@ -15,6 +15,7 @@ from tokenyard.jobs.batches.rules.pacing import (
     allow_of,
     answer,
     choose,
+    close,
     refuse,
     yield_lines,
 )
@@ -127,11 +128,14 @@ class Pacer:
         else:
             del self._paces[model]
 
-    def note_refusal(self, model: ModelName, wait_seconds: float, reason: Reason) -> None:
-        """A model server was full or away."""
+    def note_refusal(
+        self, model: ModelName, wait_seconds: float, reason: Reason, *, away: bool
+    ) -> None:
+        """A model server was full, or none was there."""
         pace = self._paces.get(model) or Pace(self._limits.lines_max)
         now = self._clock.monotonic()
-        self._paces[model] = refuse(pace, wait_seconds=wait_seconds, now=now)
+        change = close if away else refuse
+        self._paces[model] = change(pace, wait_seconds=wait_seconds, now=now)
         self._metrics.batch_yields.labels(reason).inc()
 
     async def wait(self) -> None:
@@ -181,11 +185,14 @@ class Pacer:
         for turn in reversed(self._turns):
             if excess <= 0:
                 break
-            if turn.stopped or turn.settling or turn.task is None:
+            if turn.stopped or turn.task is None:
+                continue
+            excess -= 1
+            if turn.settling:
+                # It makes way by itself in a moment.
                 continue
             turn.stopped = True
             turn.task.cancel(YIELDED)
-            excess -= 1
             self._metrics.batch_yields.labels(YIELDED).inc()
 
     def _announce(self) -> None:

@@ -12,6 +12,7 @@ from tokenyard.jobs.batches.rules.pacing import (
     allow_of,
     answer,
     choose,
+    close,
     refuse,
     yield_lines,
 )
@@ -42,6 +43,11 @@ def test_a_refusal_halves_and_closes_and_answers_open_again() -> None:
     assert pace.cap == 4
     pace = answer(pace, LIMITS)
     assert pace.cap == 5
+
+
+def test_a_model_that_was_away_comes_back_to_as_many_lines() -> None:
+    pace = close(close(Pace(8), wait_seconds=5, now=100), wait_seconds=2, now=101)
+    assert (pace.cap, allow_of(pace, 104.9), allow_of(pace, 105)) == (8, 0, 8)
 
 
 def test_lines_that_are_refused_together_are_one_refusal() -> None:

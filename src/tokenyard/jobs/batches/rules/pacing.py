@@ -70,6 +70,11 @@ def refuse(pace: Pace, *, wait_seconds: float, now: float) -> Pace:
     return Pace(max(1, pace.cap // 2), closed_until=closed_until)
 
 
+def close(pace: Pace, *, wait_seconds: float, now: float) -> Pace:
+    """No server is there: none before that time, and then as many as before."""
+    return replace(pace, closed_until=max(pace.closed_until, now + wait_seconds))
+
+
 def answer(pace: Pace, limits: PaceLimits) -> Pace:
     """A line was answered: one more after a whole round of answers."""
     answers = pace.answers + 1

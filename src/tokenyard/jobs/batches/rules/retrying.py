@@ -7,12 +7,16 @@ from enum import StrEnum
 
 from tokenyard.vocabulary.reasons import Reason
 
+_NOBODY_THERE = frozenset({Reason.MODEL_LOADING, Reason.UPSTREAM_UNAVAILABLE})
+
 
 class Course(StrEnum):
     """What to do with a line that failed."""
 
-    # The server is full or away: wait, as often as it takes. The window of the batch ends it.
+    # The server is full: wait, longer each time, and send less. The window of the batch ends it.
     WAIT = "wait"
+    # No server is there: look again soon, as looking asks nobody for anything.
+    AWAY = "away"
     # It broke, perhaps because of this line: a few times.
     RETRY = "retry"
     # It will not go otherwise: the line has failed.
@@ -26,7 +30,7 @@ def decide(status: int, reason: Reason, *, attempts: int, attempts_max: int) -> 
     if reason is Reason.INSUFFICIENT_BUDGET:
         return Course.NO_MONEY
     if status in (429, 503):
-        return Course.WAIT
+        return Course.AWAY if reason in _NOBODY_THERE else Course.WAIT
     if status >= 500:
         return Course.RETRY if attempts < attempts_max else Course.GIVE_UP
     return Course.GIVE_UP
