@@ -52,13 +52,22 @@ def translate(call: GenerationCall, dialect: Dialect, defaults: SamplingDefaults
         case Dialect.VLLM:
             return _for_vllm(call)
         case Dialect.OPENAI:
-            return call.body
+            return _without_priority(call)
         case _:
             assert_never(dialect)
 
 
-def _for_vllm(call: GenerationCall) -> bytes:
+def _without_priority(call: GenerationCall) -> bytes:
+    """OpenAI refuses the field, and vLLM too unless it was started to schedule by it."""
+    if b'"priority"' not in call.body:
+        return call.body
     tree: Tree = msgspec.json.decode(call.body)
+    tree.pop("priority", None)
+    return msgspec.json.encode(tree)
+
+
+def _for_vllm(call: GenerationCall) -> bytes:
+    tree: Tree = msgspec.json.decode(_without_priority(call))
     if tree.get("stream"):
         # Counts with every event, so that a call that is cut short is billed exactly.
         options = tree.get("stream_options") or {}

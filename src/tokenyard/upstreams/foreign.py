@@ -8,6 +8,7 @@ end, an end with counts for a call that is aborted, refusals in our words. The w
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -157,7 +158,7 @@ class ForeignUpstream:
     def _translate(self, call: GenerationCall) -> GenerationCall:
         defaults = self._defaults or SamplingDefaults()
         body = translate(call, self._dialect, defaults)
-        return GenerationCall(call.path, body, call.request_id)
+        return replace(call, body=body)
 
     def _watch(self, call: GenerationCall) -> "_Call":
         watched = self._calls[call.request_id] = _Call()
