@@ -14,16 +14,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from tokenyard.engine.model import triton_attention as kernels
+from tokenyard.engine.model import triton_attention, triton_rows
 
 INTEGERS = {"tables", "lines", "row_starts", "lengths", "tile_sequences", "tile_rows"}
-FLOATS = {"parts", "peaks"}
+INTEGERS |= {"positions", "slots"}
+FLOATS = {"parts", "peaks", "turns"}
 
 
 def compile_one(name: str, capability: int, width: int, group: int) -> dict[str, Any]:
     """bf16, 16-token blocks. Gives shared bytes and counts of some machine instructions."""
-    kernel = getattr(kernels, name)
-    tiling = kernels.choose_tiling(width, group, 2, decode=name != "_tiles_kernel")
+    kernel = getattr(triton_attention, name)
+    tiling = triton_attention.choose_tiling(width, group, 2, decode=name != "_tiles_kernel")
     constants = {
         "splits": 4,
         "scale": width**-0.5,
@@ -38,6 +39,32 @@ def compile_one(name: str, capability: int, width: int, group: int) -> dict[str,
         "tile_n": tiling.keys,
         "heads": 4 * group,
     }
+    made = _compile(kernel, constants, capability, tiling.warps, tiling.stages)
+    text = made.asm["ptx"]
+    code = _disassemble(made.asm["cubin"])
+    return {
+        "kernel": name,
+        "capability": capability,
+        "width": width,
+        "shared_bytes": made.metadata.shared,
+        "asynchronous_copies": text.count("cp.async.cg"),
+        "warp_group_products": text.count("wgmma.mma_async"),
+        "warp_products": text.count("mma.sync"),
+        "spills": _count_spills(code),
+        "instructions": code.count("/*0"),
+    }
+
+
+def compile_rows(name: str, capability: int, **constants: int | float | bool) -> dict[str, Any]:
+    """One of the kernels between matrix products, for bf16."""
+    made = _compile(getattr(triton_rows, name), constants, capability, 4, 1)
+    code = _disassemble(made.asm["cubin"])
+    return {"kernel": name, "capability": capability, "spills": _count_spills(code)}
+
+
+def _compile(
+    kernel: Any, constants: dict[str, Any], capability: int, warps: int, stages: int
+) -> Any:
     signature, fixed, attributes = {}, {}, {}
     for place, argument in enumerate(kernel.arg_names):
         if argument in constants:
@@ -51,24 +78,15 @@ def compile_one(name: str, capability: int, width: int, group: int) -> dict[str,
             signature[argument] = "*fp32"
         else:
             signature[argument] = "i32" if argument.endswith("stride") else "*bf16"
-    made = triton.compile(
+    return triton.compile(
         ASTSource(kernel, signature, fixed, attributes),
         target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": tiling.warps, "num_stages": tiling.stages},
+        options={"num_warps": warps, "num_stages": stages},
     )
-    text = made.asm["ptx"]
-    code = _disassemble(made.asm["cubin"])
-    return {
-        "kernel": name,
-        "capability": capability,
-        "width": width,
-        "shared_bytes": made.metadata.shared,
-        "asynchronous_copies": text.count("cp.async.cg"),
-        "warp_group_products": text.count("wgmma.mma_async"),
-        "warp_products": text.count("mma.sync"),
-        "spills": code.count(" STL") + code.count(" LDL"),
-        "instructions": code.count("/*0"),
-    }
+
+
+def _count_spills(code: str) -> int:
+    return code.count(" STL") + code.count(" LDL")
 
 
 def _disassemble(cubin: bytes) -> str:
@@ -80,10 +98,36 @@ def _disassemble(cubin: bytes) -> str:
 
 
 if __name__ == "__main__":
-    made = [
+    found = [
         compile_one(name, capability, width, group)
         for capability in (80, 90)
         for width, group in ((64, 3), (128, 4))
         for name in ("_tiles_kernel", "_split_kernel", "_merge_kernel")
     ]
-    json.dump(made, sys.stdout)
+    for capability in (80, 90):
+        found.append(
+            compile_rows(
+                "_add_norm_kernel",
+                capability,
+                epsilon=1e-6,
+                adds=True,
+                width=4096,
+                width_padded=4096,
+            )
+        )
+        found.append(compile_rows("_gate_kernel", capability, width=12_288, tile=1024))
+        for normed in (True, False):
+            found.append(
+                compile_rows(
+                    "_turn_and_store_kernel",
+                    capability,
+                    heads=32,
+                    kv_heads=8,
+                    normed=normed,
+                    neighbours=not normed,
+                    epsilon=1e-6,
+                    half=64,
+                    half_padded=64,
+                )
+            )
+    json.dump(found, sys.stdout)

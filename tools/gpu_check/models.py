@@ -1,5 +1,6 @@
 """Models with random weights for checks and measurements, and runners over them."""
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,8 @@ class Machine:
             torch.cuda.synchronize()
 
     def free(self) -> None:
+        """Give back the memory of runners that are gone; their captured work refers to them."""
+        gc.collect()
         if self.is_gpu:
             torch.cuda.empty_cache()
 
@@ -78,6 +81,8 @@ def make_runner(
     graph_sizes: Sequence[int] = GRAPH_SIZES,
     processors: int | None = None,
 ) -> DeviceRunner:
+    # Plain attention asks the GPU for values, which no graph can hold.
+    capturable = not machine.is_gpu or machine.paths.decodes is not AttentionPath.PLAIN
     decoder = DeviceDecoder(
         shape,
         weights,
@@ -91,7 +96,7 @@ def make_runner(
         block_count=blocks,
         step_tokens_max=step_tokens_max,
         sequences_max=sequences_max,
-        graph_sizes=[size for size in graph_sizes if size <= sequences_max],
+        graph_sizes=[size for size in graph_sizes if capturable and size <= sequences_max],
     )
 
 
