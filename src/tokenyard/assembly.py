@@ -24,6 +24,9 @@ from tokenyard.gateway.server import bind, serve
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import make_office
+from tokenyard.jobs.executors.devices import find_devices
+from tokenyard.jobs.executors.local import LocalExecutor
+from tokenyard.jobs.office import JobOffice, make_job_office
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock, RealClock
 from tokenyard.runtime.randomness import Randomness, SystemRandomness
@@ -51,10 +54,9 @@ from tokenyard.vocabulary.reasons import Reason
 DATABASE_NAME = "tokenyard.sqlite3"
 FILES_FOLDER = "files"
 MODELS_FOLDER = "models"
+JOBS_FOLDER = "jobs"
+_LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 _READY_POLL_SECONDS = 0.05
-# Read by the compute library when it is loaded. Threads that wait for each other by spinning burn
-# the core that the other one needs: on two shared, busy cores a step took five times as long.
-_ENGINE_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +141,22 @@ async def open_yard(
             keeping = tasks.spawn(f"replica {replica.name}", replica.keep_running())
             stack.push_async_callback(_end, keeping)
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
+        jobs = await _open_jobs(
+            stack,
+            settings,
+            home,
+            store=store,
+            tasks=tasks,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+        )
         url = await _open_gateway(
             stack,
             settings,
             listener,
             home=home,
+            jobs=jobs,
             identity=identity,
             store=store,
             pool=pool,
@@ -165,6 +178,7 @@ async def _open_gateway(
     listener: socket,
     *,
     home: Path,
+    jobs: JobOffice,
     identity: Identity,
     store: SqlStore,
     pool: UpstreamPool,
@@ -217,6 +231,7 @@ async def _open_gateway(
         responses=responses,
         files=office.files,
         batches=office.batches,
+        jobs=jobs,
         tasks=tasks,
         clock=clock,
         randomness=randomness,
@@ -233,6 +248,42 @@ def _make_streams(settings: ChatSettings, clock: Clock) -> StreamRegistry:
     return StreamRegistry(
         clock, kept_seconds=settings.streams_kept_seconds, events_max=settings.stream_events_max
     )
+
+
+async def _open_jobs(
+    stack: AsyncExitStack,
+    settings: Settings,
+    home: Path,
+    *,
+    store: SqlStore,
+    tasks: TaskSupervisor,
+    clock: Clock,
+    randomness: Randomness,
+    log: Log,
+) -> JobOffice:
+    """Schedule jobs onto this machine until the stack is closed."""
+    executor = LocalExecutor(
+        home / JOBS_FOLDER,
+        settings.jobs,
+        find_devices(settings.jobs.node),
+        tasks=tasks,
+        clock=clock,
+    )
+    await executor.open()
+    stack.push_async_callback(executor.close)
+    office = make_job_office(
+        settings.jobs,
+        store=store.jobs,
+        executors=[executor],
+        on_loopback=settings.gateway.host in _LOOPBACK_HOSTS,
+        clock=clock,
+        randomness=randomness,
+        log=log,
+    )
+    executor.changed = office.scheduler.poke
+    scheduling = tasks.spawn("jobs.scheduler", office.scheduler.run(tasks))
+    stack.push_async_callback(_end, scheduling)
+    return office
 
 
 async def _drain(
@@ -327,7 +378,6 @@ def _build_replicas(
         HOME_VARIABLE: str(home),
         # It may come from the command line, which the process that is started does not see.
         ENGINE_KIND_VARIABLE: settings.engine.kind,
-        **_ENGINE_ENVIRONMENT,
     }
     connect = _connect_engine(settings, home, clock)
     return tuple(
