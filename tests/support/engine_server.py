@@ -13,6 +13,7 @@ import jsonschema
 from support.asgi import AsgiClient
 from tokenyard.engine.catalogue import ModelFile
 from tokenyard.engine.front import Engine
+from tokenyard.engine.grammar import GrammarCompiler
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.scripted import NextToken, ScriptedRunner, say
 from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
@@ -71,7 +72,12 @@ class Served:
             log=log,
             metrics=metrics,
             tasks=tasks,
-            loaded=LoadedModel(self.engine, tokenizer, chat),
+            loaded=LoadedModel(
+                self.engine,
+                tokenizer,
+                chat,
+                GrammarCompiler(tokenizer, bytes_max=1000, kept_max=4),
+            ),
         )
         self.client = AsgiClient(make_app(self.server))
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tokenyard.engine.generation import Generation, GenerationGroup, GenerationRequest
+from tokenyard.engine.grammar import Grammar
 from tokenyard.engine.loop import StepLoop
-from tokenyard.engine.ports import Device, Reporter, Runner
+from tokenyard.engine.ports import Device, Masker, Reporter, Runner
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.drawing import derive_seed
 from tokenyard.engine.rules.paging import BlockPool
@@ -61,6 +62,7 @@ class Engine:
         self._settings = settings
         self._vocabulary_size = tokenizer.vocabulary_size
         self._reports_logprobs = isinstance(runner, Reporter) and runner.reports_logprobs
+        self._masks_tokens = isinstance(runner, Masker) and runner.masks_tokens
         self._randomness = randomness
         self._clock = clock
         self._metrics = metrics
@@ -117,6 +119,7 @@ class Engine:
         salt: str = "",
         priority: int = 0,
         max_tokens_param: str = "max_tokens",
+        grammar: Grammar | None = None,
     ) -> GenerationGroup:
         """Queue several generations of one prompt: all are let in, or none.
 
@@ -129,6 +132,8 @@ class Engine:
                 param="n",
             )
         self._check_room(count, len(prompt))
+        if grammar is not None:
+            first = replace(first, grammar=grammar)
         ready = asyncio.Event()
         leader = self._next_id
         requests = [first]
@@ -164,6 +169,11 @@ class Engine:
         self._idle.clear()
         self._loop.add(number, request, generation)
         return generation
+
+    @property
+    def masks_tokens(self) -> bool:
+        """Whether answers can be held to a form."""
+        return self._masks_tokens
 
     async def drain(self) -> None:
         """Let no one in any more, and wait until all that runs has ended."""

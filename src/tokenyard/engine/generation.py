@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tokenyard.engine.grammar import Grammar
 from tokenyard.engine.rules.drawing import TokenReport
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
@@ -28,6 +29,8 @@ class GenerationRequest:
     priority: int = 0
     # Of a further answer to the same prompt: the id of the first one, whose blocks it will share.
     leader: int | None = None
+    # What the answer has to look like; None for free text.
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Any
 from tokenyard.engine.delayed import Immediate
 from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece
+from tokenyard.engine.grammar import Matcher
 from tokenyard.engine.ports import Device, Draws, Runner
 from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport, make_rule
@@ -42,6 +43,8 @@ class _Running:
     detokenizer: Detokenizer
     stops: StopScanner
     arrived_at: float
+    # Follows the answer through its form, if it has one.
+    matcher: Matcher | None
     scheduled_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float = 0.0
@@ -177,7 +180,7 @@ class StepLoop:
             priority=request.priority,
             salt=request.salt,
             full_count=len(request.prompt) + request.tokens_max,
-            waits_for_tokens=_counts_tokens(request.sampling),
+            waits_for_tokens=_counts_tokens(request.sampling) or request.grammar is not None,
         )
         if request.leader is not None and (leader := self._running.get(request.leader)):
             sequence.leader = leader.sequence
@@ -188,6 +191,7 @@ class StepLoop:
             detokenizer=Detokenizer(self._tokenizer),
             stops=StopScanner(request.sampling.stop),
             arrived_at=command.arrived_at,
+            matcher=None if request.grammar is None else request.grammar.start(),
         )
         self._batch.add(sequence)
 
@@ -243,7 +247,8 @@ class StepLoop:
         rules = {}
         for chunk in plan.chunks:
             if chunk.draws:
-                request = self._running[chunk.sequence.id].request
+                running = self._running[chunk.sequence.id]
+                request = running.request
                 sequence = chunk.sequence
                 rules[sequence.id] = make_rule(
                     request.sampling,
@@ -251,6 +256,7 @@ class StepLoop:
                     position=len(sequence.tokens),
                     generated=len(sequence.tokens) - sequence.prompt_count,
                     end_ids=self._tokenizer.end_ids,
+                    allowed=None if running.matcher is None else running.matcher.allowed(),
                 )
         return rules
 
@@ -273,6 +279,17 @@ class StepLoop:
             end_ids=ends.union(sampling.stop_token_ids) if sampling.stop_token_ids else ends,
             tokens_max=request.tokens_max,
         )
+        if finish is not FinishReason.STOP and running.matcher is not None:
+            if not running.matcher.accept(token):
+                failure = InternalFailure(
+                    "The form of the answer is too complex to follow.",
+                    reason=Reason.GENERATION_FAILED,
+                )
+                self._fail(running.sequence, failure)
+                return
+            complete = running.matcher.complete
+        else:
+            complete = False
         text, stopped = "", False
         if finish is FinishReason.STOP and running.reports:
             # An end token has no text, so it has no report either.
@@ -283,7 +300,8 @@ class StepLoop:
                 text, stopped = running.stops.push(text)
         if stopped:
             finish = FinishReason.STOP
-        elif finish is not None:
+        elif finish is not None or complete:
+            finish = FinishReason.STOP if complete else finish
             rest, stopped = running.stops.push(running.detokenizer.finish())
             text += rest
             finish = FinishReason.STOP if stopped else finish

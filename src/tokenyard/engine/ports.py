@@ -52,6 +52,14 @@ class Reporter(Protocol):
 
 
 @runtime_checkable
+class Masker(Protocol):
+    """A Runner or Device that says whether it honours `DrawRule.allowed`."""
+
+    @property
+    def masks_tokens(self) -> bool: ...
+
+
+@runtime_checkable
 class Device(Protocol):
     """Computes steps in the order of their launch, beside the thread that launches them.
 

@@ -16,10 +16,12 @@ NextToken = Callable[[Text, DrawRule], int | None]
 class ScriptedRunner:
     """Keeps the Runner port. `next_token` names the token that follows a sequence.
 
-    Asked for reports, it is sure of each token.
+    Asked for reports, it is sure of each token. Where its token is not allowed, it says the first
+    one that is.
     """
 
     reports_logprobs = True
+    masks_tokens = True
 
     def __init__(
         self,
@@ -40,7 +42,10 @@ class ScriptedRunner:
         if self._before_step is not None:
             self._before_step(chunks)
         drawn = {
-            chunk.sequence.id: self._next_token(chunk.sequence, rules[chunk.sequence.id])
+            chunk.sequence.id: _allow(
+                self._next_token(chunk.sequence, rules[chunk.sequence.id]),
+                rules[chunk.sequence.id].allowed,
+            )
             for chunk in chunks
             if chunk.draws
         }
@@ -50,6 +55,13 @@ class ScriptedRunner:
             if token is not None and top is not None:
                 reports[number] = TokenReport(token, 0.0, ((token, 0.0),)[:top])
         return Draws(drawn, reports)
+
+
+def _allow(token: int | None, allowed: bytes | None) -> int | None:
+    if allowed is None or token is None or allowed[token // 8] >> token % 8 & 1:
+        return token
+    place = next(place for place, byte in enumerate(allowed) if byte)
+    return place * 8 + (allowed[place] & -allowed[place]).bit_length() - 1
 
 
 def say(answer: Sequence[int], end: int) -> NextToken:

@@ -38,6 +38,9 @@ STOP_TOKENS_MAX = 64
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
+FormText = Annotated[str, Meta(min_length=1, max_length=65_536)]
+
+
 class TextPart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """One piece of a message's content."""
 
@@ -67,10 +70,22 @@ class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ResponseFormat(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The form of the answer; plain text for now is the only one that the engine serves."""
+    """The form of the answer. json_schema: an object with a `schema` field, as OpenAI has it."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: dict[str, Any] | None = None
+
+
+class StructuredOutputs(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """vLLM's extension: what the answer has to look like, in exactly one of these ways.
+
+    json: a JSON schema. grammar: in the syntax of Lark.
+    """
+
+    json: dict[str, Any] | str | None = None
+    regex: FormText | None = None
+    choice: Annotated[list[FormText], Meta(min_length=1, max_length=1024)] | None = None
+    grammar: FormText | None = None
 
 
 class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -94,6 +109,7 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     min_tokens: Annotated[int, Meta(ge=0)] | None = None
     # Texts share cached blocks only with texts of the same salt.
     cache_salt: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
+    structured_outputs: StructuredOutputs | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     user: str | None = None
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).

@@ -126,6 +126,12 @@ class EngineSettings(_Branch, frozen=True):
     body_bytes_max: Annotated[
         Count, Meta(description="Longest request body; longer ones get 413.")
     ] = 4 * 1024 * 1024
+    grammar_bytes_max: Annotated[
+        Count, Meta(description="Longest JSON schema, regex or grammar that an answer is held to.")
+    ] = 65_536
+    grammars_kept_max: Annotated[
+        Count, Meta(description="Compiled forms of answers that are kept for the next request.")
+    ] = 64
     template_lines_max: Annotated[
         Count, Meta(description="Lines that the chat template may execute for one prompt.")
     ] = 1_000_000

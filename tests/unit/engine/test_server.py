@@ -134,13 +134,6 @@ async def test_before_the_model_is_there_it_says_so(serve: Callable[..., Any]) -
             "invalid_value",
             "min_tokens",
         ),
-        (
-            "chat/completions",
-            {"response_format": {"type": "json_object"}},
-            400,
-            "unsupported_parameter",
-            "response_format",
-        ),
         ("chat/completions", {"model": "gpt-9"}, 404, "model_not_found", "model"),
         ("chat/completions", {"temperature": 3}, 400, "invalid_value", "temperature"),
         ("chat/completions", {"messages": []}, 400, "invalid_value", "messages"),

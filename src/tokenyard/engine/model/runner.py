@@ -30,6 +30,7 @@ class TorchRunner:
     """
 
     reports_logprobs = True
+    masks_tokens = True
 
     def __init__(
         self,

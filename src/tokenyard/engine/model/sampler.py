@@ -33,11 +33,13 @@ def draw(
 ) -> list[int | None]:
     """One token for each row of (rows, vocabulary) float32 logits; None for a row with a NaN.
 
-    Changes the logits of rows whose rule has an adjustment.
+    Changes the logits of rows whose rule has an adjustment or does not allow all tokens.
     """
     for row, rule in enumerate(rules):
         if rule.adjustment is not None:
             _adjust(logits[row].numpy(), rule.adjustment, histories[row])
+        if rule.allowed is not None:
+            _mask(logits[row].numpy(), rule.allowed)
     # The maximum of a row is NaN as soon as one value is.
     highest, best = logits.max(dim=1)
     broken = torch.isnan(highest).tolist()
@@ -90,6 +92,13 @@ def _adjust(row: NDArray[np.float32], how: Adjustment, history: History) -> None
         used, counts = np.unique(answer, return_counts=True)
         row[used] -= (how.frequency * counts + how.presence).astype(np.float32)
     row[[token for token in how.banned if token < size]] = -np.inf
+
+
+def _mask(row: NDArray[np.float32], allowed: bytes) -> None:
+    """Make all other tokens impossible, in place."""
+    bits = np.unpackbits(np.frombuffer(allowed, np.uint8), bitorder="little")[: len(row)]
+    row[: len(bits)][bits == 0] = -np.inf
+    row[len(bits) :] = -np.inf
 
 
 def _draw_one(logits: NDArray[np.float32], rule: DrawRule) -> int:

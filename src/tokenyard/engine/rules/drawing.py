@@ -42,6 +42,8 @@ class DrawRule:
     min_p: float = 0.0
     # None when there is nothing to do, which is the usual case and the fast one.
     adjustment: Adjustment | None = None
+    # One bit for each token, lowest first, that may be drawn; None allows all.
+    allowed: bytes | None = None
     # Likeliest tokens to report beside the drawn one; None reports nothing.
     report_top: int | None = None
 
@@ -63,10 +65,12 @@ def make_rule(
     position: int,
     generated: int,
     end_ids: frozenset[int],
+    allowed: bytes | None = None,
 ) -> DrawRule:
     """The rule for the token after the `generated`-th one of an answer."""
     banned: tuple[int, ...] = ()
-    if generated < sampling.min_tokens:
+    # A form decides by itself when an answer may end; both at once could leave nothing to draw.
+    if generated < sampling.min_tokens and allowed is None:
         banned = tuple(sorted(end_ids.union(sampling.stop_token_ids)))
     adjustment = Adjustment(
         banned,
@@ -83,6 +87,7 @@ def make_rule(
         position=position,
         min_p=sampling.min_p,
         adjustment=None if adjustment == _NOTHING else adjustment,
+        allowed=allowed,
         report_top=sampling.report_top,
     )
 

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from tokenyard.engine.catalogue import ModelFile
 from tokenyard.engine.front import Engine
 from tokenyard.engine.generation import GenerationGroup
+from tokenyard.engine.grammar import Grammar, GrammarCompiler
 from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
@@ -36,6 +37,8 @@ from tokenyard.engine.server.requests import (
     TokenizeRequest,
     check_model,
     check_supported,
+    read_form,
+    unsupported,
 )
 from tokenyard.engine.template import MARK_BYTES, ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
@@ -85,6 +88,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     # None when the checkpoint has no chat template.
     template: ChatTemplate | None
+    grammars: GrammarCompiler
 
 
 @dataclass(slots=True)
@@ -207,6 +211,7 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_chat(server, loaded, body.turns())
+        grammar = await _compile_form(loaded, body)
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
         generation = loaded.engine.submit_group(
             prompt,
@@ -215,6 +220,7 @@ class _Routes:
             salt=body.cache_salt or "",
             priority=body.priority or 0,
             max_tokens_param=limit,
+            grammar=grammar,
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
         form = ChatForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
@@ -228,12 +234,14 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
+        grammar = await _compile_form(loaded, body)
         generation = loaded.engine.submit_group(
             prompt,
             body.sampling(server.sampling_defaults()),
             body.n or 1,
             salt=body.cache_salt or "",
             priority=body.priority or 0,
+            grammar=grammar,
         )
         head = _head(server, IdPrefix.COMPLETION)
         form = TextForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
@@ -299,6 +307,17 @@ async def _answer(
     except BaseException:
         caller.let_go()
         raise
+
+
+async def _compile_form(
+    loaded: LoadedModel, request: ChatCompletionRequest | CompletionRequest
+) -> Grammar | None:
+    form = read_form(request)
+    if form is None:
+        return None
+    if not loaded.engine.masks_tokens:
+        raise unsupported(form.param.partition(".")[0])
+    return await asyncio.to_thread(loaded.grammars.compile, form)
 
 
 async def _encode_chat(

@@ -17,6 +17,7 @@ import uvicorn
 
 from tokenyard.engine.catalogue import ModelFile, find_file
 from tokenyard.engine.front import Engine
+from tokenyard.engine.grammar import GrammarCompiler
 from tokenyard.engine.ports import Runner
 from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
 from tokenyard.engine.template import ChatTemplate
@@ -147,7 +148,12 @@ class _Life:
             broken=self._break_off,
         )
         engine.start()
-        shared.loaded = LoadedModel(engine, tokenizer, template)
+        grammars = GrammarCompiler(
+            tokenizer,
+            bytes_max=shared.settings.grammar_bytes_max,
+            kept_max=shared.settings.grammars_kept_max,
+        )
+        shared.loaded = LoadedModel(engine, tokenizer, template, grammars)
         self._log.info(
             Event.MODEL_LOADED,
             model=shared.model.name,

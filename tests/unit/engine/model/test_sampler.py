@@ -192,3 +192,25 @@ def test_reports_are_of_the_raw_logits_and_only_where_asked() -> None:
     assert [value for _, value in reports[0].top] == pytest.approx([expected[1], expected[0]])
     assert reports[2].top == ()
     assert reports[2].logprob == pytest.approx(expected[1])
+
+
+def test_a_mask_leaves_only_what_it_allows() -> None:
+    logits = torch.tensor([LOGITS, LOGITS])
+    masked = DrawRule(0.0, 1.0, 0, 0, 0, allowed=bytes([0b00011100]))
+    assert draw(logits, [masked, rule(temperature=0)]) == [3, 1]
+    # Tokens beyond the mask are not allowed; a mask longer than the row is fine.
+    assert draw(torch.zeros(1, 9), [DrawRule(0.0, 1.0, 0, 0, 0, allowed=b"\x80")]) == [7]
+    assert draw(torch.zeros(1, 3), [DrawRule(1.0, 1.0, 0, 0, 0, allowed=b"\x04\xff")]) == [2]
+
+
+def test_a_form_and_a_least_length_do_not_forbid_everything() -> None:
+    made = make_rule(
+        SamplingParameters(min_tokens=5),
+        seed=0,
+        position=1,
+        generated=0,
+        end_ids=frozenset({2}),
+        allowed=b"\x04",
+    )
+    assert made.adjustment is None
+    assert draw(torch.zeros(1, 5), [made]) == [2]
