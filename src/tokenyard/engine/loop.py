@@ -4,8 +4,8 @@ On a device that computes beside us, the next step is planned and launched befor
 tokens are fetched; a sequence that turns out to have ended computes one token for nobody.
 
 Decides nothing about order or memory (`rules.batching` does) nor about arithmetic (the runner
-does). It turns tokens into text, ends sequences, and hands pieces over without waiting for anyone.
-A step that fails takes its own sequences down with a named error, and nothing else.
+does). It ends sequences when their text is complete, and hands pieces over without waiting for
+anyone. A step that fails takes its own sequences down with a named error, and nothing else.
 """
 
 import asyncio
@@ -17,14 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenyard.engine.delayed import Immediate
-from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece
-from tokenyard.engine.grammar import Matcher
 from tokenyard.engine.ports import Device, Draws, Runner
 from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport, make_rule
-from tokenyard.engine.rules.stopping import StopScanner, decide_finish
 from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.engine.writer import AnswerWriter
 from tokenyard.runtime.clock import Clock
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics
@@ -40,15 +38,11 @@ class _Running:
     request: GenerationRequest
     sequence: Sequence
     reader: Generation
-    detokenizer: Detokenizer
-    stops: StopScanner
+    writer: AnswerWriter
     arrived_at: float
-    # Follows the answer through its form, if it has one.
-    matcher: Matcher | None
     scheduled_at: float | None = None
     first_token_at: float | None = None
     last_token_at: float = 0.0
-    generated: int = 0
     # Of tokens whose text has not been put yet.
     reports: list[TokenReport] = field(default_factory=list)
 
@@ -188,10 +182,8 @@ class StepLoop:
             request=request,
             sequence=sequence,
             reader=command.reader,
-            detokenizer=Detokenizer(self._tokenizer),
-            stops=StopScanner(request.sampling.stop),
+            writer=AnswerWriter(self._tokenizer, request),
             arrived_at=command.arrived_at,
-            matcher=None if request.grammar is None else request.grammar.start(),
         )
         self._batch.add(sequence)
 
@@ -256,13 +248,12 @@ class StepLoop:
                     position=len(sequence.tokens),
                     generated=len(sequence.tokens) - sequence.prompt_count,
                     end_ids=self._tokenizer.end_ids,
-                    allowed=None if running.matcher is None else running.matcher.allowed(),
+                    allowed=running.writer.allowed(),
                 )
         return rules
 
     def _book(self, running: _Running, token: int, now: float) -> None:
         """Turn a new token into text, and end the answer if it is complete."""
-        running.generated += 1
         self._metrics.generated_tokens.inc()
         if running.first_token_at is None:
             running.first_token_at = now
@@ -270,46 +261,18 @@ class StepLoop:
         else:
             self._metrics.between_tokens.observe(now - running.last_token_at)
         running.last_token_at = now
-        request = running.request
-        sampling = request.sampling
-        ends = frozenset() if sampling.ignore_eos else self._tokenizer.end_ids
-        finish = decide_finish(
-            token,
-            running.generated,
-            end_ids=ends.union(sampling.stop_token_ids) if sampling.stop_token_ids else ends,
-            tokens_max=request.tokens_max,
-        )
-        if finish is not FinishReason.STOP and running.matcher is not None:
-            if not running.matcher.accept(token):
-                failure = InternalFailure(
-                    "The form of the answer is too complex to follow.",
-                    reason=Reason.GENERATION_FAILED,
-                )
-                self._fail(running.sequence, failure)
-                return
-            complete = running.matcher.complete
-        else:
-            complete = False
-        text, stopped = "", False
-        if finish is FinishReason.STOP and running.reports:
-            # An end token has no text, so it has no report either.
+        try:
+            written = running.writer.push(token)
+        except InternalFailure as failure:
+            self._fail(running.sequence, failure)
+            return
+        if not written.shown and running.reports:
+            # A token without a text has no report either.
             running.reports.pop()
-        if finish is not FinishReason.STOP:
-            text = running.detokenizer.push(token)
-            if running.generated > sampling.min_tokens:
-                text, stopped = running.stops.push(text)
-        if stopped:
-            finish = FinishReason.STOP
-        elif finish is not None or complete:
-            finish = FinishReason.STOP if complete else finish
-            rest, stopped = running.stops.push(running.detokenizer.finish())
-            text += rest
-            finish = FinishReason.STOP if stopped else finish
-            text += "" if stopped else running.stops.finish()
-        if finish is not None:
-            self._finish(running, finish, text)
-        elif text:
-            self._put(running, Piece(text, self._take_reports(running)))
+        if written.finish is not None:
+            self._finish(running, written.finish, written.text)
+        elif written.text:
+            self._put(running, Piece(written.text, self._take_reports(running)))
 
     def _fail(self, sequence: Sequence, error: TokenyardError) -> None:
         self._finish(self._running[sequence.id], FinishReason.ERROR, error=error)
@@ -335,7 +298,7 @@ class StepLoop:
             finish,
             Usage(
                 prompt_tokens=running.sequence.prompt_count,
-                completion_tokens=running.generated,
+                completion_tokens=running.writer.generated,
                 cached_tokens=running.sequence.cached_count or 0,
             ),
             queue_seconds=scheduled_at - running.arrived_at,

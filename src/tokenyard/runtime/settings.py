@@ -102,7 +102,7 @@ class EngineSettings(_Branch, frozen=True):
     ] = "auto"
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
     kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
-        512 * 1024 * 1024
+        256 * 1024 * 1024
     )
     context_tokens_max: Annotated[
         Count, Meta(description="Longest sequence; the model's own limit applies as well.")

@@ -1,0 +1,78 @@
+"""One answer as text: tokens in, what may be shown out, and the moment at which it is complete.
+
+Joins the detokenizer, the stop texts, the form and the limits of one request. Does not know other
+requests, steps or readers.
+"""
+
+from dataclasses import dataclass
+
+from tokenyard.engine.detokenizer import Detokenizer
+from tokenyard.engine.generation import GenerationRequest
+from tokenyard.engine.rules.stopping import StopScanner, decide_finish
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.vocabulary.errors import InternalFailure
+from tokenyard.vocabulary.generation import FinishReason
+from tokenyard.vocabulary.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one token did. shown: False for a token that ended the answer without a text."""
+
+    text: str
+    finish: FinishReason | None
+    shown: bool = True
+
+
+class AnswerWriter:
+    """Follows one answer from its first token to its last."""
+
+    def __init__(self, tokenizer: Tokenizer, request: GenerationRequest) -> None:
+        sampling = request.sampling
+        ends = frozenset() if sampling.ignore_eos else tokenizer.end_ids
+        self._end_ids = ends.union(sampling.stop_token_ids)
+        self._tokens_min = sampling.min_tokens
+        self._tokens_max = request.tokens_max
+        self._detokenizer = Detokenizer(tokenizer)
+        self._stops = StopScanner(sampling.stop)
+        self._matcher = None if request.grammar is None else request.grammar.start()
+        self.generated = 0
+
+    def allowed(self) -> bytes | None:
+        """A bit for each token that the form allows next; None when there is no form."""
+        return None if self._matcher is None else self._matcher.allowed()
+
+    def push(self, token: int) -> Written:
+        """Take the next token; raises InternalFailure when the form cannot be followed further."""
+        self.generated += 1
+        finish = decide_finish(
+            token, self.generated, end_ids=self._end_ids, tokens_max=self._tokens_max
+        )
+        if finish is FinishReason.STOP:
+            return Written(self._rest(""), finish, shown=False)
+        if self._follow(token):
+            finish = FinishReason.STOP
+        text, stopped = self._detokenizer.push(token), False
+        if self.generated > self._tokens_min:
+            text, stopped = self._stops.push(text)
+        if stopped:
+            return Written(text, FinishReason.STOP)
+        if finish is None:
+            return Written(text, None)
+        return Written(self._rest(text), finish)
+
+    def _follow(self, token: int) -> bool:
+        """Whether the form is complete with this token."""
+        if self._matcher is None:
+            return False
+        if not self._matcher.accept(token):
+            raise InternalFailure(
+                "The form of the answer is too complex to follow.",
+                reason=Reason.GENERATION_FAILED,
+            )
+        return self._matcher.complete
+
+    def _rest(self, text: str) -> str:
+        """The text with what was held back: an open character, the start of a stop text."""
+        more, stopped = self._stops.push(self._detokenizer.finish())
+        return text + more + ("" if stopped else self._stops.finish())
