@@ -31,6 +31,7 @@ class Node:
         "model",
         "name",
         "open",
+        "stamp",
         "whole",
     )
 
@@ -59,6 +60,8 @@ class Node:
         self.whole = gpus
         # A cordoned, drained or lost node takes nobody new; who sits there may stay.
         self.open = True
+        # Equal stamps mean equal state: a trial that is undone brings the old stamp back.
+        self.stamp = 0
 
     @property
     def gpu_milli(self) -> int:
@@ -137,7 +140,7 @@ class Cluster:
         self.cut = 0
         # How many changes there have been; an index that has seen so many is up to date.
         self.position = 0
-        self._journal: list[tuple[bool, Seat]] = []
+        self._journal: list[tuple[bool, Seat, int]] = []
         self._trials = 0
         self._changes_max = max(CHANGES_KEPT_MIN, CHANGES_PER_NODE_MAX * len(self.nodes))
 
@@ -156,9 +159,9 @@ class Cluster:
             raise InternalFailure(f"{node.name} has no room for {seat}")
         if len(set(seat.gpus)) != len(seat.gpus):
             raise InternalFailure(f"{seat} names a GPU twice")
-        self._shift(node, seat, -1)
         if self._trials:
-            self._journal.append((True, seat))
+            self._journal.append((True, seat, node.stamp))
+        self._shift(node, seat, -1)
 
     def give(self, seat: Seat) -> None:
         """Free the seat; InternalFailure when it was not occupied."""
@@ -170,9 +173,9 @@ class Cluster:
             or any(node.gpus[gpu] + milli > GPU_MILLI for gpu in seat.gpus)
         ):
             raise InternalFailure(f"{seat} on {node.name} was not taken")
-        self._shift(node, seat, 1)
         if self._trials:
-            self._journal.append((False, seat))
+            self._journal.append((False, seat, node.stamp))
+        self._shift(node, seat, 1)
 
     def take_all(self, seats: Seats) -> None:
         """Occupy every seat, or none."""
@@ -245,8 +248,10 @@ class Cluster:
         """Take back everything since the mark; the trial goes on."""
         journal = self._journal
         while len(journal) > mark:
-            taken, seat = journal.pop()
-            self._shift(self.nodes[seat.node], seat, 1 if taken else -1)
+            taken, seat, stamp = journal.pop()
+            node = self.nodes[seat.node]
+            self._shift(node, seat, 1 if taken else -1)
+            node.stamp = stamp
 
     def here(self) -> int:
         """The place in the open trial to which `rewind` can go back."""
@@ -273,6 +278,7 @@ class Cluster:
 
     def _changed(self, index: int) -> None:
         self.position += 1
+        self.nodes[index].stamp = self.position
         self.changes.append(index)
         if len(self.changes) > self._changes_max:
             self.cut += len(self.changes)

@@ -31,6 +31,7 @@ from tokenyard.jobs.rules.gangs import Release as LetGo
 from tokenyard.jobs.rules.gangs import (
     Shortfall,
     Wait,
+    diagnose,
     near,
     rest_of,
     seat_gang,
@@ -41,7 +42,7 @@ from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.preemption import Search
 from tokenyard.jobs.rules.profile import Passing, Taking
 from tokenyard.jobs.rules.replacement import above_share, less_urgent, reason_for
-from tokenyard.jobs.rules.workload import Job, Seats, amount_of
+from tokenyard.jobs.rules.workload import Job, Request, Seats, amount_of
 from tokenyard.vocabulary.ids import JobId, QueueName
 from tokenyard.vocabulary.reasons import Reason
 
@@ -169,6 +170,8 @@ class Cycle:
         # Lifted jobs that found no seat again.
         self.displaced: list[Entry] = []
         self._passed: dict[int, int] = {}
+        # The fewest members of a request that found no seats beside those reservations.
+        self._crowded: dict[tuple[Request, tuple[int, ...]], int] = {}
         # How many who waited get seats.
         self.gained = 0
 
@@ -314,24 +317,33 @@ class Cycle:
 
     def _seat(self, job: Job, ends_at: float) -> Seats | Shortfall | None:
         """Seats that delay no reservation; None when there are seats, but only such as would."""
-        board = self.board
+        board, floor = self.board, self.board.floor
         limits = members_allowed(board.queues, job)
         limiting = [r for r in self.reservations if ends_at > r.start]
         if not limiting:
-            return seat_gang(board.floor, job, limits)
+            return seat_gang(floor, job, limits)
+        # Room only shrinks within a cycle, so what has failed for so many members fails again; a
+        # long queue would otherwise look at every node for every job.
+        plain = len(job.roles) == 1 and job.topology is None and not job.avoid_nodes
+        crowd = (job.roles[0].request, tuple(id(r) for r in limiting)) if plain else None
+        if crowd is not None and job.members_min >= self._crowded.get(crowd, job.members_min + 1):
+            short = floor.index(job.roles[0].request).total < job.members_min
+            return diagnose(floor, job) if short else None
         here = board.cluster.here()
         requests = {role.request for role in job.roles}
 
         def allowed(node: int) -> bool:
             return all(r.lets_pass(node, q, ends_at) for r in limiting for q in requests)
 
-        seats = seat_gang(board.floor, job, limits, allowed)
+        seats = seat_gang(floor, job, limits, allowed)
         if not isinstance(seats, Shortfall):
             if all(reservation.lets_all_pass(seats, ends_at) for reservation in limiting):
                 return seats
             board.cluster.rewind(here)
             return None
-        otherwise = seat_gang(board.floor, job, limits)
+        if crowd is not None:
+            self._crowded[crowd] = job.members_min
+        otherwise = seat_gang(floor, job, limits)
         board.cluster.rewind(here)
         return otherwise if isinstance(otherwise, Shortfall) else None
 

@@ -20,7 +20,7 @@ class Seating:
     """Feasibility, counts and the best node for one request under one policy."""
 
     __slots__ = ("_best", "_capacity", "_cluster", "_domains", "_heap", "_matches", "_policy",
-                 "_seen", "_slots", "request", "total")  # fmt: skip
+                 "_seen", "_slots", "_stamps", "request", "total")  # fmt: skip
 
     def __init__(self, cluster: Cluster, request: Request, policy: Policy) -> None:
         self._cluster = cluster
@@ -29,6 +29,7 @@ class Seating:
         self._matches = [node.matches(request) for node in cluster.nodes]
         # Members that fit on each node, and their sum.
         self._slots = [0] * len(cluster.nodes)
+        self._stamps = [-1] * len(cluster.nodes)
         self.total = 0
         # The current score of each node that fits; heap entries that differ from it are stale.
         self._best: list[float | None] = [None] * len(cluster.nodes)
@@ -48,8 +49,11 @@ class Seating:
         if self._seen < cluster.cut:
             self._rebuild()
         else:
+            nodes, stamps = cluster.nodes, self._stamps
             for index in set(cluster.changes[self._seen - cluster.cut :]):
-                self._refresh(index)
+                # A trial that was undone has left no trace.
+                if nodes[index].stamp != stamps[index]:
+                    self._refresh(index)
             if len(self._heap) > HEAP_ENTRIES_PER_NODE_MAX * len(self._slots) + 64:
                 self._heap = [(-s, i) for i, s in enumerate(self._best) if s is not None]
                 heapify(self._heap)
@@ -129,6 +133,7 @@ class Seating:
 
     def _refresh(self, index: int) -> None:
         node = self._cluster.nodes[index]
+        self._stamps[index] = node.stamp
         slots = node.slots(self.request) if node.open and self._matches[index] else 0
         change = slots - self._slots[index]
         if change:
