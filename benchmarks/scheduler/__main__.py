@@ -37,6 +37,7 @@ from tokenyard.jobs.simulator.experiments import (
     kueue_baseline,
     muri,
     philly,
+    tuned,
 )
 from tokenyard.jobs.simulator.report import percentile, summarise
 from tokenyard.jobs.simulator.workload import (
@@ -270,7 +271,8 @@ def policies(quick: bool) -> Json:
     arrivals = read(TRACES / "philly2017" / "philly_jobs.csv.gz", read_philly)
     window = busiest_window(arrivals, 1_000 if quick else 6_000)
     found: Json = {"jobs": len(window), "nodes": 48}
-    for profile in POLICIES:
+    ours = replace(tuned(YARD, window), name="yard_fgd")
+    for profile in (*POLICIES, ours):
         found[profile.name] = summarise(profile.name, philly(window, profile, 48).run()).as_json()
     return found
 

@@ -43,6 +43,7 @@ from tokenyard.jobs.rules.preemption import Search
 from tokenyard.jobs.rules.profile import Passing, Taking
 from tokenyard.jobs.rules.replacement import above_share, less_urgent, reason_for
 from tokenyard.jobs.rules.workload import Job, Request, Seats, amount_of
+from tokenyard.vocabulary.errors import Conflict
 from tokenyard.vocabulary.ids import JobId, QueueName
 from tokenyard.vocabulary.reasons import Reason
 
@@ -446,6 +447,16 @@ class Cycle:
             self.search.spent.add(victim.job.id)
         for seat in found.seats:
             self.board.cluster.take(self.board.cluster.part_free(seat))
+
+
+def carry_out(board: Board, decided: Plan) -> None:
+    """Apply a plan to the board that it was made for; Conflict, and nothing done, on any other.
+
+    So a plan that is applied twice, or after something has changed, does no harm.
+    """
+    if board.version != decided.version:
+        raise Conflict(f"The plan is for version {decided.version}; this is {board.version}.")
+    apply(board, decided.decisions, decided.now)
 
 
 def apply(board: Board, decisions: tuple[Decision, ...], now: float) -> None:

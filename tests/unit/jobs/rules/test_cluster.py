@@ -1,7 +1,7 @@
 """Nodes, trials and the indexes over them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenyard.jobs.rules.cluster import Cluster, Node
@@ -102,6 +102,7 @@ def scan(cluster: Cluster, request: Request, policy: Policy) -> tuple[int, int |
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: type(p).__name__)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 8), st.booleans()), max_size=40))
+@settings(max_examples=25, deadline=None)
 def test_an_index_answers_like_a_scan_and_undo_restores(policy: Policy, steps: list[Step]) -> None:
     cluster = make_cluster()
     indexes = [Seating(cluster, request, policy) for request in REQUESTS]

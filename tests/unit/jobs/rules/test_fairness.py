@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenyard.jobs.rules.fairness import QueueSpec, QueueTree, Share
@@ -126,6 +126,7 @@ def test_a_tree_that_makes_no_sense_is_refused(specs: list[QueueSpec]) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), max_size=30))
+@settings(max_examples=50, deadline=None)
 def test_no_queue_gets_more_than_the_tree_owns(steps: list[tuple[str, int]]) -> None:
     queues = tree(queue("a", 3, lend=1), queue("b", 4, borrow=2), queue("c", 3))
     queues.keeps_journal = True

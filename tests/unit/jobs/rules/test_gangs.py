@@ -1,7 +1,7 @@
 """All members or none, together or apart, and what becomes of half a gang."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokenyard.jobs.rules.cluster import Cluster, Node
@@ -132,6 +132,7 @@ def test_quota_limits_an_elastic_gang() -> None:
     st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(1, 3)), min_size=1,
              max_size=3),
 )  # fmt: skip
+@settings(max_examples=50, deadline=None)
 def test_all_or_nothing(gpus: list[int], sizes: list[tuple[int, int, int]]) -> None:
     roles = [
         Role(Request(gpus=size), least, max(least, most), f"r{i}")

@@ -12,7 +12,7 @@ from tokenyard.jobs.rules.cluster import Node
 from tokenyard.jobs.rules.decisions import Claim, Plan, Preempt, Start
 from tokenyard.jobs.rules.fairness import QueueSpec, Reclaim, Within
 from tokenyard.jobs.rules.gangs import Shortfall, missing, seat_gang
-from tokenyard.jobs.rules.plan import apply, plan
+from tokenyard.jobs.rules.plan import apply, carry_out, plan
 from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Passing, Profile, Taking
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
@@ -169,7 +169,7 @@ def settle_down(board: Board, now: float, *, vacate: bool) -> None:
 
 @pytest.mark.parametrize("profile", list(PROFILES.values()), ids=lambda p: p.name)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), steps)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_every_cycle_keeps_the_books(profile: Profile, sizes: list[int], story: list[Step]) -> None:
     board = Board(nodes(*sizes), queues(), replace(profile, run_seconds_min=0.0))
     now = 0.0
@@ -207,7 +207,7 @@ def exhaustive(free: list[int], gpus: int, members: int) -> bool:
     st.lists(st.integers(1, 4), min_size=1, max_size=3),
     st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2)), max_size=8),
 )
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_started_by_brute_force_too(sizes: list[int], asked: list[tuple[int, int, int]]) -> None:
     """Walk the jobs in order by hand; who fits by exhaustive search is started, nobody else."""
     board = Board(nodes(*sizes), queues(nominal=None), PRIORITY)
@@ -245,7 +245,7 @@ def can_start(board: Board, job: Job, without: tuple[Entry, ...]) -> bool:
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), min_size=1, max_size=5),
     st.tuples(st.integers(1, 4), st.integers(1, 2)),
 )
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_victims_by_brute_force(
     sizes: list[int], running: list[tuple[int, int]], asked: tuple[int, int]
 ) -> None:
@@ -289,6 +289,17 @@ def test_alike_jobs_keep_their_order_through_preemption() -> None:
     decided = plan(board, 9.0)
     assert [d.job for d in decided.decisions] == ["j0"]
     assert board.entries[JobId("j0")].job.preemptions == 1
+
+
+def test_a_plan_is_applied_once_and_to_its_own_board() -> None:
+    board = Board(nodes(2), queues(nominal=None), PRIORITY)
+    board.submit(gang("j0"))
+    decided = plan(board, 0.0)
+    carry_out(board, decided)
+    before = picture(board)
+    with pytest.raises(Conflict, match="The plan is for version 1"):
+        carry_out(board, decided)
+    assert picture(board) == before
 
 
 def test_freed_room_is_held_until_every_victim_has_gone() -> None:
