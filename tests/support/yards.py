@@ -17,6 +17,10 @@ from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
+from tokenyard.jobs.executors.fake import FAKE, FakeExecutor, Outcome
+from tokenyard.jobs.office import JobOffice, make_job_office
+from tokenyard.jobs.ports import Launch
+from tokenyard.jobs.records import NodeRecord
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.randomness import SeededRandomness
@@ -27,8 +31,10 @@ from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.scripted import ScriptedUpstream
+from tokenyard.vocabulary.ids import NodeName
 
 MODEL = "scripted"
+JOB_NODE = NodeRecord(NodeName("n0"), FAKE, 4, 64_000, 64_000)
 
 
 @dataclass(slots=True)
@@ -47,6 +53,8 @@ class FakeYard:
     admission: Admission
     responses: Responses
     office: BatchOffice
+    # Its scheduler cycles only when a test says so.
+    jobs: JobOffice
     folder: Path
     metrics: GatewayMetrics
     clock: SimulatedClock
@@ -57,6 +65,10 @@ class FakeYard:
 async def at_once(work: Callable[..., Any], /, *arguments: Any) -> Any:
     """What blocks runs here: simulated time would not wait for another thread."""
     return work(*arguments)
+
+
+def run_ten_seconds(launch: Launch) -> Outcome:
+    return Outcome(10.0)
 
 
 @asynccontextmanager
@@ -153,6 +165,15 @@ async def _open_in(
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
         office = await ground.start_office(folder, ledger, admission)
+        jobs = make_job_office(
+            settings.jobs,
+            store=store.jobs,
+            executors=[FakeExecutor([JOB_NODE], run_ten_seconds, clock)],
+            on_loopback=True,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+        )
         gateway = Gateway(
             settings.gateway,
             identity=identity,
@@ -163,6 +184,7 @@ async def _open_in(
             responses=responses,
             files=office.files,
             batches=office.batches,
+            jobs=jobs,
             tasks=tasks,
             clock=clock,
             randomness=randomness,
@@ -182,6 +204,7 @@ async def _open_in(
             admission=admission,
             responses=responses,
             office=office,
+            jobs=jobs,
             folder=folder,
             metrics=metrics,
             clock=clock,

@@ -2,36 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tokenyard import __version__
+from tokenyard.cli.job_commands import cluster, jobs, queues
+from tokenyard.cli.told import told_in_words
 
 if TYPE_CHECKING:
     from tokenyard.runtime.settings import Settings
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_FAILED = 1
-
-
-def told_in_words(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn an error of ours into its sentence on standard error and a status of 1."""
-
-    @wraps(command)
-    def run(*args: Any, **options: Any) -> Any:
-        from tokenyard.vocabulary.errors import TokenyardError
-
-        try:
-            return command(*args, **options)
-        except TokenyardError as error:
-            click.echo(f"tokenyard: {error.message}", err=True)
-            sys.exit(_FAILED)
-
-    return run
 
 
 @click.group(context_settings=_HELP)
@@ -42,6 +25,11 @@ def main() -> None:
     All state lies in one folder: TOKENYARD_HOME, or ~/.tokenyard. Settings come from its
     settings.toml and from variables such as TOKENYARD_GATEWAY__PORT.
     """
+
+
+main.add_command(jobs)
+main.add_command(queues)
+main.add_command(cluster)
 
 
 @main.command()

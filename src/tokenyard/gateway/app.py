@@ -24,10 +24,12 @@ from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
 from tokenyard.gateway.routes.files import FileRoutes
+from tokenyard.gateway.routes.jobs import JobRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.files import Files
+from tokenyard.jobs.office import JobOffice
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness
@@ -53,6 +55,7 @@ class Gateway:
         responses: Responses,
         files: Files,
         batches: Batches,
+        jobs: JobOffice,
         tasks: TaskSupervisor,
         clock: Clock,
         randomness: Randomness,
@@ -61,7 +64,9 @@ class Gateway:
     ) -> None:
         doorway = Doorway(identity, body_bytes_max=settings.body_bytes_max)
         heartbeat = settings.heartbeat_seconds
-        status = StatusRoutes(pool=pool, admission=admission, metrics=metrics)
+        status = StatusRoutes(
+            pool=pool, admission=admission, metrics=metrics, more_metrics=(jobs.metrics,)
+        )
         groups = (
             CompletionRoutes(
                 doorway=doorway,
@@ -86,6 +91,14 @@ class Gateway:
             ConversationRoutes(doorway=doorway, conversations=conversations, responses=responses),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
+            JobRoutes(
+                doorway=doorway,
+                queue=jobs.queue,
+                settings=jobs.settings,
+                tasks=tasks,
+                clock=clock,
+                heartbeat_seconds=heartbeat,
+            ),
             AccountRoutes(
                 doorway=doorway,
                 identity=identity,

@@ -10,7 +10,7 @@ from tokenyard.vocabulary.reasons import Reason
 
 T = TypeVar("T")
 
-_AT_PATH = re.compile(r" - at `\$\.?(?P<path>.*)`$")
+_AT_PATH = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 

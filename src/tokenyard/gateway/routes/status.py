@@ -1,5 +1,6 @@
 """How this process is: alive, ready, its metrics, and the description of its API."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp
 
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.operation import Operation, json_answer
-from tokenyard.telemetry.metrics import CONTENT_TYPE, GatewayMetrics
+from tokenyard.telemetry.metrics import CONTENT_TYPE, GatewayMetrics, JobMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 
 _TAG = "Status"
@@ -25,11 +26,16 @@ class StatusRoutes:
     """Handlers for operators and their tools; open to anybody who reaches the address."""
 
     def __init__(
-        self, *, pool: UpstreamPool, admission: Admission, metrics: GatewayMetrics
+        self,
+        *,
+        pool: UpstreamPool,
+        admission: Admission,
+        metrics: GatewayMetrics,
+        more_metrics: Sequence[JobMetrics] = (),
     ) -> None:
         self._pool = pool
         self._admission = admission
-        self._metrics = metrics
+        self._metrics = (metrics, *more_metrics)
         self._document = b"{}"
         self._page = ""
 
@@ -74,7 +80,8 @@ class StatusRoutes:
         return json_answer(StatusBody("ready"))
 
     async def _render_metrics(self, request: Request) -> ASGIApp:
-        return Response(self._metrics.render(), media_type=CONTENT_TYPE)
+        told = b"".join(metrics.render() for metrics in self._metrics)
+        return Response(told, media_type=CONTENT_TYPE)
 
     async def _openapi(self, request: Request) -> ASGIApp:
         return json_answer(self._document)

@@ -1,0 +1,84 @@
+"""Explanations, timelines, queues and nodes as text."""
+
+from tokenyard.cli.jobs import lasted, table, when
+from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, QueueList, TimelineBody
+
+
+def say_explanation(told: ExplanationBody) -> str:
+    """The sentence first, then what is behind it."""
+    lines = [told.sentence]
+    if told.reason is not None:
+        lines.append(f"reason       {told.reason}")
+    for name, value in told.evidence.items():
+        lines.append(f"{name.replace('_', ' '):12} {value}")
+    if told.ahead_count:
+        lines.append(f"ahead        {told.ahead_count} jobs: {', '.join(told.ahead)}")
+    if told.predicted_start is not None:
+        lines.append(f"should start {when(told.predicted_start)}")
+    lines.extend(f"what if      {words}" for words in told.what_if)
+    return "\n".join(lines)
+
+
+def say_timeline(told: TimelineBody) -> str:
+    """A line for each event."""
+    rows = [
+        (when(one.at), str(one.attempt), one.kind, one.reason or "", one.detail or one.by or "")
+        for one in told.events
+    ]
+    return table(("at (UTC)", "try", "event", "reason", "detail"), rows)
+
+
+def say_queues(told: QueueList) -> str:
+    """A row for each queue; waits are of all its classes together, the longest of each."""
+    rows = []
+    for queue in told.data:
+        waits = list(queue.waits.values())
+        p95 = max((one.p95 for one in waits if one.p95 is not None), default=None)
+        longest = max((one.max for one in waits if one.max is not None), default=None)
+        rows.append(
+            (
+                queue.name,
+                queue.parent or "",
+                "-" if queue.gpus_nominal is None else f"{queue.gpus_nominal:g}",
+                f"{queue.gpus_used:g}",
+                str(queue.waiting),
+                str(queue.held),
+                str(queue.running),
+                lasted(queue.oldest_wait_seconds),
+                lasted(p95),
+                lasted(longest),
+            )
+        )
+    head = ("queue", "parent", "quota", "used", "waiting", "held", "running", "oldest", "p95",
+            "max")  # fmt: skip
+    return table(head, rows)
+
+
+def say_cluster(told: ClusterBody) -> str:
+    """A row for each node, then the totals."""
+    rows = [
+        (
+            node.name,
+            node.state,
+            node.gpu_model or "-",
+            f"{node.gpus_free:g}/{node.gpus}",
+            f"{node.cpus_free:g}/{node.cpus:g}",
+            f"{node.memory_mib_free}/{node.memory_mib}",
+            str(len(node.jobs)),
+        )
+        for node in told.nodes
+    ]
+    head = ("node", "state", "model", "GPUs free", "CPUs free", "MiB free", "jobs")
+    states = ", ".join(f"{count} {state}" for state, count in sorted(told.jobs.items()))
+    return "\n".join(
+        (
+            table(head, rows),
+            "",
+            f"GPUs {told.gpus_free:g} of {told.gpus} free, {told.gpus_fragmented:g} in pieces, "
+            f"{told.gpus_held:g} held",
+            f"jobs {states or 'none'}",
+            f"{told.preemptions} preemptions, {told.lost_gpu_seconds:.0f} GPU-seconds lost, "
+            f"last cycle {told.cycle_seconds * 1000:.1f} ms, profile {told.profile}"
+            + ("" if told.leader else ", not the leader"),
+        )
+    )

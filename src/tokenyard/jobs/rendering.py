@@ -1,0 +1,256 @@
+"""Jobs, queues and nodes as the API gives them out."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tokenyard.jobs.observation import Observer, fragmented
+from tokenyard.jobs.records import Attempt, JobEvent, JobRecord, MemberSeat, NodeRecord, Sample
+from tokenyard.jobs.roster import Roster
+from tokenyard.jobs.rules.explain import Explanation
+from tokenyard.jobs.rules.states import State, holds_seats
+from tokenyard.jobs.shape import gpus_of, gpus_wanted
+from tokenyard.protocol.jobs import (
+    AttemptBody,
+    ClusterBody,
+    ExplanationBody,
+    HistoryBody,
+    HistoryPoint,
+    JobBody,
+    JobEventBody,
+    JobList,
+    NodeBody,
+    QueueBody,
+    QueueList,
+    SeatBody,
+    TimelineBody,
+    WaitBody,
+)
+from tokenyard.vocabulary.ids import NodeName
+
+
+def render_job(record: JobRecord, *, with_spec: bool = False) -> JobBody:
+    """One job."""
+    spec = record.spec
+    return JobBody(
+        id=record.id,
+        name=spec.name,
+        type=spec.type,
+        queue=record.queue,
+        priority=record.priority,
+        state=record.state.value,
+        reason=None if record.reason is None else record.reason.value,
+        detail=record.detail,
+        attempt=record.attempt,
+        array_index=record.array_index,
+        submitted_at=record.submitted_at,
+        started_at=record.first_started_at,
+        ended_at=record.ended_at,
+        gpus=gpus_of(record) if record.seats else gpus_wanted(spec),
+        seats=_seats(record, record.seats),
+        held_seats=_seats(record, record.held_seats),
+        exit_status=record.exit_status,
+        preemptions=record.preemptions,
+        failures={kind.value: count for kind, count in record.failures.items()},
+        saved_seconds=record.saved_seconds,
+        gpu_seconds=record.gpu_seconds,
+        lost_gpu_seconds=record.lost_gpu_seconds,
+        labels=dict(spec.labels),
+        project=record.project,
+        user=record.user,
+        spec=spec if with_spec else None,
+    )
+
+
+def render_jobs(records: Sequence[JobRecord], more: bool = False) -> JobList:
+    """A page of jobs."""
+    return JobList(
+        data=[render_job(record) for record in records],
+        has_more=more,
+        first_id=records[0].id if records else "",
+        last_id=records[-1].id if records else "",
+    )
+
+
+def render_explanation(record: JobRecord, found: Explanation | None) -> ExplanationBody:
+    """Why a job waits, or that it does not."""
+    if found is None:
+        waits = record.state is State.QUEUED
+        sentence = "It starts in the next cycle." if waits else f"It is {record.state}."
+        if record.detail:
+            sentence += f" {record.detail}"
+        reason = None if record.reason is None else record.reason.value
+        return ExplanationBody(
+            job=record.id,
+            state=record.state.value,
+            reason=reason,
+            sentence=sentence,
+            evidence={},
+            ahead_count=0,
+            ahead=[],
+            predicted_start=None,
+            what_if=[],
+        )
+    blocked = found.blocked
+    evidence: dict[str, object] = {"about": blocked.job}
+    if blocked.shortfall is not None:
+        short = blocked.shortfall
+        evidence |= {
+            "role": short.role,
+            "members_needed": short.needed,
+            "members_possible": short.possible,
+            "gpus_needed": short.gpus_needed,
+            "gpus_free": short.gpus_free,
+        }
+    if blocked.until is not None:
+        evidence["until"] = blocked.until
+    if blocked.planned_start is not None:
+        evidence["planned_start"] = blocked.planned_start
+    return ExplanationBody(
+        job=record.id,
+        state=record.state.value,
+        reason=found.reason.value,
+        sentence=found.sentence,
+        evidence=evidence,
+        ahead_count=found.ahead_count,
+        ahead=list(found.ahead),
+        predicted_start=found.predicted_start,
+        what_if=list(found.what_if),
+    )
+
+
+def render_timeline(
+    record: JobRecord, events: Sequence[tuple[int, JobEvent]], attempts: Sequence[Attempt]
+) -> TimelineBody:
+    """What happened to a job."""
+    return TimelineBody(
+        job=record.id,
+        events=[
+            JobEventBody(
+                number=number,
+                at=event.at,
+                kind=event.kind.value,
+                attempt=event.attempt,
+                reason=None if event.reason is None else event.reason.value,
+                detail=event.detail,
+                by=event.by,
+            )
+            for number, event in events
+        ],
+        attempts=[
+            AttemptBody(
+                number=one.number,
+                launched_at=one.launched_at,
+                running_at=one.running_at,
+                ended_at=one.ended_at,
+                outcome=None if one.outcome is None else one.outcome.value,
+                exit_status=one.exit_status,
+                gpu_seconds=one.gpu_seconds,
+                seats=_seats(record, one.seats),
+            )
+            for one in attempts
+        ],
+    )
+
+
+def render_queues(roster: Roster, observer: Observer, now: float) -> QueueList:
+    """All queues and who is in them."""
+    counts: Counter[tuple[str, str]] = Counter()
+    oldest: dict[str, float] = {}
+    for record in roster.records.values():
+        group = "running" if holds_seats(record.state) else "held"
+        if record.state is State.QUEUED:
+            group = "waiting"
+            queue = record.queue
+            oldest[queue] = min(oldest.get(queue, record.submitted_at), record.submitted_at)
+        counts[record.queue, group] += 1
+    tree = roster.board.queues
+    data = []
+    for name in tree.names():
+        spec = tree.spec(name)
+        waits = observer.waits_of(name)
+        data.append(
+            QueueBody(
+                name=name,
+                parent=spec.parent,
+                weight=spec.weight,
+                gpus_nominal=None if spec.nominal is None else spec.nominal.gpu_milli / 1000,
+                gpus_used=tree.used(name).gpu_milli / 1000,
+                waiting=counts[name, "waiting"],
+                held=counts[name, "held"],
+                running=counts[name, "running"],
+                oldest_wait_seconds=max(now - oldest[name], 0.0) if name in oldest else None,
+                waits={
+                    one: WaitBody(count=told.count, p50=told.p50, p95=told.p95, max=told.max)
+                    for one, told in waits.items()
+                },
+            )
+        )
+    return QueueList(data=data)
+
+
+def render_cluster(
+    roster: Roster,
+    nodes: Sequence[NodeRecord],
+    observer: Observer,
+    *,
+    now: float,
+    profile: str,
+    leader: bool,
+) -> ClusterBody:
+    """The cluster, node by node and in all."""
+    cluster = roster.board.cluster
+    sitting: dict[NodeName, set[str]] = {}
+    for record in roster.seated.values():
+        for seat in record.seats:
+            sitting.setdefault(seat.node, set()).add(record.id)
+    failures: Counter[str] = Counter()
+    for (_, reason), count in observer.failures.items():
+        failures[reason] += count
+    states = Counter(record.state.value for record in roster.records.values())
+    return ClusterBody(
+        nodes=[_node(node, roster, sorted(sitting.get(node.name, ())), now) for node in nodes],
+        gpus=cluster.capacity.gpu_milli // 1000,
+        gpus_free=cluster.free_open().gpu_milli / 1000,
+        gpus_fragmented=fragmented(roster),
+        gpus_held=sum(gpus_of(r, r.held_seats) for r in roster.records.values()),
+        jobs=dict(states),
+        failures=dict(failures),
+        preemptions=observer.preemptions,
+        lost_gpu_seconds=observer.lost_gpu_seconds,
+        cycle_seconds=observer.cycle_seconds,
+        profile=profile,
+        leader=leader,
+    )
+
+
+def render_history(samples: Sequence[Sample]) -> HistoryBody:
+    """Points of the history."""
+    return HistoryBody(data=[HistoryPoint(at=one.at, values=dict(one.values)) for one in samples])
+
+
+def _node(node: NodeRecord, roster: Roster, jobs: list[str], now: float) -> NodeBody:
+    live = roster.board.cluster.by_name.get(node.name)
+    return NodeBody(
+        name=node.name,
+        state=node.state(now).value,
+        executor=node.executor,
+        gpu_model=node.gpu_model,
+        gpus=node.gpus,
+        gpus_free=0.0 if live is None else live.gpu_free / 1000,
+        cpus=node.cpu_milli / 1000,
+        cpus_free=0.0 if live is None else live.cpu_free / 1000,
+        memory_mib=node.memory_mib,
+        memory_mib_free=0 if live is None else live.memory_free,
+        labels=dict(node.labels),
+        jobs=jobs,
+        reason=None,
+        seen_at=node.seen_at,
+    )
+
+
+def _seats(record: JobRecord, seats: Sequence[MemberSeat]) -> list[SeatBody]:
+    roles = record.spec.roles
+    return [
+        SeatBody(rank=s.rank, role=roles[s.role].name, node=s.node, gpus=list(s.gpus))
+        for s in sorted(seats, key=lambda seat: seat.rank)
+    ]
