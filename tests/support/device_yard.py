@@ -6,14 +6,13 @@ from pathlib import Path
 import torch
 
 from tokenyard.engine.delayed import Immediate
-from tokenyard.engine.model.checkpoints import read_shape
+from tokenyard.engine.model.checkpoints import open_checkpoint, read_shape
 from tokenyard.engine.model.device import AttentionPath, DevicePaths, PathReason
 from tokenyard.engine.model.device_decoder import DeviceDecoder
 from tokenyard.engine.model.device_operations import bind
 from tokenyard.engine.model.device_queue import HostQueue
 from tokenyard.engine.model.device_runner import DeviceRunner
 from tokenyard.engine.model.device_weights import read_weights
-from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.ports import Device
 from tokenyard.engine.rules.batching import Batch, BatchLimits, StepPlan
@@ -35,7 +34,7 @@ def make_device(
     paths: DevicePaths = PLAIN,
     late: bool = True,
 ) -> DeviceRunner:
-    with GgufFile(path) as file:
+    with open_checkpoint(path) as file:
         shape = read_shape(file)
         decoder = DeviceDecoder(
             shape,
@@ -55,7 +54,7 @@ def make_device(
 
 
 def make_cpu(path: Path) -> Immediate:
-    with GgufFile(path) as file:
+    with open_checkpoint(path) as file:
         size = read_shape(file).kv_bytes_per_token * BLOCK
         return Immediate(
             TorchRunner(

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokenyard.engine.model.checkpoints import DecoderShape
-from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape
 from tokenyard.vocabulary.errors import StartError
 
 # Of a normal distribution, as models are initialised; keeps activations finite in any depth.
@@ -54,9 +53,9 @@ class DeviceWeights:
 
 
 def read_weights(
-    file: GgufFile, shape: DecoderShape, device: str, dtype: torch.dtype
+    file: Checkpoint, shape: DecoderShape, device: str, dtype: torch.dtype
 ) -> DeviceWeights:
-    """The weights of a Llama checkpoint in GGUF.
+    """The weights of a checkpoint.
 
     Raises StartError when one is missing or has another shape than expected.
     """
@@ -77,7 +76,7 @@ def read_weights(
         final_norm=weight("output_norm.weight", shape.width),
         head=table if tied else weight("output.weight", shape.vocabulary, shape.width),
         layers=tuple(_read_layer(number, shape, weight) for number in range(shape.layers)),
-        neighbours=True,
+        neighbours=shape.neighbours,
         turn_factors=(
             torch.from_numpy(file.dequantised(factors)) if factors in file.tensors else None
         ),
@@ -127,16 +126,20 @@ def _read_layer(number: int, shape: DecoderShape, weight: Callable[..., Tensor])
     width, inner = shape.width, shape.inner_width
     queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
     start = f"blk.{number}."
-    q = weight(start + "attn_q.weight", queries, width)
-    k = weight(start + "attn_k.weight", keys, width)
-    v = weight(start + "attn_v.weight", keys, width)
+    sizes = (("attn_q", queries), ("attn_k", keys), ("attn_v", keys))
+    bias = norms = None
+    if shape.qkv_bias:
+        bias = torch.cat([weight(f"{start}{name}.bias", size) for name, size in sizes])
+    if shape.query_key_norms:
+        names = ("attn_q_norm.weight", "attn_k_norm.weight")
+        norms = torch.stack([weight(start + name, shape.head_width) for name in names])
     gate = weight(start + "ffn_gate.weight", inner, width)
     up = weight(start + "ffn_up.weight", inner, width)
     return DeviceLayer(
         attention_norm=weight(start + "attn_norm.weight", width),
-        qkv=torch.cat([q, k, v]),
-        qkv_bias=None,
-        query_key_norms=None,
+        qkv=torch.cat([weight(f"{start}{name}.weight", size, width) for name, size in sizes]),
+        qkv_bias=bias,
+        query_key_norms=norms,
         attention_out=weight(start + "attn_output.weight", width, queries),
         inner_norm=weight(start + "ffn_norm.weight", width),
         gate_up=torch.cat([gate, up]),
