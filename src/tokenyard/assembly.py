@@ -148,7 +148,6 @@ async def open_yard(
             store=store,
             tasks=tasks,
             clock=clock,
-            randomness=randomness,
             log=log,
         )
         url = await _open_gateway(
@@ -258,7 +257,6 @@ async def _open_jobs(
     store: SqlStore,
     tasks: TaskSupervisor,
     clock: Clock,
-    randomness: Randomness,
     log: Log,
 ) -> JobOffice:
     """Schedule jobs onto this machine until the stack is closed."""
@@ -277,7 +275,7 @@ async def _open_jobs(
         executors=[executor],
         on_loopback=settings.gateway.host in _LOOPBACK_HOSTS,
         clock=clock,
-        randomness=randomness,
+        randomness=SystemRandomness(),
         log=log,
     )
     executor.changed = office.scheduler.poke

@@ -142,6 +142,17 @@ class _Ground:
         await office.start()
         return office
 
+    def make_job_office(self) -> JobOffice:
+        return make_job_office(
+            self.settings.jobs,
+            store=self.store.jobs,
+            executors=[FakeExecutor([JOB_NODE], run_ten_seconds, self.clock)],
+            on_loopback=True,
+            clock=self.clock,
+            randomness=self.randomness,
+            log=self.log,
+        )
+
 
 @asynccontextmanager
 async def _open_in(
@@ -165,15 +176,7 @@ async def _open_in(
         identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
         office = await ground.start_office(folder, ledger, admission)
-        jobs = make_job_office(
-            settings.jobs,
-            store=store.jobs,
-            executors=[FakeExecutor([JOB_NODE], run_ten_seconds, clock)],
-            on_loopback=True,
-            clock=clock,
-            randomness=randomness,
-            log=log,
-        )
+        jobs = ground.make_job_office()
         gateway = Gateway(
             settings.gateway,
             identity=identity,

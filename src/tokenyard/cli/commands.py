@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_HELP)
+@click.group(context_settings=_HELP, commands=(jobs, queues, cluster))
 @click.version_option(__version__, prog_name="tokenyard")
 def main() -> None:
     """Your own AI platform: playground, streaming chat and batch jobs.
@@ -25,11 +25,6 @@ def main() -> None:
     All state lies in one folder: TOKENYARD_HOME, or ~/.tokenyard. Settings come from its
     settings.toml and from variables such as TOKENYARD_GATEWAY__PORT.
     """
-
-
-main.add_command(jobs)
-main.add_command(queues)
-main.add_command(cluster)
 
 
 @main.command()

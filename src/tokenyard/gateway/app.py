@@ -92,12 +92,7 @@ class Gateway:
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
-                doorway=doorway,
-                queue=jobs.queue,
-                settings=jobs.settings,
-                tasks=tasks,
-                clock=clock,
-                heartbeat_seconds=heartbeat,
+                doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
             AccountRoutes(
                 doorway=doorway,

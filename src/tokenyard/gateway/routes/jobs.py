@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from tokenyard.gateway.connection import EventStream
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
-from tokenyard.jobs.queue import JobQueue
+from tokenyard.jobs.office import JobOffice
 from tokenyard.jobs.records import JobFilter, NodeState
 from tokenyard.jobs.rendering import (
     render_cluster,
@@ -38,7 +38,6 @@ from tokenyard.protocol.jobs import (
 )
 from tokenyard.protocol.sse import frame
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.identity import Principal
@@ -69,15 +68,14 @@ class JobRoutes:
         self,
         *,
         doorway: Doorway,
-        queue: JobQueue,
-        settings: JobSettings,
+        office: JobOffice,
         tasks: TaskSupervisor,
         clock: Clock,
         heartbeat_seconds: float,
     ) -> None:
         self._doorway = doorway
-        self._queue = queue
-        self._settings = settings
+        self._queue = office.queue
+        self._profile = office.settings.profile
         self._tasks = tasks
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
@@ -261,7 +259,7 @@ class JobRoutes:
             await self._queue.nodes(),
             self._queue.observer,
             now=self._clock.now(),
-            profile=self._settings.profile,
+            profile=self._profile,
             leader=scheduler.leads,
         )
 
