@@ -352,6 +352,13 @@ class BatchSettings(_Branch, frozen=True):
             "the youngest are stopped, and run again later."
         ),
     ] = 2.0
+    calm_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long nobody must have asked before further lines begin again: work "
+            "that is begun in the pauses of a conversation would be thrown away."
+        ),
+    ] = 5.0
     poll_seconds: Annotated[
         Seconds, Meta(description="How often the number of lines is fitted to what else runs.")
     ] = 0.2

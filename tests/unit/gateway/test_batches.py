@@ -269,7 +269,9 @@ async def test_an_interactive_answer_sends_the_youngest_lines_away(yard: FakeYar
     assert running(yard) == 1
     assert len(yard.upstream.calls) == 8
     lease.release()
-    await yard.clock.advance(0.5)
+    await yard.clock.advance(4.5)
+    assert running(yard) == 1, "the next question may come in a moment"
+    await yard.clock.advance(1)
     assert running(yard) == 8
     assert len(yard.upstream.calls) == 15
     yard.upstream.go_on()

@@ -4,6 +4,7 @@ Keeps the state that `rules.pacing` decides on. Does not know what a line is, no
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ class Pacer:
             settings.lines_in_flight_max,
             settings.lines_beside_interactive,
             settings.yield_seconds,
+            settings.calm_seconds,
         )
         self._poll_seconds = settings.poll_seconds
         self._interactive = interactive
@@ -71,6 +73,8 @@ class Pacer:
         # Only models whose servers refused something lately have one.
         self._paces: dict[ModelName, Pace] = {}
         self._crowded_since: float | None = None
+        # When an interactive answer was last seen in progress.
+        self._disturbed_at: float | None = None
         self._served = 0
         self._changed: asyncio.Future[None] | None = None
         # Set while there is a pace to keep.
@@ -157,7 +161,7 @@ class Pacer:
             await self._clock.sleep(self._poll_seconds)
 
     def _is_next(self, batch: BatchId) -> bool:
-        if len(self._turns) >= allow(self._limits, self._interactive()):
+        if len(self._turns) >= self._allowed():
             return False
         now = self._clock.monotonic()
         running: dict[ModelName, int] = {}
@@ -169,6 +173,13 @@ class Pacer:
             if running.get(self._models[name], 0) < self._allow_of(self._models[name], now)
         }
         return batch in ready and choose(ready) == batch
+
+    def _allowed(self) -> int:
+        now = self._clock.monotonic()
+        if self._interactive():
+            self._disturbed_at = now
+        quiet = math.inf if self._disturbed_at is None else now - self._disturbed_at
+        return allow(self._limits, quiet_seconds=quiet)
 
     def _allow_of(self, model: ModelName, now: float) -> int:
         pace = self._paces.get(model)
@@ -202,4 +213,4 @@ class Pacer:
 
     def _publish(self) -> None:
         self._metrics.batch_lines_running.set(len(self._turns))
-        self._metrics.batch_lines_allowed.set(allow(self._limits, self._interactive()))
+        self._metrics.batch_lines_allowed.set(self._allowed())

@@ -1,5 +1,7 @@
 """How many lines may run beside interactive answers, and who gives way."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,22 +19,23 @@ from tokenyard.jobs.batches.rules.pacing import (
     yield_lines,
 )
 
-LIMITS = PaceLimits(lines_max=8, beside_interactive=2, yield_seconds=3.0)
+LIMITS = PaceLimits(lines_max=8, beside_interactive=2, yield_seconds=3.0, calm_seconds=5.0)
 LIMIT_SETS = st.builds(
     PaceLimits,
     lines_max=st.integers(1, 100),
     beside_interactive=st.integers(1, 100),
     yield_seconds=st.floats(0.1, 100),
+    calm_seconds=st.floats(0.1, 100),
 )
 
 
-@pytest.mark.parametrize(("interactive", "lines"), [(0, 8), (1, 2), (50, 2)])
-def test_lines_fill_what_interactive_answers_leave(interactive: int, lines: int) -> None:
-    assert allow(LIMITS, interactive) == lines
+@pytest.mark.parametrize(("quiet", "lines"), [(0.0, 2), (4.9, 2), (5.0, 8), (math.inf, 8)])
+def test_lines_fill_what_interactive_answers_leave(quiet: float, lines: int) -> None:
+    assert allow(LIMITS, quiet_seconds=quiet) == lines
 
 
 def test_more_beside_than_in_all_is_never_allowed() -> None:
-    assert allow(PaceLimits(3, 9, 1.0), 1) == 3
+    assert allow(PaceLimits(3, 9, 1.0, 5.0), quiet_seconds=0) == 3
 
 
 def test_a_refusal_halves_and_closes_and_answers_open_again() -> None:
@@ -84,7 +87,7 @@ def test_an_interactive_answer_meets_too_many_lines_for_no_longer_than_the_bound
     now, crowded_from = 0.0, None
     for interactive, passed in history:
         now += passed
-        room = allow(limits, interactive)
+        room = allow(limits, quiet_seconds=0)
         crowded = interactive > 0 and running > room
         crowded_from = (crowded_from if crowded_from is not None else now) if crowded else None
         since, excess = yield_lines(

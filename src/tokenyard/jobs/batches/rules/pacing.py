@@ -3,7 +3,8 @@
 Lines fill what interactive answers leave. While nobody else asks, up to `lines_max` run; when an
 interactive answer begins, the number falls to `beside_interactive` at once for new lines, and after
 `yield_seconds` the youngest of the others are stopped. So no interactive answer meets more than
-`beside_interactive` lines for longer than that.
+`beside_interactive` lines for longer than that. Further lines begin again once nobody has asked for
+`calm_seconds`, or the pauses of a conversation would be filled with work that is thrown away.
 
 Beside it each model has a pace of its own: servers that say they are full halve it and close it for
 the time they name, and answers raise it again, by one for each round of them (AIMD, as in TCP: Chiu
@@ -26,6 +27,7 @@ class PaceLimits:
     lines_max: int
     beside_interactive: int
     yield_seconds: float
+    calm_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,12 @@ class Claim:
     served: int
 
 
-def allow(limits: PaceLimits, interactive: int) -> int:
-    """How many lines may run in all, those that run already counted."""
-    if interactive:
+def allow(limits: PaceLimits, *, quiet_seconds: float) -> int:
+    """How many lines may begin in all, those that run already counted.
+
+    quiet_seconds: how long no interactive answer has been in progress; 0 while one is.
+    """
+    if quiet_seconds < limits.calm_seconds:
         return min(limits.beside_interactive, limits.lines_max)
     return limits.lines_max
 
@@ -92,7 +97,7 @@ def yield_lines(
     now: float,
 ) -> tuple[float | None, int]:
     """Since when more lines run than may, and how many of them have to be stopped now."""
-    excess = running - allow(limits, interactive)
+    excess = running - allow(limits, quiet_seconds=0.0)
     if interactive == 0 or excess <= 0:
         return None, 0
     if crowded_since is None:
