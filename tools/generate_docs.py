@@ -49,6 +49,24 @@ def settings_page() -> str:
             shown = json.dumps(msgspec.to_builtins(default), ensure_ascii=False)
             cells = (f"`{key}`", f"`{variable}`", range_, f"`{shown}`", meaning)
             text += "| " + " | ".join(cells) + " |\n"
+        text += "".join(_entry_table(branch, key, hint) for key, hint, _ in _fields(kind))
+    return text
+
+
+def _entry_table(branch: str, key: str, hint: Any) -> str:
+    """What a table inside a section holds, such as `[[ledger.prices]]`; else nothing."""
+    while get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    entry = get_args(hint)[0] if get_origin(hint) is tuple else hint
+    if not (isinstance(entry, type) and issubclass(entry, msgspec.Struct)):
+        return ""
+    shown = f"[[{branch}.{key}]]" if get_origin(hint) is tuple else f"[{branch}.{key}]"
+    text = f"\n### `{shown}`\n\n{inspect.getdoc(entry)}\n\n"
+    text += "| key | value | default | meaning |\n|---|---|---|---|\n"
+    for name, inner, default in _fields(entry):
+        range_, meaning = _range_and_meaning(inner)
+        value = "" if default is msgspec.NODEFAULT else f"`{json.dumps(default)}`"
+        text += f"| `{name}` | {range_} | {value} | {meaning} |\n"
     return text
 
 
@@ -158,7 +176,11 @@ def _range_and_meaning(hint: Any) -> tuple[str, str]:
             if getattr(note, "pattern", None):
                 bounds.append("like `" + note.pattern.replace("|", "\\|") + "`")
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
-    plain = names.get(hint, "list of tables" if get_origin(hint) is tuple else "table")
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        plain = "list of " + ("text" if inner is str else "tables")
+    else:
+        plain = names.get(hint, "table")
     return " ".join([plain, ", ".join(bounds)]).strip(), meaning
 
 
