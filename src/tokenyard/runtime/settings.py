@@ -93,6 +93,18 @@ class EngineSettings(_Branch, frozen=True):
     host: Annotated[str, Meta(description="Loopback address of the model server.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Its port; 0 takes a free one.")] = 0
     threads: Annotated[int, Meta(ge=0, description="Compute threads; 0 means one per core.")] = 0
+    device: Annotated[
+        str,
+        Meta(
+            description="Where our own server computes: `cpu`, or `cuda` for a GPU with bf16, to "
+            "be checked first by `python -m tools.gpu_check`.",
+            pattern="^(cpu|cuda)$",
+        ),
+    ] = "cpu"
+    gpu_memory_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Part of the GPU's memory that may be used; `cuda` only."),
+    ] = 0.9
     weights: Annotated[
         str,
         Meta(

@@ -98,6 +98,7 @@ class DeviceRunner:
         self._queue = queue
         self.block_count = block_count
         self.context_tokens = decoder.shape.context_tokens
+        self.vocabulary_size = decoder.shape.vocabulary
         blocks_max = min(block_count, -(-self.context_tokens // decoder.block_tokens))
         self._tables = BlockTables(sequences_max, blocks_max, decoder.device)
         rows_max = max(step_tokens_max, *graph_sizes, sequences_max)

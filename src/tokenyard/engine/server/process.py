@@ -12,13 +12,14 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from tokenyard.engine.catalogue import ModelFile, find_file
 from tokenyard.engine.front import Engine
 from tokenyard.engine.grammar import GrammarCompiler
-from tokenyard.engine.ports import Runner
+from tokenyard.engine.ports import Device, Runner
 from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
 from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
@@ -29,6 +30,11 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics
 from tokenyard.vocabulary.errors import StartError
+
+if TYPE_CHECKING:
+    from tokenyard.engine.model.checkpoints import Checkpoint
+    from tokenyard.engine.model.device_runner import DeviceRunner
+    from tokenyard.engine.model.runner import TorchRunner
 
 MODELS_FOLDER = "models"
 BACKLOG = 2048
@@ -74,7 +80,7 @@ def serve(
     return status
 
 
-_Loaded = tuple[Runner, Tokenizer, ChatTemplate | None]
+_Loaded = tuple[Runner | Device, Tokenizer, ChatTemplate | None]
 
 
 class _Life:
@@ -214,7 +220,6 @@ def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     # Only here: torch takes a second to import, and the port is open by now.
     from tokenyard.engine.model.checkpoints import open_checkpoint  # noqa: PLC0415
-    from tokenyard.engine.model.runner import TorchRunner  # noqa: PLC0415
 
     with open_checkpoint(model.path) as file:
         tokenizer = Tokenizer(file.metadata)
@@ -227,13 +232,7 @@ def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
                 characters_max=settings.template_characters_max,
                 lines_max=settings.template_lines_max,
             )
-        runner = TorchRunner(
-            file,
-            weights=settings.weights,
-            threads=settings.threads,
-            kv_cache_bytes=settings.kv_cache_bytes,
-            block_tokens=settings.block_tokens,
-        )
+        runner = _load_runner(file, settings)
     if tokenizer.vocabulary_size < runner.vocabulary_size:
         raise StartError(
             f"{model.path.name} can say {runner.vocabulary_size} tokens, but its tokenizer has "
@@ -241,6 +240,29 @@ def load_model(model: ModelFile, settings: EngineSettings) -> _Loaded:
         )
     runner.warm_up()
     return runner, tokenizer, template
+
+
+def _load_runner(file: "Checkpoint", settings: EngineSettings) -> "TorchRunner | DeviceRunner":
+    if settings.device == "cuda":
+        # Only here: the CPU's start need not read what it does not use.
+        from tokenyard.engine.model.device_loading import load_on_gpu  # noqa: PLC0415
+
+        return load_on_gpu(
+            file,
+            memory_share=settings.gpu_memory_share,
+            block_tokens=settings.block_tokens,
+            step_tokens_max=settings.step_tokens_max,
+            sequences_max=settings.sequences_max,
+        )
+    from tokenyard.engine.model.runner import TorchRunner  # noqa: PLC0415
+
+    return TorchRunner(
+        file,
+        weights=settings.weights,
+        threads=settings.threads,
+        kv_cache_bytes=settings.kv_cache_bytes,
+        block_tokens=settings.block_tokens,
+    )
 
 
 def _listen(settings: EngineSettings) -> socket.socket:

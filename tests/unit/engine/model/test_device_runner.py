@@ -4,6 +4,8 @@ So host memory that is reused or read too early, or fetched too late, shows. The
 are plain torch here; their Triton twins are checked on their own.
 """
 
+import asyncio
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,18 @@ import pytest
 import torch
 
 from support.device_yard import BLOCK, generate, greedy, make_cpu, make_device, mixed
+from tokenyard.engine.front import Engine
 from tokenyard.engine.model.device_runner import _pack
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.engine.tokenizer import Tokenizer
+from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.randomness import SeededRandomness
+from tokenyard.runtime.settings import EngineSettings
+from tokenyard.telemetry.logs import Log
+from tokenyard.telemetry.metrics import EngineMetrics
+from tokenyard.vocabulary.generation import SamplingParameters
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +154,36 @@ def test_buffers_travel_in_aligned_fields() -> None:
     places = _pack(buffer, {"tokens": [1, 2, 3, 4, 5], "slots": [6], "places": [], "blocks": [7]})
     assert places == {"tokens": (0, 5), "slots": (8, 9), "places": (12, 12), "blocks": (12, 13)}
     assert buffer[:14].tolist() == [1, 2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0]
+
+
+async def test_the_engine_answers_through_a_device(tiny_model: Path, tokenizer: Tokenizer) -> None:
+    """The whole loop over the late device gives the texts that it gives over the CPU's runner."""
+    found = []
+    for runner in (make_device(tiny_model), make_cpu(tiny_model)):
+        engine = Engine(
+            runner,
+            tokenizer,
+            EngineSettings(block_tokens=BLOCK, step_tokens_max=16, sequences_max=8),
+            clock=RealClock(),
+            randomness=SeededRandomness(1),
+            log=Log(io.StringIO(), RealClock()),
+            metrics=EngineMetrics(),
+            broken=lambda: None,
+        )
+        engine.start()
+        try:
+            asked = [
+                engine.submit(
+                    tokenizer.encode("hello world" * size, specials=False),
+                    SamplingParameters(
+                        temperature=size % 2, seed=size, max_tokens=12, ignore_eos=True
+                    ),
+                )
+                for size in range(1, 7)
+            ]
+            texts = [[piece.text async for piece in one] for one in asked]
+        finally:
+            await asyncio.to_thread(engine.stop)
+        found.append(["".join(pieces) for pieces in texts])
+    assert found[0] == found[1]
+    assert all(found[0])
