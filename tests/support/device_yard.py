@@ -82,6 +82,8 @@ def mixed(text: Text) -> DrawRule:
         position=len(text.tokens),
         min_p=(0.0, 0.02)[text.id % 2],
         adjustment=adjustment,
+        # All but the tokens whose number has a remainder of 7 by 8.
+        allowed=b"\x7f" * 34 if text.waits_for_tokens else None,
     )
 
 

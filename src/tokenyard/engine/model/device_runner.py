@@ -22,10 +22,12 @@ from tokenyard.engine.model.device_sampler import (
     BROKEN,
     Adjustments,
     DrawTable,
+    Masks,
     draw,
     draw_greedily,
     is_greedy,
     list_adjustments,
+    list_masks,
     number_rules,
 )
 from tokenyard.engine.model.paged import PagedStep
@@ -83,6 +85,9 @@ class DeviceRunner:
     """
 
     lag = 1
+    masks_tokens = True
+    # Their copy back would have to be as asynchronous as the tokens'.
+    reports_logprobs = False
 
     def __init__(
         self,
@@ -295,20 +300,29 @@ class DeviceRunner:
         """A function that makes the table on the device; None when all rows are greedy."""
         if is_greedy(rules):
             return None
-        lists = list_adjustments(rules, histories, self._decoder.shape.vocabulary)
         numbers = self._fill(number_rules(rules), torch.float64)
-        pair = None
-        if lists is not None:
-            pair = self._fill(lists[0], torch.int64), self._fill(lists[1], torch.float32)
+        changes = list_adjustments(rules, histories, self._decoder.shape.vocabulary)
+        masks = list_masks(rules)
+        changed = changes and (
+            self._fill(changes[0], torch.int64),
+            self._fill(changes[1], torch.float32),
+        )
+        masked = masks and (
+            self._fill([masks[0]], torch.int64),
+            self._fill(masks[1], torch.uint8),
+        )
         device = self._decoder.device
 
         def make() -> DrawTable:
+            def move(one: Tensor) -> Tensor:
+                return one.to(device, non_blocking=True)
+
             return DrawTable(
-                numbers.to(device, non_blocking=True),
+                move(numbers),
                 top_k_max=max(rule.top_k for rule in rules),
                 uses_top_p=any(rule.top_p < 1.0 for rule in rules),
-                adjustments=pair
-                and Adjustments(*(one.to(device, non_blocking=True) for one in pair)),
+                adjustments=changed and Adjustments(move(changed[0]), move(changed[1])),
+                masks=masked and Masks(move(masked[0])[0], move(masked[1])),
             )
 
         return make

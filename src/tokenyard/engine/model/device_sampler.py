@@ -32,6 +32,16 @@ class Adjustments:
 
 
 @dataclass(frozen=True, slots=True)
+class Masks:
+    """Which tokens some rows may draw. rows: (n,) int64. bits: (n, bytes) uint8, a bit for each
+    token, lowest first; tokens beyond the last bit are not allowed.
+    """
+
+    rows: Tensor
+    bits: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class DrawTable:
     """The rules of a step's rows, on the device. numbers: (5, rows) float64: temperature, top_p,
     the uniform number, top_k (0 for all), min_p. The flags say what some row needs.
@@ -41,11 +51,15 @@ class DrawTable:
     top_k_max: int
     uses_top_p: bool
     adjustments: Adjustments | None = None
+    masks: Masks | None = None
 
 
 def is_greedy(rules: Sequence[DrawRule]) -> bool:
     """Whether no row needs more than the largest logit."""
-    return all(rule.temperature < TEMPERATURE_GREEDY and not rule.adjustment for rule in rules)
+    return all(
+        rule.temperature < TEMPERATURE_GREEDY and rule.adjustment is None and rule.allowed is None
+        for rule in rules
+    )
 
 
 def number_rules(rules: Sequence[DrawRule]) -> list[list[float]]:
@@ -88,6 +102,24 @@ def list_adjustments(
     return [list(line) for line in places], [list(line) for line in numbers]
 
 
+def list_masks(rules: Sequence[DrawRule]) -> tuple[list[int], list[list[int]]] | None:
+    """`Masks.rows` and `.bits` as lists; None when every row may draw all tokens."""
+    masked = [(row, rule.allowed) for row, rule in enumerate(rules) if rule.allowed is not None]
+    if not masked:
+        return None
+    size = max(len(allowed) for _, allowed in masked)
+    bits = [list(allowed.ljust(size, b"\0")) for _, allowed in masked]
+    return [row for row, _ in masked], bits
+
+
+def _mask(logits: Tensor, masks: Masks) -> None:
+    shifts = torch.arange(8, dtype=torch.uint8, device=logits.device)
+    bits = (masks.bits.unsqueeze(-1) >> shifts & 1).flatten(1).bool()[:, : logits.shape[1]]
+    allowed = torch.zeros(len(bits), logits.shape[1], dtype=torch.bool, device=logits.device)
+    allowed[:, : bits.shape[1]] = bits
+    logits[masks.rows] = logits[masks.rows].masked_fill(~allowed, -torch.inf)
+
+
 def _adjust(logits: Tensor, changes: Adjustments) -> None:
     """In the order of the CPU's sampler: biases, repetition, the other penalties, bans."""
     rows, tokens = changes.places
@@ -104,11 +136,13 @@ def draw_greedily(logits: Tensor) -> Tensor:
 
 
 def draw(logits: Tensor, table: DrawTable) -> Tensor:
-    """(rows,) int32 for (rows, vocabulary) logits; float32 ones with adjustments are changed."""
+    """(rows,) int32 for (rows, vocabulary) logits; float32 ones may be changed."""
     temperature, top_p, uniform, top_k, min_p = table.numbers.unsqueeze(-1)
     logits = logits.float()
     if table.adjustments is not None:
         _adjust(logits, table.adjustments)
+    if table.masks is not None:
+        _mask(logits, table.masks)
     highest, best = logits.max(dim=1, keepdim=True)
     greedy = temperature == 0
     scaled = (logits - highest).double() / torch.where(greedy, 1.0, temperature)

@@ -15,6 +15,7 @@ RULES = st.builds(
     seed=st.integers(-(2**63), 2**63 - 1),
     position=st.integers(0, 5000),
     min_p=st.sampled_from([0.0, 0.0, 0.2]),
+    allowed=st.sampled_from([None, None, b"\x68", b"\x01\xff\x0f"]),
     adjustment=st.none()
     | st.builds(
         Adjustment,
@@ -36,11 +37,17 @@ def draw(
     adjustments = None
     if found is not None:
         adjustments = device_sampler.Adjustments(torch.tensor(found[0]), torch.tensor(found[1]))
+    masked = device_sampler.list_masks(rules)
+    masks = None
+    if masked is not None:
+        bits = torch.tensor(masked[1], dtype=torch.uint8)
+        masks = device_sampler.Masks(torch.tensor(masked[0]), bits)
     table = device_sampler.DrawTable(
         torch.tensor(device_sampler.number_rules(rules), dtype=torch.float64),
         top_k_max=max(rule.top_k for rule in rules),
         uses_top_p=any(rule.top_p < 1 for rule in rules),
         adjustments=adjustments,
+        masks=masks,
     )
     return device_sampler.draw(logits.clone(), table).tolist()
 
@@ -76,4 +83,5 @@ def test_greedy_is_told_from_its_rules() -> None:
     assert device_sampler.is_greedy([DrawRule(0.0, 0.5, 3, 1, 1)])
     biased = DrawRule(0.0, 1, 0, 1, 1, adjustment=Adjustment(bias=((1, 1.0),)))
     assert not device_sampler.is_greedy([biased])
+    assert not device_sampler.is_greedy([DrawRule(0.0, 1, 0, 1, 1, allowed=b"\1")])
     assert not device_sampler.is_greedy([DrawRule(0.0, 1, 0, 1, 1), DrawRule(0.7, 1, 0, 1, 1)])
