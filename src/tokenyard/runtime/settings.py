@@ -19,6 +19,10 @@ from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
 HOME_VARIABLE = "TOKENYARD_HOME"
+URL_VARIABLE = "TOKENYARD_URL"
+KEY_VARIABLE = "TOKENYARD_API_KEY"
+# Of the commands that talk to a server; who has set them may start one all the same.
+NO_SETTINGS = {HOME_VARIABLE, URL_VARIABLE, KEY_VARIABLE}
 ENGINE_KIND_VARIABLE = "TOKENYARD_ENGINE__KIND"
 FILE_NAME = "settings.toml"
 
@@ -461,7 +465,7 @@ def load_settings(home: Path, environment: Mapping[str, str]) -> Settings:
 
 def _merge_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or name == HOME_VARIABLE:
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
             continue
         *branches, leaf = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
         node = tree

@@ -60,3 +60,8 @@ def test_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert home_folder({}) == tmp_path / ".tokenyard"
     assert home_folder({"TOKENYARD_HOME": "/data/yard"}) == Path("/data/yard")
     assert home_folder({"TOKENYARD_HOME": "~/yard"}) == tmp_path / "yard"
+
+
+def test_what_the_commands_of_a_client_read_is_no_setting(tmp_path: Path) -> None:
+    environment = {"TOKENYARD_URL": "http://x", "TOKENYARD_API_KEY": "ty-x"}
+    assert load_settings(tmp_path, environment) == Settings()
