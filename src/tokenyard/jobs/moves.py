@@ -135,6 +135,7 @@ class Draft:
             ended_at=self.now,
             outcome=outcome,
             gpu_seconds=gpus * held,
+            lost_gpu_seconds=gpus * lost,
         )
         self.record = replace(
             record,

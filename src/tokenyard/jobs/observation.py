@@ -88,10 +88,9 @@ class Observer:
             elif event.kind is EventKind.SUCCEEDED:
                 self._metrics.succeeded.labels(record.spec.type).inc()
         attempt = change.attempt
-        if attempt is not None and attempt.ended_at is not None and attempt.outcome is not None:
-            lost = attempt.gpu_seconds if record.saved_seconds == 0 else 0.0
-            self.lost_gpu_seconds += lost
-            self._metrics.lost_gpu_seconds.inc(lost)
+        if attempt is not None and attempt.ended_at is not None:
+            self.lost_gpu_seconds += attempt.lost_gpu_seconds
+            self._metrics.lost_gpu_seconds.inc(attempt.lost_gpu_seconds)
 
     def nodes_to_store(self, nodes: Iterable[NodeRecord]) -> tuple[NodeRecord, ...]:
         """Those that differ from what is stored by more than when they were last heard of."""

@@ -92,6 +92,8 @@ class Attempt:
     outcome: Reason | None = None
     exit_status: int | None = None
     gpu_seconds: float = 0.0
+    # Of those, what no checkpoint has kept.
+    lost_gpu_seconds: float = 0.0
 
 
 class EventKind(StrEnum):

@@ -145,6 +145,7 @@ def render_timeline(
                 outcome=None if one.outcome is None else one.outcome.value,
                 exit_status=one.exit_status,
                 gpu_seconds=one.gpu_seconds,
+                lost_gpu_seconds=one.lost_gpu_seconds,
                 seats=_seats(record, one.seats),
             )
             for one in attempts

@@ -202,6 +202,7 @@ class AttemptBody(msgspec.Struct, kw_only=True):
     outcome: str | None
     exit_status: int | None
     gpu_seconds: float
+    lost_gpu_seconds: float
     seats: list[SeatBody]
 
 

@@ -5,9 +5,11 @@ thing, or after it has done it and before the leader hears so. Then another lead
 Nodes die and come back, commands get lost, and owners cancel meanwhile.
 """
 
+import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -15,12 +17,17 @@ import pytest
 
 from support.job_worlds import World, make_nodes
 from tokenyard.jobs.executors.fake import Outcome
-from tokenyard.jobs.ports import Launch, MemberId, MemberPhase
+from tokenyard.jobs.ports import JobStore, Launch, MemberId, MemberPhase
 from tokenyard.jobs.records import Change, JobRecord
 from tokenyard.jobs.rules.states import State, holds_seats, is_final
 from tokenyard.jobs.scheduler import Scheduler
 from tokenyard.protocol.jobs import RetrySpec, RoleSpec
+from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.job_settings import JobSettings
+from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.store import open_sql_store
+from tokenyard.telemetry.logs import Log
 
 SETTINGS = JobSettings(
     lease_seconds=4.0,
@@ -78,9 +85,11 @@ def check(records: list[JobRecord], world: World) -> None:
 class Storm:
     """One seeded run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, store: JobStore | None = None) -> None:
         self.random = Random(seed)
         self.world = World(self.script, nodes=make_nodes(4, 4), settings=SETTINGS)
+        if store is not None:
+            self.world.store = store
         self.world.executor.loses = lambda: self.calm is False and self.random.random() < 0.05
         self.calm = False
         self.asleep: list[Scheduler] = []
@@ -154,7 +163,27 @@ class Storm:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_no_job_is_lost_and_none_started_twice(seed: int) -> None:
-    storm = Storm(seed)
+    await weather(Storm(seed))
+
+
+@pytest.mark.parametrize("seed", [100, 101, 102])
+async def test_the_same_over_a_database(seed: int, tmp_path: Path) -> None:
+    clock = RealClock()
+    async with (
+        TaskSupervisor(lambda name, error: None) as tasks,
+        open_sql_store(
+            tmp_path / "jobs.db",
+            supervisor=tasks,
+            log=Log(io.StringIO(), clock),
+            clock=clock,
+            settings=StorageSettings(durability="normal"),
+        ) as store,
+    ):
+        await weather(Storm(seed, store.jobs))
+
+
+async def weather(storm: Storm) -> None:
+    """A storm, then calm weather until everything has ended."""
     world = storm.world
     storm.new_leader()
     for _ in range(220):

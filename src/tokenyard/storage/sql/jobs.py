@@ -39,7 +39,7 @@ from tokenyard.jobs.records import (
     Sample,
 )
 from tokenyard.jobs.rules.states import State, is_final
-from tokenyard.storage.refusals import already_there, unknown_cursor
+from tokenyard.storage.refusals import unknown_cursor
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.schema import (
     job_attempts,
@@ -71,7 +71,6 @@ _IS_OPEN = _JOB.state.not_in(_FINAL)
 _NEWEST = select(func.coalesce(func.max(_JOB.revision), 0))
 _ADD = insert(jobs)
 _COUNT_OPEN = select(func.count()).select_from(jobs).where(_JOB.project_id == _PROJECT, _IS_OPEN)
-_HAS = select(_JOB.id).where(_JOB.id == _ID)
 _CHANGE = update(jobs).where(
     _JOB.id == _ID, _JOB.version == bindparam("j_version", type_=BigInteger)
 )
@@ -139,18 +138,23 @@ class SqlJobStore:
     async def add_jobs(self, changes: Sequence[Change], *, open_max: int) -> bool:
         """Store new jobs of one project; False, and nothing written, when it has too many open."""
         project = changes[0].record.project
+        # Made here, so that the one thread that writes is not held up by a large array.
+        rows = [{"id": one.record.id, **_row(one.record)} for one in changes]
+        events = [
+            {"job_id": one.record.id, "body": _encode(event)}
+            for one in changes
+            for event in one.events
+        ]
 
         def change(connection: Connection) -> bool:
             held = connection.execute(_COUNT_OPEN, {"j_project": project}).scalar_one()
             if int(held) + len(changes) > open_max:
                 return False
             revision = _newest(connection)
-            for number, one in enumerate(changes, 1):
-                if connection.execute(_HAS, {"j_id": one.record.id}).first() is not None:
-                    raise already_there("job")
-                row = {"id": one.record.id, **_row(one.record), "revision": revision + number}
-                connection.execute(_ADD, row)
-                _write_rest(connection, one)
+            for number, row in enumerate(rows, 1):
+                row["revision"] = revision + number
+            connection.execute(_ADD, rows)
+            connection.execute(_ADD_EVENT, events)
             return True
 
         return await self._writer.write(change)
