@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 from typing import Any
 
 import torch
@@ -64,21 +65,26 @@ def check_kernels(machine: Machine, *, tiny: bool) -> dict[str, Any]:
 
 
 def _list_cases(machine: Machine, *, tiny: bool) -> Iterator[_Case]:
+    """Each type with each width, heads and rules in turn; all rules for the usual shape.
+
+    Not each with each: a case is compiled anew, for a second or two.
+    """
     paths = {machine.paths.chunks, machine.paths.decodes}
     if machine.is_gpu and machine.facts.triton:
         paths.add(AttentionPath.TRITON)
+    usual = ((torch.bfloat16, 128, HEADS[2], rule) for rule in RULES)
+    crossed = product(TOLERANCE, (64,) if tiny else (64, 80, 96, 128, 256))
+    turns = zip(crossed, cycle(HEADS), cycle(RULES), strict=False)
+    shapes = [*((dtype, width, heads, rule) for (dtype, width), heads, rule in turns), *usual]
     for path in sorted(paths):
-        varlen = path is AttentionPath.VARLEN
-        for dtype in TOLERANCE:
-            for width in (64,) if tiny else (64, 80, 96, 128, 256):
-                for heads, kv_heads in HEADS[1:2] if tiny else HEADS:
-                    for window, cap in RULES:
-                        # What torch's own path cannot do, we do not ask of it.
-                        if varlen and (cap or dtype is torch.float32 or width % 32):
-                            continue
-                        rule = AttentionRule(width**-0.5, window, cap)
-                        for parts in (CHUNKS[:4], DECODES[:5]) if tiny else (CHUNKS, DECODES):
-                            yield _Case(path, dtype, width, heads, kv_heads, rule, parts)
+        for dtype, width, (heads, kv_heads), (window, cap) in shapes:
+            # What torch's own path cannot do, we do not ask of it.
+            varlen = path is AttentionPath.VARLEN
+            if varlen and (cap or dtype is torch.float32 or width % 32):
+                continue
+            rule = AttentionRule(width**-0.5, window, cap)
+            for parts in (CHUNKS[:4], DECODES[:5]) if tiny else (CHUNKS, DECODES):
+                yield _Case(path, dtype, width, heads, kv_heads, rule, parts)
 
 
 def _compare(machine: Machine, case: _Case) -> float:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from tokenyard.engine.model.device import PathReason
+
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 PHASES = [
@@ -66,6 +68,7 @@ def test_the_dry_run_goes_through_all_phases(dry: dict[str, Any]) -> None:
     assert {phase["state"] for phase in dry["phases"].values()} == {"done"}
     assert dry["machine"]["device"] == "cpu"
     assert dry["machine"]["torch"] == torch.__version__
+    assert dry["machine"]["attention"]["reason"] in set(PathReason)
     checked = {name: dry["phases"][name]["results"] for name in PHASES[:3]}
     assert checked["kernels"]["cases"] > 0
     assert checked["engine"]["ways_with_equal_texts"] == 10

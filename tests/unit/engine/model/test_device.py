@@ -9,7 +9,6 @@ from tokenyard.engine.model.device import (
     DeviceFacts,
     PathReason,
     choose_paths,
-    read_facts,
 )
 
 H200 = DeviceFacts((9, 0), "NVIDIA H200", 132, triton=True, varlen_blocks=True, fa3=True)
@@ -47,10 +46,3 @@ def test_paths(
     found = choose_paths(facts, asked)
     assert (found.device, found.chunks, found.decodes) == (device, chunks, decodes)
     assert found.reason is reason
-
-
-def test_looking_at_this_machine_does_not_fail() -> None:
-    facts = read_facts()
-    # This torch is one that has variable-length attention over a block table.
-    assert facts.varlen_blocks
-    assert (facts.capability is None) == (facts.processors == 0)
