@@ -18,6 +18,7 @@ from tokenyard.jobs.rules.profile import (
     SHARE_PROTECTING,
     SRSF,
     YARD,
+    YARD_SHORT,
     Profile,
 )
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
@@ -130,7 +131,7 @@ class Watch:
 
 PROFILES = [
     FIFO_EASY, FIFO_CONSERVATIVE, PRIORITY, QUOTA_PROTECTING, QUOTA_PROTECTING_FAIR,
-    SHARE_PROTECTING, SRSF, YARD,
+    SHARE_PROTECTING, SRSF, YARD, YARD_SHORT,
 ]  # fmt: skip
 
 
@@ -203,6 +204,32 @@ def test_nobody_waits_longer_than_the_bound(profile: Profile, starves: bool) -> 
     outcome = Simulation(board, flood(300)).run()
     waited = outcome.records[JobId("big")].waited_seconds
     assert (waited > 300.0 + 2 * 25.0) is starves
+
+
+@pytest.mark.parametrize(("stretch", "overtaken_max"), [(0.1, 5), (1.0, 41), (5.0, 201)])
+def test_a_long_job_is_overtaken_only_within_its_stretch(
+    stretch: float, overtaken_max: int
+) -> None:
+    """400 GPU-seconds: whoever comes more than stretch * 400 s after it stays behind it."""
+    profile = replace(YARD_SHORT, stretch=stretch)
+    board = Board([Node(NodeName("n"), gpus=4, cpu_milli=0, memory_mib=0)], queues_free(), profile)
+    short = [
+        Arrival(
+            Job(JobId(f"s{n:04d}"), QUEUES[0], (Role(Request(gpus=4)),),
+                submitted_at=10.0 * n, estimate_seconds=10.5),
+            10.5,
+        )
+        for n in range(400)
+    ]  # fmt: skip
+    long = Job(JobId("long"), QUEUES[1], (Role(Request(gpus=4)),), submitted_at=1.0,
+               estimate_seconds=100.0)  # fmt: skip
+    outcome = Simulation(board, [*short, Arrival(long, 100.0)]).run()
+    start = outcome.records[JobId("long")].first_start
+    overtook = [
+        r for j, r in outcome.records.items() if r.submitted_at > 1.0 and r.first_start < start
+    ]
+    assert len(overtook) <= overtaken_max
+    assert len(overtook) >= overtaken_max // 2
 
 
 def queues_free() -> list[QueueSpec]:

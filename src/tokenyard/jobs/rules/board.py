@@ -15,7 +15,7 @@ from tokenyard.jobs.rules.cluster import Cluster, Node
 from tokenyard.jobs.rules.fairness import QueueSpec, QueueTree
 from tokenyard.jobs.rules.gangs import Floor, missing
 from tokenyard.jobs.rules.profile import Order, Profile
-from tokenyard.jobs.rules.workload import Amount, Job, Seats, amount_of
+from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Seats, amount_of
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 
@@ -297,6 +297,11 @@ class Board:
             seconds = self.profile.estimate_seconds_default
         return INFINITY if seconds is None else seconds
 
+    def stretched(self, job: Job) -> float:
+        """When it was submitted, put off by its GPU-seconds (member-seconds without GPUs)."""
+        gpus = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0)
+        return job.submitted_at + self.profile.stretch * gpus * self.seconds_of(job)
+
     def ripen(self, job_id: JobId) -> None:
         """Put a held job into its line, whatever it waits for."""
         entry = self._get(job_id, Phase.HELD, Phase.WAITING)
@@ -352,6 +357,8 @@ class Board:
                 key.append(self.seconds_of(job))
             elif order is Order.SERVICE:
                 key.append(self.seconds_of(job) * job.amount_min.gpu_milli)
+            elif order is Order.STRETCH:
+                key.append(self.stretched(job))
         return (*key, job.submitted_at, seq)
 
     def _charge(self, entry: Entry) -> None:

@@ -93,6 +93,8 @@ class Ordering:
                     key.append(seconds)
                 case Order.SERVICE:
                     key.append(seconds * job.amount_min.gpu_milli)
+                case Order.STRETCH:
+                    key.append(self._board.stretched(job))
                 case Order.SHARE | Order.NOMINAL:
                     key.append(0.0)
                 case _:

@@ -25,6 +25,9 @@ class Order(StrEnum):
     # The shortest rest of work, in seconds; in GPU-seconds.
     REMAINING = "remaining"
     SERVICE = "service"
+    # The time of submission plus a stretch for the work: short jobs first, but a job is overtaken
+    # only by such as come within `stretch` times its own GPU-seconds after it. So nobody starves.
+    STRETCH = "stretch"
     # First come, first served.
     AGE = "age"
 
@@ -81,6 +84,8 @@ class Profile:
     ageing_seconds: float | None = None
     # Who has waited longer goes before everyone else, oldest first; None: never.
     overdue_seconds: float | None = None
+    # Under STRETCH: seconds of waiting that one expected GPU-second is worth.
+    stretch: float = 1.0
     # Under REPLACE: queues up to this fraction of their fair share lose nobody to equals.
     protected_fraction: float = 1.0
     # Under REPLACE: a displaced job may be seated elsewhere at once.
@@ -97,7 +102,7 @@ class Profile:
     def __post_init__(self) -> None:
         if not self.order:
             raise InvalidRequest("A profile needs an order.", param="order")
-        by_length = {Order.REMAINING, Order.SERVICE} & set(self.order)
+        by_length = {Order.REMAINING, Order.SERVICE, Order.STRETCH} & set(self.order)
         if self.overdue_seconds is not None and by_length:
             message = "Overdue jobs cannot be found in an order by length."
             raise InvalidRequest(message, param="overdue_seconds")
@@ -164,6 +169,14 @@ YARD = Profile(
     estimate_seconds_default=86_400.0,
 )
 
+# Ours where estimates are to be trusted: short work first, with a bound on being overtaken.
+YARD_SHORT = replace(
+    YARD,
+    name="yard_short",
+    order=(Order.PRIORITY, Order.STRETCH, Order.AGE),
+    overdue_seconds=None,
+)
+
 PROFILES = {
     profile.name: profile
     for profile in (
@@ -179,5 +192,6 @@ PROFILES = {
         SRTF,
         SRSF,
         YARD,
+        YARD_SHORT,
     )
 }

@@ -114,12 +114,6 @@ def muri(arrivals: Sequence[Arrival], profile: Profile) -> Simulation:
     return Simulation(Board(gpu_nodes(8), [QueueSpec(ALL)], profile), free)
 
 
-def tuned(profile: Profile, arrivals: Sequence[Arrival]) -> Profile:
-    """The profile with least-fragmentation placement for the mix of those jobs' requests."""
-    requests = [role.request for arrival in arrivals for role in arrival.job.roles]
-    return replace(profile, placement=LeastFragmentation(Mix(typical(requests))))
-
-
 def philly(
     arrivals: Sequence[Arrival], profile: Profile, nodes: int, *, keeps_curve: bool = False
 ) -> Simulation:

@@ -330,10 +330,10 @@ class Simulation:
         record.state = advance(record.state, state)
 
 
-def with_estimates(arrivals: Iterable[Arrival], factor: float) -> list[Arrival]:
-    """The same jobs with every estimate wrong by that factor."""
+def with_estimates(arrivals: Iterable[Arrival], factor: Callable[[], float]) -> list[Arrival]:
+    """The same jobs, each estimate off by the next factor."""
     wrong = []
     for arrival in arrivals:
-        job = replace(arrival.job, estimate_seconds=arrival.run_seconds * factor)
+        job = replace(arrival.job, estimate_seconds=arrival.run_seconds * factor())
         wrong.append(replace(arrival, job=job))
     return wrong
