@@ -69,7 +69,9 @@ def run_llama_cpp(path: Path) -> Iterator[LlamaCpp]:
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx = 1024
-    parameters.cpuparams.n_threads = 2
+    # One thread never waits for another one, whatever else the machine does.
+    parameters.cpuparams.n_threads = 1
+    parameters.cpuparams_batch.n_threads = 1
     parameters.warmup = False
     parameters.port = 0
     server = xllamacpp.Server(parameters)

@@ -31,7 +31,7 @@ def loaded(model_path: Path) -> tuple[TorchRunner, Tokenizer, GrammarCompiler]:
     with GgufFile(model_path) as file:
         tokenizer = Tokenizer(file.metadata)
         runner = TorchRunner(
-            file, weights="auto", threads=2, kv_cache_bytes=16 * 2**20, block_tokens=16
+            file, weights="auto", threads=1, kv_cache_bytes=16 * 2**20, block_tokens=16
         )
     return runner, tokenizer, GrammarCompiler(tokenizer, bytes_max=65_536, kept_max=8)
 

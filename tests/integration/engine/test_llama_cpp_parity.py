@@ -108,15 +108,21 @@ def test_a_user_cannot_forge_a_turn(template: ChatTemplate, tokenizer: Tokenizer
     assert evil in tokenizer.decode(ids)
 
 
+@pytest.fixture(scope="module")
+def expected(template: ChatTemplate, llama_cpp: LlamaCpp) -> list[list[int]]:
+    """llama.cpp's greedy answers to the prompts."""
+    prompts = [encode(template, [("user", prompt)]) for prompt in PROMPTS]
+    return [llama_cpp.continue_greedily(prompt, ANSWER_TOKENS) for prompt in prompts]
+
+
 @pytest.mark.parametrize("weights", ["fp32", "auto"])
 def test_greedy_texts_are_equal_in_a_crowd(
-    model_path: Path, template: ChatTemplate, llama_cpp: LlamaCpp, weights: str
+    model_path: Path, template: ChatTemplate, expected: list[list[int]], weights: str
 ) -> None:
     prompts = [encode(template, [("user", prompt)]) for prompt in PROMPTS]
-    expected = [llama_cpp.continue_greedily(prompt, ANSWER_TOKENS) for prompt in prompts]
     with GgufFile(model_path) as file:
         runner = TorchRunner(
-            file, weights=weights, threads=2, kv_cache_bytes=64 * 2**20, block_tokens=16
+            file, weights=weights, threads=1, kv_cache_bytes=64 * 2**20, block_tokens=16
         )
     limits = BatchLimits(step_tokens_max=48, sequences_max=8, block_tokens=16, chunk_tokens_max=16)
     batch = Batch(BlockPool(runner.block_count), limits)

@@ -125,7 +125,7 @@ def check_logits(model: Any, path: Path) -> None:
         expected = model(torch.tensor([tokens])).logits[0]
     with open_checkpoint(path) as file:
         runner = TorchRunner(
-            file, weights="fp32", threads=2, kv_cache_bytes=4 * 2**20, block_tokens=16
+            file, weights="fp32", threads=1, kv_cache_bytes=4 * 2**20, block_tokens=16
         )
     text = Sequence(0, tokens, blocks=[3, 1, 2])
     for start, count in ((0, 17), (17, 15), *((place, 1) for place in range(32, 40))):
