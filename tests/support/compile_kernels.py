@@ -100,34 +100,25 @@ def _disassemble(cubin: bytes) -> str:
 if __name__ == "__main__":
     found = [
         compile_one(name, capability, width, group)
-        for capability in (80, 90)
-        for width, group in ((64, 3), (128, 4))
+        for capability, width, group in ((80, 128, 4), (90, 128, 4), (90, 64, 3))
         for name in ("_tiles_kernel", "_split_kernel", "_merge_kernel")
     ]
-    for capability in (80, 90):
+    found.append(
+        compile_rows("_add_norm_kernel", 90, epsilon=1e-6, adds=True, width=4096, width_padded=4096)
+    )
+    found.append(compile_rows("_gate_kernel", 90, width=12_288, tile=1024))
+    for normed in (True, False):
         found.append(
             compile_rows(
-                "_add_norm_kernel",
-                capability,
+                "_turn_and_store_kernel",
+                90,
+                heads=32,
+                kv_heads=8,
+                normed=normed,
+                neighbours=not normed,
                 epsilon=1e-6,
-                adds=True,
-                width=4096,
-                width_padded=4096,
+                half=64,
+                half_padded=64,
             )
         )
-        found.append(compile_rows("_gate_kernel", capability, width=12_288, tile=1024))
-        for normed in (True, False):
-            found.append(
-                compile_rows(
-                    "_turn_and_store_kernel",
-                    capability,
-                    heads=32,
-                    kv_heads=8,
-                    normed=normed,
-                    neighbours=not normed,
-                    epsilon=1e-6,
-                    half=64,
-                    half_padded=64,
-                )
-            )
     json.dump(found, sys.stdout)

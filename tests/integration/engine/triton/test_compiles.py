@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
-    assert len(found) == 12 + 8
+    assert len(found) == 9 + 4
     return found
 
 
