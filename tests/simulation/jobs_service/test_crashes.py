@@ -5,9 +5,10 @@ thing, or after it has done it and before the leader hears so. Then another lead
 Nodes die and come back, commands get lost, and owners cancel meanwhile.
 """
 
+import asyncio
 import io
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from tokenyard.jobs.ports import JobStore, Launch, MemberId, MemberPhase
 from tokenyard.jobs.records import Change, JobRecord
 from tokenyard.jobs.rules.states import State, holds_seats, is_final
 from tokenyard.jobs.scheduler import Scheduler
+from tokenyard.jobs.shape import member_of
 from tokenyard.protocol.jobs import RetrySpec, RoleSpec
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.job_settings import JobSettings
@@ -44,11 +46,14 @@ class Crash(BaseException):
 
 
 class Fragile:
-    """Hands every call on, and lets the process die before or after some of them."""
+    """Hands every call on, and lets the process die or sleep before or after some of them."""
 
-    def __init__(self, real: Any, dies: Callable[[], str | None]) -> None:
+    def __init__(
+        self, real: Any, dies: Callable[[], str | None], nap: Callable[[], Awaitable[None]]
+    ) -> None:
         self._real = real
         self._dies = dies
+        self._nap = nap
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
@@ -59,6 +64,8 @@ class Fragile:
             when = self._dies()
             if when == "before":
                 raise Crash
+            if when == "sleep":
+                await self._nap()
             result = await found(*args, **named)
             if when == "after":
                 raise Crash
@@ -67,15 +74,23 @@ class Fragile:
         return call
 
 
-def check(records: list[JobRecord], world: World) -> None:
-    """What must hold whatever happened."""
+def check(records: list[JobRecord], world: World, seen: dict[str, JobRecord]) -> None:
+    """What must hold whatever happened; `seen` is what the records were before."""
     used: Counter[tuple[str, int]] = Counter()
+    places: dict[MemberId, str] = {}
     for record in records:
+        before = seen.get(record.id, record)
+        assert record == before or record.version > before.version, "a change was overwritten"
+        assert record.attempt >= before.attempt
+        seen[record.id] = record
+        places |= {member_of(record, seat): seat.node for seat in record.seats}
         assert bool(record.seats) == holds_seats(record.state), record
         for seat in record.seats:
             used.update((seat.node, gpu) for gpu in seat.gpus)
     assert all(count == 1 for count in used.values()), "a GPU is given out twice"
     assert all(count == 1 for count in world.executor.starts.values()), "a member started twice"
+    for member, node in world.executor.places().items():
+        assert places.get(member, node) == node, "a member runs where it does not sit"
     running: dict[str, set[int]] = {}
     for member in world.executor.running():
         running.setdefault(member.job, set()).add(member.attempt)
@@ -93,7 +108,10 @@ class Storm:
         self.world.executor.loses = lambda: self.calm is False and self.random.random() < 0.05
         self.calm = False
         self.asleep: list[Scheduler] = []
+        self.naps: list[asyncio.Future[None]] = []
+        self.sleeping: list[asyncio.Future[bool]] = []
         self.crashes = 0
+        self.seen: dict[str, JobRecord] = {}
         self.lost: set[Any] = set()
 
     def script(self, launch: Launch) -> Outcome:
@@ -105,12 +123,55 @@ class Storm:
     def dies(self) -> str | None:
         if self.calm or self.random.random() > 0.02:
             return None
-        return self.random.choice(("before", "after"))
+        return self.random.choice(("before", "after", "sleep"))
+
+    async def nap(self) -> None:
+        """Sleep in the middle of a cycle, as a process that is stopped does."""
+        woken = asyncio.get_running_loop().create_future()
+        self.naps.append(woken)
+        await woken
 
     def new_leader(self) -> None:
         self.world.new_leader(
-            lambda store: Fragile(store, self.dies), lambda executor: Fragile(executor, self.dies)
+            lambda store: Fragile(store, self.dies, self.nap),
+            lambda executor: Fragile(executor, self.dies, self.nap),
         )
+
+    async def cycle(self, scheduler: Scheduler) -> bool:
+        """False when the process has died or fallen asleep in it."""
+        before = len(self.naps)
+        cycling = asyncio.ensure_future(scheduler.tick())
+        for _ in range(10_000):
+            if cycling.done():
+                break
+            if len(self.naps) > before:
+                self.sleeping.append(cycling)
+                return False
+            await asyncio.sleep(0)
+        return await self.died(cycling)
+
+    async def died(self, cycling: "asyncio.Future[bool]") -> bool:
+        try:
+            await cycling
+        except Crash:
+            self.crashes += 1
+            return False
+        return True
+
+    async def wake(self) -> None:
+        """Let all who sleep go on from where they were."""
+        for woken in self.naps:
+            woken.set_result(None)
+        self.naps.clear()
+        # They may crash or fall asleep again.
+        while self.sleeping:
+            cycling = self.sleeping.pop()
+            while not cycling.done():
+                for woken in self.naps:
+                    woken.set_result(None)
+                self.naps.clear()
+                await asyncio.sleep(0)
+            await self.died(cycling)
 
     async def step(self) -> None:
         world, random = self.world, self.random
@@ -120,16 +181,15 @@ class Storm:
             # Who slept wakes now and then, sure to be the leader still.
             if scheduler is not world.scheduler and random.random() > 0.2:
                 continue
-            try:
-                await scheduler.tick()
-            except Crash:
-                self.crashes += 1
+            if not await self.cycle(scheduler):
                 if scheduler is world.scheduler:
                     self.new_leader()
                 else:
                     self.asleep.remove(scheduler)
+        if self.naps and (self.calm or random.random() < 0.1):
+            await self.wake()
         await world.clock.advance(0.25 + random.random() / 2)
-        check((await world.store.changed_jobs(0))[0], world)
+        check((await world.store.changed_jobs(0))[0], world, self.seen)
 
     async def disturb(self) -> None:
         world, random = self.world, self.random

@@ -143,6 +143,10 @@ class FakeExecutor:
         now = self._clock.now()
         return [member for member, held in self._members.items() if held.ends_at > now]
 
+    def places(self) -> dict[MemberId, NodeName]:
+        """Where each member that runs at this moment runs."""
+        return {member: self._members[member].node for member in self.running()}
+
     def _report(self, member: MemberId, held: _Member) -> MemberReport:
         now = self._clock.now()
         if now >= held.ends_at and held.node not in self._silent:
