@@ -260,7 +260,7 @@ def simulated_time(quick: bool) -> Json:
     if quick:
         arrivals = arrivals[:5_000]
     found: Json = {}
-    for nodes in (128,) if quick else (310, 160):
+    for nodes in (128,) if quick else (160, 80):
         simulation = philly(arrivals, YARD, nodes)
         cpu = time.process_time()
         outcome = simulation.run()
