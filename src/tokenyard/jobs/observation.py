@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from tokenyard.jobs.ports import JobStore
 from tokenyard.jobs.records import Change, EventKind, JobRecord, NodeRecord, Sample
 from tokenyard.jobs.roster import Roster
+from tokenyard.jobs.rules.board import Phase
+from tokenyard.jobs.rules.decisions import Plan
 from tokenyard.jobs.rules.states import State
 from tokenyard.jobs.shape import gpus_of
 from tokenyard.runtime.job_settings import JobSettings
@@ -105,12 +107,12 @@ class Observer:
         """Those are in the store now."""
         self._stored_nodes |= {node.name: node for node in nodes}
 
-    async def sample(self, roster: Roster, now: float) -> None:
+    async def sample(self, roster: Roster, decided: Plan | None, now: float) -> None:
         """Set the gauges, and add a point to the history when it is time."""
         if now - self._sampled_at < self._settings.sample_seconds:
             return
         self._sampled_at = now
-        values = self.values(roster)
+        values = self.values(roster) | _reasons(roster, decided)
         self._metrics.set_values(values)
         kept_since = now - self._settings.samples_kept_seconds
         await self._store.add_sample(Sample(now, values), drop_before=kept_since)
@@ -160,6 +162,16 @@ def fragmented(roster: Roster) -> float:
     """Free GPUs on nodes that are partly used: what a job that needs whole nodes cannot have."""
     nodes = roster.board.cluster.nodes
     return sum(node.gpu_free for node in nodes if 0 < node.gpu_free < node.gpu_milli) / 1000
+
+
+def _reasons(roster: Roster, decided: Plan | None) -> dict[str, float]:
+    """How many jobs wait for each dominant reason."""
+    if decided is None:
+        return {}
+    # The plan knows jobs that have started since as waiting; they are on the board as running.
+    waiting = [e for e in roster.board.entries.values() if e.phase in {Phase.WAITING, Phase.HELD}]
+    found = Counter(f"reason/{b.reason.value}" for e in waiting if (b := decided.why(e)))
+    return {name: float(count) for name, count in found.items()}
 
 
 def _group(state: State) -> str:

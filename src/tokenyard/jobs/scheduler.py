@@ -34,6 +34,7 @@ from tokenyard.jobs.rules.decisions import (
     Claim,
     Complete,
     Decision,
+    Plan,
     Preempt,
     Release,
     Renounce,
@@ -54,6 +55,7 @@ from tokenyard.vocabulary.reasons import Reason
 
 # A cycle that was overtaken is tried again at once, this often.
 _STALE_CYCLES_MAX = 5
+_RECORDS_AT_ONCE = 100
 # The lease is prolonged when less than this part of it is left.
 _LEASE_PART = 2 / 3
 
@@ -93,6 +95,7 @@ class Scheduler:
         self._revision = 0
         self._poked = asyncio.Event()
         self._nodes: dict[NodeName, NodeRecord] = {}
+        self._decided: Plan | None = None
         self.roster = Roster(self._queues, profile)
 
     @property
@@ -137,7 +140,7 @@ class Scheduler:
             if self._lease is None:
                 return False
         self._observer.note_cycle(self._clock.monotonic() - began)
-        await self._observer.sample(self.roster, self._clock.now())
+        await self._observer.sample(self.roster, self._decided, self._clock.now())
         return self._lease is not None
 
     async def _rest(self, tasks: TaskSupervisor) -> None:
@@ -178,6 +181,7 @@ class Scheduler:
         self._revision = 0
         self.roster = Roster(self._queues, self._profile)
         self._nodes = {}
+        self._decided = None
 
     async def _sync(self) -> None:
         """What others have changed since: submissions, cancellations, priorities, nodes."""
@@ -193,8 +197,11 @@ class Scheduler:
                 if is_final(State(state)):
                     self.roster.ended[job] = State(state)
         # Those who ended come first: others may wait for them.
-        for record in sorted(records, key=lambda one: not is_final(one.state)):
+        for number, record in enumerate(sorted(records, key=lambda one: not is_final(one.state))):
             self.roster.put(record)
+            if number % _RECORDS_AT_ONCE == _RECORDS_AT_ONCE - 1:
+                # The same process serves answers, which a large array must not hold up.
+                await self._clock.sleep(0)
 
     async def _look(self) -> dict[MemberId, MemberReport]:
         """Which nodes there are and what members do."""
@@ -280,7 +287,7 @@ class Scheduler:
     def _plan(self) -> list[Change]:
         now = self._clock.now()
         self.roster.set_nodes(list(self._nodes.values()), now)
-        decided = plan(self.roster.board, now)
+        self._decided = decided = plan(self.roster.board, now)
         drafts: dict[JobId, Draft] = {}
         for decision in decided.decisions:
             record = self.roster.records[decision.job]

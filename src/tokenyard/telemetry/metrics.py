@@ -163,6 +163,9 @@ class JobMetrics(_Metrics):
         )
         self.queued = self._gauge("queue_depth", "Jobs by queue and what they do.", "queue", "what")
         self.node_gpus_used = self._gauge("node_gpus_used", "GPUs in use, by node.", "node")
+        self.waiting = self._gauge(
+            "waiting", "Jobs that wait, by the one dominant reason.", "reason"
+        )
         self.cluster = self._gauge(
             "cluster", "GPUs of the cluster: all, free, fragmented, held.", "what"
         )
@@ -171,11 +174,14 @@ class JobMetrics(_Metrics):
         """Take the gauges from values by name, as the history keeps them."""
         # Queues and nodes that are no longer there must not keep their last value.
         self.queued.clear()
+        self.waiting.clear()
         self.node_gpus_used.clear()
         for name, value in values.items():
             match name.split("/"):
                 case ["queue", queue, what]:
                     self.queued.labels(queue, what).set(value)
+                case ["reason", reason]:
+                    self.waiting.labels(reason).set(value)
                 case ["node", node, "gpus_used"]:
                     self.node_gpus_used.labels(node).set(value)
                 case ["cluster", what] if what.startswith("gpus"):

@@ -208,6 +208,7 @@ async def test_queues_nodes_and_history(yard: FakeYard) -> None:
     assert missing.status == 404
     metrics = (await yard.stranger.call("GET", "/metrics")).body.decode()
     assert 'tokenyard_jobs_queue_depth{queue="default",what="' in metrics
+    assert 'tokenyard_jobs_waiting{reason="insufficient_resources"} 1.0' in metrics
     assert 'tokenyard_jobs_wait_seconds_count{priority="normal",queue="default"} 1.0' in metrics
 
 

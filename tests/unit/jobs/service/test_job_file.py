@@ -108,3 +108,9 @@ def test_a_mistake_names_its_line(text: str, name: str, line: int, word: str) ->
 def test_paths_out_of_the_working_folder_are_refused() -> None:
     for path in ("/etc/x", "../x", "a/../../x"):
         assert "files" in fault(f"name: x\nfiles: {{'{path}': y}}\n", "j.yaml")
+
+
+def test_the_example_of_the_guide_is_a_job_file() -> None:
+    guide = (Path(__file__).parents[4] / "docs/howto/jobs.md").read_text()
+    spec = read_job_file(guide.split("```yaml\n")[1].split("```")[0], "train.yaml")
+    assert spec.checkpoint.on_signal
