@@ -23,7 +23,7 @@ from tokenyard.jobs.records import (
     Sample,
 )
 from tokenyard.jobs.rules.explain import Explanation, explain
-from tokenyard.jobs.rules.states import State, holds_seats, is_final
+from tokenyard.jobs.rules.states import State, advance, holds_seats, is_final
 from tokenyard.jobs.scheduler import Scheduler
 from tokenyard.jobs.shape import job_of, seconds_at
 from tokenyard.protocol.jobs import JobSpec
@@ -179,6 +179,9 @@ class JobQueue:
                 not_before=0.0,
                 ended_at=None,
             )
+            if record.spec.after:
+                # Those it waits for may not have succeeded.
+                draft.record = replace(draft.record, state=advance(State.QUEUED, State.HELD))
             if (changed := await self._change(draft)) is not None:
                 return changed
         raise _overtaken()

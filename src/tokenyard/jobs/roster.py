@@ -4,6 +4,7 @@ Decides nothing: a record that changed is taken off the board and put back as it
 board is always what building it from all records would give. It does not know stores or executors.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tokenyard.jobs.records import JobRecord, NodeRecord, NodeState
@@ -28,7 +29,9 @@ class Roster:
         self.seated: dict[JobId, JobRecord] = {}
         self.dormant: dict[JobId, JobRecord] = {}
         self.with_deadline: set[JobId] = set()
-        # Ended jobs that others wait for.
+        # How many open jobs name each as one that has to succeed first.
+        self._awaited: Counter[str] = Counter()
+        # Ended jobs of those.
         self.ended: dict[JobId, State] = {}
         # Seated jobs whose seats are not there: a node shrank or vanished.
         self.misfits: set[JobId] = set()
@@ -59,10 +62,14 @@ class Roster:
         known = self.records.get(job)
         if known is not None and known.version >= record.version:
             return
+        if not is_final(record.state):
+            # Before the old record lets go of them.
+            self._awaited.update(record.spec.after)
         self._take_off(job)
         self.board_off(job, succeeded=record.state is State.SUCCEEDED)
         if is_final(record.state):
-            self.ended[job] = record.state
+            if self._awaited[job]:
+                self.ended[job] = record.state
             return
         self.ended.pop(job, None)
         self.records[job] = record
@@ -88,7 +95,12 @@ class Roster:
             self.board.finish(job, succeeded=succeeded)
 
     def _take_off(self, job: JobId) -> None:
-        self.records.pop(job, None)
+        old = self.records.pop(job, None)
+        for other in () if old is None else old.spec.after:
+            self._awaited[other] -= 1
+            if not self._awaited[other]:
+                del self._awaited[other]
+                self.ended.pop(JobId(other), None)
         self.seated.pop(job, None)
         self.dormant.pop(job, None)
         self.with_deadline.discard(job)

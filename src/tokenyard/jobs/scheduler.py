@@ -189,9 +189,13 @@ class Scheduler:
         await self._take_in(records)
 
     async def _take_in(self, records: Sequence[JobRecord]) -> None:
-        wanted = self.roster.unknown_dependencies(records)
-        new = {record.id for record in records}
-        missing = [job for job in wanted if job not in new]
+        new = {record.id: record.state for record in records}
+        missing = []
+        for job in self.roster.unknown_dependencies(records):
+            if job not in new:
+                missing.append(job)
+            elif is_final(new[job]):
+                self.roster.ended[job] = new[job]
         if missing:
             for job, state in (await self._store.states_of(missing)).items():
                 if is_final(State(state)):

@@ -138,7 +138,9 @@ async def test_a_failed_job_is_tried_again_by_hand(yard: FakeYard) -> None:
     told = await get(yard, f"/api/jobs/{job}")
     assert (told["state"], told["reason"]) == ("failed", "dependency_failed")
     answer = await yard.client.call("POST", f"/api/jobs/{job}/retry")
-    assert (answer.status, answer.json()["state"]) == (200, "queued")
+    assert (answer.status, answer.json()["state"]) == (200, "held")
+    await cycle(yard)
+    assert (await get(yard, f"/api/jobs/{job}"))["reason"] == "dependency_failed"
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,22 @@ async def test_jobs_wait_for_jobs_and_fail_with_them() -> None:
     assert (failed.state, failed.reason) == (State.FAILED, Reason.DEPENDENCY_FAILED)
 
 
+async def test_who_waits_for_the_past_goes_on_at_once_and_the_past_is_forgotten() -> None:
+    world = World(lambda one: Outcome(1.0))
+    first = await world.submit()
+    await world.pass_time(3)
+    second = await world.submit(after=(first,), state=State.HELD)
+    third = await world.submit(after=(first, second), state=State.HELD)
+    await world.pass_time(2)
+    # Another leader learns it from the store.
+    await world.clock.advance(world.settings.lease_seconds)
+    world.new_leader()
+    await world.pass_time(6)
+    for job in (second, third):
+        assert (await world.get(job)).state is State.SUCCEEDED
+    assert world.scheduler.roster.ended == {}
+
+
 async def test_not_before_is_kept() -> None:
     world = World()
     job = await world.submit(state=State.HELD, not_before=world.clock.now() + 5)
