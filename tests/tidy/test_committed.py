@@ -94,5 +94,7 @@ def test_node_packages_are_exact(folder: str) -> None:
     assert asked
     assert not [name for name, version in asked.items() if not re.match(r"^\d", version)]
     locked = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    other = [name for name in asked if locked[f"node_modules/{name}"]["version"] != asked[name]]
+    assert not other, "the lock is of another package.json"
     without_hash = [name for name, entry in locked.items() if name and "integrity" not in entry]
     assert not without_hash
