@@ -1,6 +1,11 @@
-"""For all tests: how hard properties are tried."""
+"""For all tests: how hard properties are tried, and where Triton's kernels run."""
+
+import os
 
 from hypothesis import settings
+
+# Triton reads this when it is first imported, and which test imports it first is a matter of order.
+os.environ["TRITON_INTERPRET"] = "1"
 
 # `make fast` looks for what is plainly broken; `make test` tries each property a hundred times.
 settings.register_profile("fast", max_examples=15)
