@@ -87,6 +87,21 @@ def test_a_long_job_may_use_what_a_reservation_leaves() -> None:
     assert started(tick(board, 100.0)) == ["big", "long-3"]
 
 
+def test_a_long_job_goes_round_the_reserved_node() -> None:
+    """n0 is the tighter fit, but promised; a gang finds one place too few on n1, a single sits."""
+    board = board_of(FIFO_EASY, 4, 8)
+    put(board, "a", 2, 100.0)
+    put(board, "b", 5, None)
+    tick(board, 0.0)
+    put(board, "big", 4, 1000.0)
+    put(board, "gang", 1, None, members=4)
+    put(board, "single", 1, None)
+    decided = tick(board, 0.0)
+    assert started(decided) == ["single"]
+    assert [seat.node for seat in board.running[JobId("single")].seats] == [1]
+    assert [seat.node for seat in decided.reservations[0].seats] == [0]
+
+
 def test_what_a_reservation_leaves_is_counted_down() -> None:
     board = board_of(FIFO_EASY, 8)
     put(board, "a", 4, 100.0)

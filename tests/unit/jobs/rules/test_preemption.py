@@ -66,6 +66,16 @@ def test_the_cheapest_node_is_cleared() -> None:
     assert [(c.job, c.seats[0].node) for c in claims] == [("new", 1)]
 
 
+def test_one_large_victim_may_be_cheaper_than_two_small_ones() -> None:
+    """By cost alone the two on n0 come first (10 + 400 GPU-seconds); n1's one costs 404."""
+    board = board_of(4, 4)
+    run(board, job("tiny", 1), 0, 0, since=990.0)
+    run(board, job("most", 3), 0, 1, since=1000.0 - 400 / 3)
+    run(board, job("whole", 4), 1, 0, since=899.0)
+    board.submit(job("new", 4, priority=5))
+    assert set(victims(plan(board, 1000.0))) == {"whole"}
+
+
 def test_a_checkpoint_makes_a_victim_cheap() -> None:
     board = board_of(1, 1)
     run(board, job("saved", checkpoint_seconds=60.0), 0, 0, since=0.0)
