@@ -27,7 +27,7 @@ BODY: dict[str, Any] = {
 }
 RESTART_SECONDS_MAX = 60.0
 ABORT_SECONDS_MAX = 10.0
-ORPHAN_SECONDS_MAX = 0.5
+ORPHAN_SECONDS_MAX = 20.0
 
 
 @pytest.fixture(autouse=True)
