@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from acceptance.browser import (
     CuttingProxy,
@@ -78,7 +80,9 @@ def stop_if_long(window: Window) -> None:
     """End an answer that is already long enough for the test."""
     window.page.wait_for_timeout(1500)
     if window.button("Stop").count():
-        window.button("Stop").click(timeout=2_000)
+        # The answer may end by itself at this very moment, and the button with it.
+        with suppress(PlaywrightTimeout):
+            window.button("Stop").click(timeout=2_000)
     window.wait_for_end()
 
 
@@ -99,6 +103,8 @@ def test_stop_keeps_the_partial_answer_for_ever(window: Window, yard: Yard) -> N
 def test_stop_works_before_the_first_token(window: Window, yard: Yard) -> None:
     open_chat(window, yard)
     window.send(LONG)
+    # Escape means Stop from the moment that Stop is shown, which is before the first token.
+    window.button("Stop").wait_for()
     window.page.keyboard.press("Escape")
     window.wait_for_end()
     expect(window.page.locator("article[aria-label=User]")).to_have_count(1)
