@@ -1,5 +1,6 @@
 """For all tests: how hard properties are tried, and where Triton's kernels run."""
 
+import gc
 import os
 
 from hypothesis import settings
@@ -11,3 +12,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 settings.register_profile("fast", max_examples=15)
 settings.register_profile("whole", max_examples=100, deadline=None)
 settings.load_profile("whole")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays; the collector need not look through torch again and again."""
+    gc.collect()
+    gc.freeze()

@@ -1,9 +1,9 @@
 """The gateway as one ASGI application: every operation under the front layer, then the page."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -18,7 +18,7 @@ from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.openapi import describe
 from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
-from tokenyard.gateway.reference_page import STYLE, STYLE_PATH, render_page
+from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
 from tokenyard.gateway.routes.account import AccountRoutes
 from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
@@ -103,8 +103,7 @@ class Gateway:
             status,
         )
         self.operations: list[Operation] = [one for group in groups for one in group.operations()]
-        self.document: dict[str, Any] = describe(self.operations)
-        status.describe(msgspec.json.encode(self.document), render_page(self.document))
+        status.describe(lambda: self.document)
         self.app: ASGIApp = Front(
             _route(self.operations),
             clock=clock,
@@ -112,6 +111,11 @@ class Gateway:
             metrics=metrics,
             log=log,
         )
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The OpenAPI document; made when it is first asked for, not at every start."""
+        return describe(self.operations)
 
 
 def _route(operations: Sequence[Operation]) -> Router:

@@ -1,7 +1,8 @@
 """How this process is: alive, ready, its metrics, and the description of its API."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.operation import Operation, json_answer
+from tokenyard.gateway.reference_page import render_page
 from tokenyard.telemetry.metrics import CONTENT_TYPE, GatewayMetrics, JobMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 
@@ -36,13 +38,19 @@ class StatusRoutes:
         self._pool = pool
         self._admission = admission
         self._metrics = (metrics, *more_metrics)
-        self._document = b"{}"
-        self._page = ""
+        self._describe: Callable[[], dict[str, Any]] = dict
 
-    def describe(self, document: bytes, page: str) -> None:
-        """Take the finished description of all operations, these included."""
-        self._document = document
-        self._page = page
+    def describe(self, document: Callable[[], dict[str, Any]]) -> None:
+        """Take the way to the description of all operations, these included."""
+        self._describe = document
+
+    @cached_property
+    def _document(self) -> bytes:
+        return msgspec.json.encode(self._describe())
+
+    @cached_property
+    def _page(self) -> str:
+        return render_page(self._describe())
 
     def operations(self) -> list[Operation]:
         """What this module serves."""
