@@ -120,7 +120,7 @@ function ChatComposer({
     void answers.ask({ conversation: target, text: draft.trim(), model: model.id });
   };
   const stop = () => conversation !== null && answers.stop(conversation);
-  useEscape(stop, running);
+  useEscape(stop);
 
   return (
     <Composer
@@ -260,13 +260,13 @@ function Gauge({
   return <ContextGauge use={use} />;
 }
 
-function useEscape(stop: () => void, running: boolean): void {
+/** Heard before the page shows that an answer runs, too: `stop` does nothing when none does. */
+function useEscape(stop: () => void): void {
   useEffect(() => {
-    if (!running) return;
     const pressed = (event: KeyboardEvent) => {
       if (event.key === "Escape" && !document.querySelector("dialog[open]")) stop();
     };
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
-  }, [stop, running]);
+  }, [stop]);
 }
