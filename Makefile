@@ -98,7 +98,7 @@ $(MADE)/package: pyproject.toml $(MADE)/venv | $(MADE)/runtime-$(WANTED_ENGINE)
 	@touch $@
 
 # Tests compare our engine with llama.cpp, so they need the packages of both.
-ALL_PACKAGES := $(foreach part,base engine llamacpp dev,requirements/$(part).txt)
+ALL_PACKAGES := $(foreach part,base engine llamacpp scaled ray dev,requirements/$(part).txt)
 $(MADE)/dev: $(ALL_PACKAGES) $(MADE)/venv
 	@tools/step "Installing the packages for tests" "$(NETWORK)" \
 		$(PIP) $(addprefix -r ,$(ALL_PACKAGES))
