@@ -39,6 +39,12 @@ class TaskSupervisor:
     def running(self) -> int:
         return len(self._tasks)
 
+    @staticmethod
+    async def end(task: "asyncio.Task[Any]") -> None:
+        """Cancel one task and wait until it has ended."""
+        task.cancel()
+        await asyncio.wait({task})
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -1,0 +1,126 @@
+"""The products behind the HTTP address: ledger, chat and batches, then the gateway before them."""
+
+from socket import socket
+
+from tokenyard.assembly.ground import FILES_FOLDER, Ground
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.responses import Responses
+from tokenyard.chat.streams import StreamRegistry
+from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.app import Gateway
+from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.server import serve
+from tokenyard.jobs.batches.batches import Batches
+from tokenyard.jobs.batches.folder import FileFolder
+from tokenyard.jobs.batches.office import BatchOffice, make_office
+from tokenyard.jobs.office import JobOffice
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.clock import Clock
+from tokenyard.upstreams.pool import UpstreamPool
+
+_DRAIN_POLL_SECONDS = 0.05
+
+
+async def open_face(
+    ground: Ground, listener: socket, *, identity: Identity, jobs: JobOffice, pool: UpstreamPool
+) -> str:
+    """Serve everything on the listener until the ground is closed; returns the address."""
+    settings = ground.settings
+    ledger = await _open_ledger(ground)
+    conversations = Conversations(ground.store.chat, settings.chat, ground.clock, ground.randomness)
+    responses = _make_responses(ground, conversations, ledger, pool)
+    admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
+    office = await _open_batches(ground, admission, ledger, pool)
+    gateway = Gateway(
+        settings.gateway,
+        identity=identity,
+        admission=admission,
+        pool=pool,
+        ledger=ledger,
+        conversations=conversations,
+        responses=responses,
+        files=office.files,
+        batches=office.batches,
+        jobs=jobs,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        metrics=ground.metrics,
+        log=ground.log,
+    )
+    url = await ground.stack.enter_async_context(
+        serve(gateway.app, listener, settings.gateway, ground.tasks)
+    )
+    seconds = settings.gateway.drain_seconds
+    ground.stack.push_async_callback(
+        _drain, admission, responses, office.batches, ground.clock, seconds
+    )
+    return url
+
+
+async def _open_ledger(ground: Ground) -> Ledger:
+    ledger = Ledger(
+        ground.store.ledger,
+        ground.settings.ledger,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        log=ground.log,
+        metrics=ground.metrics,
+    )
+    await ledger.start()
+    return ledger
+
+
+def _make_responses(
+    ground: Ground, conversations: Conversations, ledger: Ledger, pool: UpstreamPool
+) -> Responses:
+    settings = ground.settings.chat
+    return Responses(
+        store=ground.store.chat,
+        conversations=conversations,
+        streams=StreamRegistry(
+            ground.clock,
+            kept_seconds=settings.streams_kept_seconds,
+            events_max=settings.stream_events_max,
+        ),
+        pool=pool,
+        ledger=ledger,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        log=ground.log,
+    )
+
+
+async def _open_batches(
+    ground: Ground, admission: Admission, ledger: Ledger, pool: UpstreamPool
+) -> BatchOffice:
+    office = make_office(
+        ground.settings,
+        files=ground.store.batches,
+        batches=ground.store.batches,
+        folder=FileFolder(ground.home / FILES_FOLDER),
+        interactive=lambda: admission.active,
+        pool=pool,
+        ledger=ledger,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        log=ground.log,
+        metrics=ground.metrics,
+    )
+    await office.start()
+    return office
+
+
+async def _drain(
+    admission: Admission, responses: Responses, batches: Batches, clock: Clock, seconds: float
+) -> None:
+    """Admit nobody, let what runs come to its end, and stop the rest when the time is over."""
+    admission.close()
+    batches.close()
+    deadline = clock.monotonic() + seconds
+    await responses.drain(seconds)
+    while admission.active and clock.monotonic() < deadline:
+        await clock.sleep(_DRAIN_POLL_SECONDS)
+    await batches.drain(deadline - clock.monotonic())

@@ -1,0 +1,143 @@
+"""Model servers: the replicas that we start, and the servers that others run."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tokenyard.assembly.ground import MODELS_FOLDER, RUN_FOLDER, Ground
+from tokenyard.fleet.engines.choice import EngineKind, drawing_defaults
+from tokenyard.fleet.replicas import Replica
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.settings import (
+    ENGINE_KIND_VARIABLE,
+    HOME_VARIABLE,
+    ServerSettings,
+    UpstreamSettings,
+)
+from tokenyard.telemetry.logs import Event
+from tokenyard.upstreams.dialects import Dialect
+from tokenyard.upstreams.foreign import ForeignUpstream
+from tokenyard.upstreams.http import HttpUpstream
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.ports import Upstream
+from tokenyard.vocabulary.errors import StartError
+from tokenyard.vocabulary.ids import ModelName
+
+
+def open_pool(ground: Ground) -> UpstreamPool:
+    """The servers to choose from, none yet; closed with the ground."""
+    log = ground.log
+    pool = UpstreamPool(
+        ground.settings.upstreams,
+        clock=ground.clock,
+        tasks=ground.tasks,
+        metrics=ground.metrics,
+        ready_changed=lambda name, ready: log.info(
+            Event.REPLICA_READY if ready else Event.REPLICA_LOST, replica=name
+        ),
+    )
+    ground.stack.push_async_callback(pool.close)
+    return pool
+
+
+def build_replicas(ground: Ground, pool: UpstreamPool) -> tuple[Replica, ...]:
+    """The model servers that we are to start, not started yet."""
+    settings = ground.settings
+    environment = {
+        HOME_VARIABLE: str(ground.home),
+        # It may come from the command line, which the process that is started does not see.
+        ENGINE_KIND_VARIABLE: settings.engine.kind,
+    }
+    connect = _connect_engine(ground)
+    return tuple(
+        Replica(
+            f"engine-{number}",
+            command=engine_command,
+            connect=connect,
+            environment=environment,
+            folder=ground.home / RUN_FOLDER,
+            settings=settings.fleet,
+            pool=pool,
+            clock=ground.clock,
+            metrics=ground.metrics,
+            log=ground.log,
+        )
+        for number in range(settings.fleet.engines)
+    )
+
+
+def engine_command(address_file: Path) -> tuple[str, ...]:
+    """The command line of a model server, of whatever kind the settings choose."""
+    return (
+        sys.executable,
+        "-m",
+        "tokenyard",
+        "engine",
+        "--exit-with-parent",
+        "--address-file",
+        str(address_file),
+    )
+
+
+def read_server_keys(
+    settings: UpstreamSettings, environment: Mapping[str, str]
+) -> dict[str, str | None]:
+    """The key of each model server that others run; raises StartError naming what is wrong."""
+    keys: dict[str, str | None] = {}
+    for server in settings.servers:
+        if server.name in keys:
+            raise StartError(f"upstreams.servers: the name {server.name!r} is there twice.")
+        variable = server.api_key_variable
+        if variable and not environment.get(variable):
+            raise StartError(
+                f"upstreams.servers: the variable {variable}, which is to hold the key of "
+                f"{server.name!r}, is not set."
+            )
+        keys[server.name] = environment[variable] if variable else None
+    return keys
+
+
+async def attach_servers(
+    settings: UpstreamSettings, keys: Mapping[str, str | None], pool: UpstreamPool, clock: Clock
+) -> None:
+    """Put the servers that others run into the pool."""
+    for server in settings.servers:
+        pool.expect(server.name, frozenset(server.models), ours=False)
+        await pool.attach(server.name, _connect_server(server, keys[server.name], settings, clock))
+
+
+def first_model(settings: UpstreamSettings) -> ModelName:
+    """A model that the settings name; empty when the servers are to tell theirs themselves."""
+    named = [model for server in settings.servers for model in server.models]
+    return ModelName(named[0] if named else "")
+
+
+def _connect_server(
+    server: ServerSettings, key: str | None, settings: UpstreamSettings, clock: Clock
+) -> Upstream:
+    url = server.url.rstrip("/").removesuffix("/v1")
+    if server.kind == EngineKind.OWN:
+        return HttpUpstream(url, settings, api_key=key)
+    return ForeignUpstream(
+        url,
+        settings,
+        dialect=Dialect(server.kind),
+        clock=clock,
+        models=server.models,
+        api_key=key,
+    )
+
+
+def _connect_engine(ground: Ground) -> Callable[[str], Upstream]:
+    """How the model servers that we start are spoken to."""
+    settings = ground.settings
+    if settings.engine.kind == EngineKind.OWN or not settings.fleet.engines:
+        return lambda url: HttpUpstream(url, settings.upstreams)
+    defaults = drawing_defaults(settings.engine, ground.home / MODELS_FOLDER)
+    return lambda url: ForeignUpstream(
+        url,
+        settings.upstreams,
+        dialect=Dialect(settings.engine.kind),
+        clock=ground.clock,
+        defaults=defaults,
+    )
