@@ -1,4 +1,4 @@
-"""What every part of the platform stands on: settings, clock, store, tasks, measures and the log."""
+"""What every part of the platform stands on: settings, clock, store, tasks, measures, log."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
