@@ -23,7 +23,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tokenyard.jobs.records import (
     Applied,
@@ -41,6 +40,7 @@ from tokenyard.jobs.records import (
 from tokenyard.jobs.rules.states import State, is_final
 from tokenyard.storage.refusals import unknown_cursor
 from tokenyard.storage.sql.database import Readers
+from tokenyard.storage.sql.dialect import insert_or_ignore, insert_or_update
 from tokenyard.storage.sql.schema import (
     job_attempts,
     job_events,
@@ -95,22 +95,12 @@ _EVENTS = (
     .order_by(_EVENT.number)
     .limit(_LIMIT)
 )
-_PUT_ATTEMPT = upsert(job_attempts)
-_PUT_ATTEMPT = _PUT_ATTEMPT.on_conflict_do_update(
-    index_elements=[_ATTEMPT.job_id, _ATTEMPT.number],
-    set_={"body": _PUT_ATTEMPT.excluded.body},
-)
+_PUT_ATTEMPT = insert_or_update(job_attempts, [_ATTEMPT.job_id, _ATTEMPT.number], [_ATTEMPT.body])
 _ATTEMPTS = select(_ATTEMPT.body).where(_ATTEMPT.job_id == _ID).order_by(_ATTEMPT.number)
 _NODES = select(_NODE.body, _NODE.wanted).order_by(_NODE.name)
-_PUT_NODE = upsert(job_nodes)
 # What the operator wants is not the leader's to change.
-_SEE_NODE = _PUT_NODE.on_conflict_do_update(
-    index_elements=[_NODE.name], set_={"body": _PUT_NODE.excluded.body}
-)
-_PUT_NODE = _PUT_NODE.on_conflict_do_update(
-    index_elements=[_NODE.name],
-    set_={"body": _PUT_NODE.excluded.body, "wanted": _PUT_NODE.excluded.wanted},
-)
+_SEE_NODE = insert_or_update(job_nodes, [_NODE.name], [_NODE.body])
+_PUT_NODE = insert_or_update(job_nodes, [_NODE.name], [_NODE.body, _NODE.wanted])
 _FIND_LEASE = select(job_lease)
 _ADD_LEASE = insert(job_lease)
 _SET_LEASE = update(job_lease)
@@ -118,7 +108,7 @@ _DROP_LEASE = update(job_lease).where(
     _LEASE.holder == bindparam("j_holder", type_=String),
     _LEASE.epoch == bindparam("j_epoch", type_=BigInteger),
 )
-_PUT_SAMPLE = upsert(job_samples).on_conflict_do_nothing(index_elements=[_SAMPLE.at])
+_PUT_SAMPLE = insert_or_ignore(job_samples, _SAMPLE.at)
 _DROP_SAMPLES = delete(job_samples).where(_SAMPLE.at < _SINCE)
 _SAMPLES = (
     select(_SAMPLE.body)

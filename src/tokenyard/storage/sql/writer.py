@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Table, UpdateBase
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Connection, Engine, Insert, Table, UpdateBase
 from sqlalchemy.sql.dml import ReturningInsert
 
 from tokenyard.runtime.settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.dialect import insert_or_ignore
 from tokenyard.storage.sql.failures import explain
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.vocabulary.errors import TokenyardError, Unavailable
@@ -42,7 +42,7 @@ class Insertion:
 
 def insert_new(table: Table) -> Insertion:
     """The insertion into a table whose primary key is `id`."""
-    statement = insert(table).on_conflict_do_nothing(index_elements=[table.c.id])
+    statement = insert_or_ignore(table, table.c.id)
     return Insertion(statement, statement.returning(table.c.id))
 
 
