@@ -22,7 +22,7 @@ from typing import Any
 from tokenyard.chat.records import Response, ResponseStatus
 from tokenyard.ledger.records import UsageRow
 from tokenyard.runtime.clock import RealClock
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.store import SqlStore, open_sql_store
 from tokenyard.telemetry.logs import Log

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tokenyard.runtime.clock import RealClock
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.memory import MemoryStore, open_memory_store
 from tokenyard.storage.sql.store import SqlStore, open_sql_store

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from contract.conftest import Opener
 from contract.test_sqlite import SOURCE
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.storage.sql.database import find_revision, make_file
 from tokenyard.storage.sql.schema import metadata
 from tokenyard.storage.sql.store import NEWEST_REVISION

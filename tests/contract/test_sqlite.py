@@ -30,7 +30,7 @@ from contract.test_identity_store import key, session
 from tokenyard.chat.records import ResponseStatus
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.clock import RealClock
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.store import open_sql_store
 from tokenyard.vocabulary.errors import InternalFailure, StartError, Unavailable

@@ -15,6 +15,7 @@ from msgspec import Meta
 from tokenyard.runtime.branch import Branch as _Branch
 from tokenyard.runtime.branch import Count, Seconds
 from tokenyard.runtime.job_settings import JobSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
@@ -258,34 +259,6 @@ class LedgerSettings(_Branch, frozen=True):
     reservations_max: Annotated[
         Count, Meta(description="Reservations that may be open at once; further ones get 503.")
     ] = 100_000
-
-
-class StorageSettings(_Branch, frozen=True):
-    """The database."""
-
-    queued_writes_max: Annotated[
-        Count, Meta(description="Writes that may wait for the disk; further ones get 503.")
-    ] = 10_000
-    batch_writes_max: Annotated[
-        Count, Meta(description="Writes that are committed together at most.")
-    ] = 256
-    readers: Annotated[
-        int, Meta(ge=1, le=64, description="Connections that read beside the one that writes.")
-    ] = 4
-    queued_reads_max: Annotated[
-        Count, Meta(description="Reads that may wait for a connection; further ones get 503.")
-    ] = 10_000
-    durability: Annotated[
-        str,
-        Meta(
-            description="What a commit survives: `full` also the loss of power, `normal` the death "
-            "of the process only.",
-            pattern="^(full|normal)$",
-        ),
-    ] = "full"
-    busy_seconds: Annotated[
-        Seconds, Meta(description="How long to wait while another process writes.")
-    ] = 10.0
 
 
 class ChatSettings(_Branch, frozen=True):

@@ -26,7 +26,7 @@ from tokenyard.jobs.shape import member_of
 from tokenyard.protocol.jobs import RetrySpec, RoleSpec
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.job_settings import JobSettings
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.store import open_sql_store
 from tokenyard.telemetry.logs import Log

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.storage.sql.database import Readers, make_file
 from tokenyard.vocabulary.errors import NotFound, Unavailable
 from tokenyard.vocabulary.reasons import Reason

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Table, event
 
 from tokenyard.runtime.clock import SimulatedClock
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.database import connect_writer, make_file
 from tokenyard.storage.sql.writer import Addition, GroupWriter, insert_new

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.storage.sql.failures import explain
 from tokenyard.vocabulary.errors import StartError, Unavailable
 from tokenyard.vocabulary.reasons import Reason

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.batches import SqlBatchStore
 from tokenyard.storage.sql.chat import SqlChatStore

@@ -15,7 +15,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.storage.sql.database import broken, connect_migrator, is_locked
 from tokenyard.vocabulary.errors import StartError
 

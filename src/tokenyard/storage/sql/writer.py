@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import Connection, Engine, Insert, Table, UpdateBase
 from sqlalchemy.sql.dml import ReturningInsert
 
-from tokenyard.runtime.settings import StorageSettings
+from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.dialect import insert_or_ignore
 from tokenyard.storage.sql.failures import explain
