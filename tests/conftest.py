@@ -1,9 +1,16 @@
-"""For all tests: how hard properties are tried, and where Triton's kernels run."""
+"""For all tests: how hard properties are tried, where Triton's kernels run, and real servers."""
 
 import gc
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from support.postgres_server import PostgresServer
+
 
 # Triton reads this when it is first imported, and which test imports it first is a matter of order.
 os.environ["TRITON_INTERPRET"] = "1"
@@ -18,3 +25,13 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays; the collector need not look through torch again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> "Iterator[PostgresServer]":
+    """A Postgres for the whole run; a test that kills one starts its own."""
+    # Not above: most runs of unit tests need none.
+    from support.postgres_server import run_postgres  # noqa: PLC0415
+
+    with run_postgres() as server:
+        yield server

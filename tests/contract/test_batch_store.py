@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from contract.conftest import Opener, Store
+from contract.conftest import SqliteOpener, Store
 from contract.samples import AT, ME, MINE, STRANGE_TEXT, THEIRS, usage_row
 from tokenyard.jobs.batches.ports import BatchStore, FileStore
 from tokenyard.jobs.batches.records import Batch, LineFault, LineResult, Purpose, StoredFile
@@ -289,7 +289,7 @@ async def test_the_end_adds_the_files_and_drops_the_results(
     assert not await batches.end_batch(ended, BatchStatus.FINALIZING, [file("more")])
 
 
-async def test_a_file_database_keeps_what_was_committed(sqlite: Opener) -> None:
+async def test_a_file_database_keeps_what_was_committed(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as first:
         begun = await opened(first.batches, first.batches)
         await first.batches.finish_line(begun.id, result(2), usage_row("line_2"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from contract.conftest import Opener, Store
+from contract.conftest import SqliteOpener, Store
 from support.job_records import make_job, make_spec, submitted
 from tokenyard.jobs.ports import JobStore
 from tokenyard.jobs.records import (
@@ -234,7 +234,7 @@ async def test_the_history_forgets_the_oldest(jobs: JobStore) -> None:
     assert [one.at for one in await jobs.samples(since=0.0, until=9.0, limit=1)] == [3.0]
 
 
-async def test_jobs_survive_the_process(sqlite: Opener) -> None:
+async def test_jobs_survive_the_process(sqlite: SqliteOpener) -> None:
     job = make_job()
     async with sqlite.open() as store:
         await add(store.jobs, job)

@@ -10,13 +10,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from contract.conftest import Opener
+from contract.conftest import SqliteOpener
 from contract.test_sqlite import SOURCE
 from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.storage.sql.database import find_revision, make_file
 from tokenyard.storage.sql.schema import metadata
+from tokenyard.storage.sql.sqlite import SqliteDatabase
 from tokenyard.storage.sql.store import NEWEST_REVISION
-from tokenyard.storage.sql.upgrade import newest_revision, upgrade
+from tokenyard.storage.sql.upgrade import newest_revision
+from tokenyard.storage.sql.upgrade import upgrade as upgrade_database
 from tokenyard.vocabulary.errors import StartError
 
 SETTINGS = StorageSettings(busy_seconds=0.1)
@@ -42,8 +43,16 @@ asyncio.run(main())
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     made = tmp_path / "t.db"
-    make_file(made)
+    assert SqliteDatabase(made, SETTINGS).make_ready()
     return made
+
+
+def find_revision(path: Path) -> str | None:
+    return SqliteDatabase(path, SETTINGS).find_revision()
+
+
+def upgrade(path: Path) -> None:
+    upgrade_database(SqliteDatabase(path, SETTINGS))
 
 
 def declarations(path: Path) -> set[tuple[str, str]]:
@@ -57,7 +66,7 @@ def declarations(path: Path) -> set[tuple[str, str]]:
 
 
 def test_an_empty_database_gets_the_tables_of_the_schema(path: Path, tmp_path: Path) -> None:
-    upgrade(path, SETTINGS)
+    upgrade(path)
     assert find_revision(path) == NEWEST_REVISION
     engine = create_engine(f"sqlite:///{path}")
     with engine.connect() as connection:
@@ -70,9 +79,9 @@ def test_an_empty_database_gets_the_tables_of_the_schema(path: Path, tmp_path: P
 
 
 def test_upgrading_twice_changes_nothing(path: Path) -> None:
-    upgrade(path, SETTINGS)
+    upgrade(path)
     before = declarations(path)
-    upgrade(path, SETTINGS)
+    upgrade(path)
     assert declarations(path) == before
     assert find_revision(path) == NEWEST_REVISION
 
@@ -93,7 +102,7 @@ def test_an_up_to_date_database_is_opened_without_alembic(path: Path) -> None:
         assert done.stdout.strip() == expected
 
 
-async def test_a_newer_database_stops_the_start(sqlite: Opener) -> None:
+async def test_a_newer_database_stops_the_start(sqlite: SqliteOpener) -> None:
     async with sqlite.open():
         pass
     connection = sqlite3.connect(sqlite.path)
@@ -112,7 +121,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(path: Path) -> None:
     connection.close()
     before = declarations(path)
     with pytest.raises(StartError, match=r"cannot be brought up to date: table api_keys"):
-        upgrade(path, SETTINGS)
+        upgrade(path)
     assert declarations(path) == before
     assert find_revision(path) is None
 
@@ -121,13 +130,13 @@ def test_a_lock_held_by_another_program_stops_the_start(path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StartError, match="locked by another program"):
-        upgrade(path, SETTINGS)
+        upgrade(path)
     other.close()
-    upgrade(path, SETTINGS)
+    upgrade(path)
 
 
 def test_rows_that_refer_to_nothing_stop_the_start(path: Path) -> None:
-    upgrade(path, SETTINGS)
+    upgrade(path)
     connection = sqlite3.connect(path)
     with connection:
         connection.execute(
@@ -136,4 +145,4 @@ def test_rows_that_refer_to_nothing_stop_the_start(path: Path) -> None:
         )
     connection.close()
     with pytest.raises(StartError, match="a row of items refers to one that is missing"):
-        upgrade(path, SETTINGS)
+        upgrade(path)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from contract.conftest import Opener
+from contract.conftest import SqliteOpener
 from contract.samples import (
     AT,
     ME,
@@ -97,7 +97,7 @@ def test_what_was_acknowledged_survives_a_kill_and_nothing_is_half_there(
         assert (name in usage) is ended
 
 
-async def test_two_processes_write_and_read_at_once(sqlite: Opener) -> None:
+async def test_two_processes_write_and_read_at_once(sqlite: SqliteOpener) -> None:
     """As `tokenyard keys create` does while the server runs."""
     with start_child(sqlite.path) as child:
         assert child.stdout is not None
@@ -124,7 +124,7 @@ def test_processes_that_open_a_new_database_at_once_agree(tmp_path: Path) -> Non
     assert tables(path) == {"responses": [], "items": [], "usage": []}
 
 
-async def test_what_was_written_is_there_after_opening_again(sqlite: Opener) -> None:
+async def test_what_was_written_is_there_after_opening_again(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as store:
         await store.chat.add_conversation(conversation(), [item("a")])
         await store.ledger.add_usage(usage_row())
@@ -138,14 +138,14 @@ async def test_what_was_written_is_there_after_opening_again(sqlite: Opener) -> 
     assert [path.name for path in sqlite.path.parent.iterdir()] == ["tokenyard.db"]
 
 
-async def test_the_file_is_for_its_owner_alone(sqlite: Opener) -> None:
+async def test_the_file_is_for_its_owner_alone(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as store:
         await store.identity.add_key(key())
         for path in sqlite.path.parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-async def test_closing_writes_what_still_waits(sqlite: Opener) -> None:
+async def test_closing_writes_what_still_waits(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as store:
         waiting = [
             asyncio.ensure_future(store.ledger.add_usage(usage_row(f"row_{n}"))) for n in range(50)
@@ -158,7 +158,7 @@ async def test_closing_writes_what_still_waits(sqlite: Opener) -> None:
     assert refusal.value.reason is Reason.SHUTTING_DOWN
 
 
-async def test_a_lock_held_too_long_is_told_and_then_forgotten(sqlite: Opener) -> None:
+async def test_a_lock_held_too_long_is_told_and_then_forgotten(sqlite: SqliteOpener) -> None:
     async with sqlite.open(StorageSettings(busy_seconds=0.05)) as store:
         other = sqlite3.connect(sqlite.path, isolation_level=None)
         try:
@@ -177,7 +177,7 @@ async def test_a_lock_held_too_long_is_told_and_then_forgotten(sqlite: Opener) -
     assert "storage.failed" in sqlite.lines.getvalue()
 
 
-async def test_a_failure_tells_the_log_its_cause_but_no_prompt(sqlite: Opener) -> None:
+async def test_a_failure_tells_the_log_its_cause_but_no_prompt(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as store:
         await store.chat.add_conversation(conversation(), [item("a", text="my secret")])
         with pytest.raises(InternalFailure) as refusal:
@@ -194,7 +194,9 @@ async def test_a_failure_tells_the_log_its_cause_but_no_prompt(sqlite: Opener) -
 @pytest.mark.parametrize(
     "content", [b"not a database at all" * 99, b"SQLite format 3\0" + b"?" * 99]
 )
-async def test_a_file_that_is_no_database_stops_the_start(sqlite: Opener, content: bytes) -> None:
+async def test_a_file_that_is_no_database_stops_the_start(
+    sqlite: SqliteOpener, content: bytes
+) -> None:
     sqlite.path.parent.mkdir()
     sqlite.path.write_bytes(content)
     with pytest.raises(StartError, match=r"tokenyard\.db is damaged .* Put a backup in its place"):
@@ -203,7 +205,7 @@ async def test_a_file_that_is_no_database_stops_the_start(sqlite: Opener, conten
     assert sqlite.path.read_bytes() == content
 
 
-async def test_a_damaged_schema_stops_the_start(sqlite: Opener) -> None:
+async def test_a_damaged_schema_stops_the_start(sqlite: SqliteOpener) -> None:
     async with sqlite.open():
         pass
     with sqlite.path.open("r+b") as file:
@@ -214,7 +216,7 @@ async def test_a_damaged_schema_stops_the_start(sqlite: Opener) -> None:
             pass
 
 
-async def test_a_place_that_cannot_be_written_stops_the_start(sqlite: Opener) -> None:
+async def test_a_place_that_cannot_be_written_stops_the_start(sqlite: SqliteOpener) -> None:
     sqlite.path.mkdir(parents=True)
     with pytest.raises(StartError, match=r"cannot be written.*TOKENYARD_HOME"):
         async with sqlite.open():
@@ -230,14 +232,14 @@ async def test_a_place_that_cannot_be_written_stops_the_start(sqlite: Opener) ->
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("postgresql+asyncpg://me:hunter2@db/tokenyard", "not supported yet"),
+        ("mysql://me:hunter2@db/tokenyard", "not supported"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("://", "cannot be read"),
     ],
 )
 async def test_addresses_that_name_no_file(
-    supervisor: TaskSupervisor, sqlite: Opener, address: str, message: str
+    supervisor: TaskSupervisor, sqlite: SqliteOpener, address: str, message: str
 ) -> None:
     with pytest.raises(StartError, match=message) as refusal:
         async with open_sql_store(
@@ -248,7 +250,7 @@ async def test_addresses_that_name_no_file(
 
 
 async def test_an_address_and_a_strange_path_name_the_same_file(
-    supervisor: TaskSupervisor, sqlite: Opener, tmp_path: Path
+    supervisor: TaskSupervisor, sqlite: SqliteOpener, tmp_path: Path
 ) -> None:
     path = tmp_path / "a folder with % and ? and #" / "t.db"
     for place in (path, str(path)):
@@ -278,7 +280,7 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
 
 async def test_no_query_walks_a_whole_table(
-    sqlite: Opener, statements: list[tuple[str, Any]]
+    sqlite: SqliteOpener, statements: list[tuple[str, Any]]
 ) -> None:
     async with sqlite.open() as store:
         statements.clear()

@@ -7,7 +7,6 @@ import asyncio
 import itertools
 import os
 import sys
-from pathlib import Path
 
 from contract.samples import AT, conversation, finished, item, response, usage_row
 from tokenyard.runtime.clock import RealClock
@@ -41,7 +40,7 @@ async def main() -> None:
     log = Log(sys.stderr, clock)
     async with (
         TaskSupervisor(log.task_failed) as supervisor,
-        open_sql_store(Path(sys.argv[1]), supervisor=supervisor, log=log, clock=clock) as store,
+        open_sql_store(sys.argv[1], supervisor=supervisor, log=log, clock=clock) as store,
     ):
         tell("ready")
         if len(sys.argv) == 2:

@@ -100,7 +100,7 @@ async def _open_ground(stack: AsyncExitStack, settings: Settings, home: Path, lo
     writers = await stack.enter_async_context(TaskSupervisor(log.task_failed))
     store = await stack.enter_async_context(
         open_sql_store(
-            home / DATABASE_NAME,
+            settings.storage.database_url or home / DATABASE_NAME,
             supervisor=writers,
             log=log,
             clock=clock,

@@ -48,5 +48,8 @@ class StorageSettings(Branch, frozen=True):
     ] = 2
     stalled_seconds: Annotated[
         Seconds,
-        Meta(description="Postgres: a transaction that takes longer is given up and tried again."),
+        Meta(
+            description="Postgres: a statement that takes longer is ended, and a server that does "
+            "not answer for longer is given up."
+        ),
     ] = 30.0

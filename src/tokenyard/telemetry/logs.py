@@ -50,6 +50,8 @@ class Event(StrEnum):
     JOBS_FENCED = "jobs.fenced"
     NODE_QUARANTINED = "jobs.node_quarantined"
     STORAGE_FAILED = "storage.failed"
+    STORAGE_LOST = "storage.lost"
+    STORAGE_FOUND = "storage.found"
     MIGRATED = "storage.migrated"
 
 

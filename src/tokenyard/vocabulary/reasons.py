@@ -40,6 +40,7 @@ class Reason(StrEnum):
     QUEUE_FULL = "queue_full"
     MODEL_LOADING = "model_loading"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     SHUTTING_DOWN = "shutting_down"
 
     # It broke (500, 502, 504).

@@ -1,6 +1,7 @@
 """The readers: they cannot write, they are bounded, and they speak our own errors."""
 
 import asyncio
+import io
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -9,16 +10,22 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
+from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.storage.sql.database import Readers, make_file
+from tokenyard.storage.sql.database import Readers
+from tokenyard.storage.sql.outage import Outage
+from tokenyard.storage.sql.sqlite import SqliteDatabase
+from tokenyard.telemetry.logs import Log
 from tokenyard.vocabulary.errors import NotFound, Unavailable
 from tokenyard.vocabulary.reasons import Reason
+
+SETTINGS = StorageSettings(readers=2, queued_reads_max=3, busy_seconds=0.05)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     made = tmp_path / "t.db"
-    make_file(made)
+    assert SqliteDatabase(made, SETTINGS).make_ready()
     connection = sqlite3.connect(made)
     with connection:
         connection.execute("CREATE TABLE notes (id TEXT)")
@@ -29,7 +36,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def readers(path: Path) -> Iterator[Readers]:
-    made = Readers(path, StorageSettings(readers=2, queued_reads_max=3, busy_seconds=0.05))
+    clock = SimulatedClock()
+    outage = Outage(clock, Log(io.StringIO(), clock), patience_seconds=10.0)
+    made = Readers(SqliteDatabase(path, SETTINGS).connect_readers(), SETTINGS, outage)
     yield made
     made.close()
 

@@ -13,7 +13,8 @@ from sqlalchemy import Column, Connection, Engine, Integer, MetaData, String, Ta
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.database import connect_writer, make_file
+from tokenyard.storage.sql.outage import Outage
+from tokenyard.storage.sql.sqlite import SqliteDatabase
 from tokenyard.storage.sql.writer import Addition, GroupWriter, insert_new
 from tokenyard.telemetry.logs import Log
 from tokenyard.vocabulary.errors import Conflict, InternalFailure, Unavailable
@@ -34,19 +35,23 @@ class Bench:
     """A writer over a real file, with a gate in front of the disk."""
 
     def __init__(self, path: Path, settings: StorageSettings) -> None:
-        make_file(path)
         self.path = path
         self.lines = io.StringIO()
         self.commits = 0
-        self.engine: Engine = connect_writer(path, settings)
+        database = SqliteDatabase(path, settings)
+        assert database.make_ready()
+        self.engine: Engine = database.connect_writer()
         metadata.create_all(self.engine)
         event.listen(self.engine, "commit", self._note_commit)
         self.supervisor = TaskSupervisor(lambda name, error: None)
+        self.clock = SimulatedClock()
+        log = Log(self.lines, self.clock)
         self.writer = GroupWriter(
             self.engine,
             settings,
             supervisor=self.supervisor,
-            log=Log(self.lines, SimulatedClock()),
+            log=log,
+            outage=Outage(self.clock, log, patience_seconds=10.0),
         )
 
     def add(self, id: str, amount: int = 1) -> "asyncio.Task[bool]":

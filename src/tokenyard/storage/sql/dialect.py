@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Connection, Insert, Table
+from sqlalchemy import Column, Connection, Insert, Table, text
 from sqlalchemy.dialects.postgresql import insert
 
 POSTGRES = "postgresql"
+# Where a connection keeps the name of its transaction (`Connection.info`).
+TRANSACTION = "tokenyard_transaction"
+
+_STATUS = text("SELECT pg_xact_status(CAST(:transaction AS xid8))")
 
 T = TypeVar("T")
 
@@ -33,7 +37,9 @@ def insert_or_ignore(table: Table, *keys: Column[Any]) -> Insert:
 
     keys: the columns of the primary key or of a unique constraint.
     """
-    return insert(table).on_conflict_do_nothing(index_elements=list(keys))
+    statement = insert(table).on_conflict_do_nothing(index_elements=list(keys))
+    # Otherwise Postgres' driver has forgotten it by the time that somebody asks.
+    return statement.execution_options(preserve_rowcount=True)
 
 
 def insert_or_update(
@@ -45,3 +51,18 @@ def insert_or_update(
         index_elements=list(keys),
         set_={column.name: statement.excluded[column.name] for column in changed},
     )
+
+
+def running_transaction(connection: Connection) -> str | None:
+    """How the server calls the transaction that runs on the writer's connection; None in SQLite."""
+    found: str | None = connection.info.get(TRANSACTION)
+    return found
+
+
+def was_committed(connection: Connection, transaction: str) -> bool | None:
+    """What became of a transaction whose end was not heard; None when the server forgot it.
+
+    Must be asked inside a transaction of the writer: the lock shows that the other one has ended.
+    """
+    status = connection.execute(_STATUS, {"transaction": transaction}).scalar()
+    return None if status is None else status == "committed"

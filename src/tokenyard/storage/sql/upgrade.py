@@ -4,7 +4,6 @@ All migrations run in one transaction behind the write lock: a process that dies
 database as it was, and a second process that starts at the same time waits and finds nothing to do.
 """
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.storage.sql.database import broken, connect_migrator, is_locked
+from tokenyard.storage.sql.database import Database
 from tokenyard.vocabulary.errors import StartError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,34 +24,25 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 _one_at_a_time = threading.Lock()
 
 
-def upgrade(path: Path, settings: StorageSettings) -> None:
+def upgrade(database: Database) -> None:
     """Run every migration that is missing.
 
     Raises StartError when the database is newer than this program, damaged, or locked for longer
     than `storage.busy_seconds`.
     """
-    engine = connect_migrator(path, settings)
+    engine = database.connect_migrator()
     try:
         with _one_at_a_time, engine.connect() as connection, connection.begin():
             config = configure(connection)
             command.upgrade(config, "head")
-            _check_references(connection, path)
+            database.check_references(connection)
     except CommandError as error:
         raise StartError(
-            f"The database {path} was written by a newer version of Tokenyard ({error}). "
+            f"The database {database.name} was written by a newer version of Tokenyard ({error}). "
             "Install that version, or set TOKENYARD_HOME to another folder."
         ) from None
     except DBAPIError as error:
-        cause = error.orig or error
-        if is_locked(cause):
-            raise StartError(
-                f"The database {path} is locked by another program. Stop it and start again."
-            ) from None
-        if isinstance(cause, sqlite3.OperationalError):
-            raise StartError(
-                f"The database {path} cannot be brought up to date: {cause}."
-            ) from error
-        raise broken(path, cause) from None
+        raise database.explain_migration(error.orig or error) from error
     finally:
         engine.dispose()
 
@@ -71,12 +60,3 @@ def newest_revision() -> str | None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     return ScriptDirectory.from_config(config).get_current_head()
-
-
-def _check_references(connection: Connection, path: Path) -> None:
-    dangling = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-    if dangling is not None:
-        raise StartError(
-            f"The database {path} cannot be brought up to date: a row of {dangling[0]} "
-            "refers to one that is missing."
-        )

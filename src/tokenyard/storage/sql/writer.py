@@ -3,7 +3,9 @@
 While one transaction is on its way to the disk the next writes gather, so the more there are the
 cheaper each becomes, and a lone write waits for nobody. A write that fails does not fail its
 neighbours: the transaction is rolled back and each half tried again, down to the one at fault. A
-caller that is cancelled stops waiting; its write still happens, whole.
+caller that is cancelled stops waiting; its write still happens, whole. When the connection to the
+database is lost the batch is tried again (`outage`); if that was while a commit was on its way, the
+database is asked first what became of it, so that nothing is written twice or lost in silence.
 
 Decides nothing about what is written. Writes run in one thread of their own, because a database
 driver blocks; they must be repeatable.
@@ -21,8 +23,9 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.dialect import insert_or_ignore
-from tokenyard.storage.sql.failures import explain
+from tokenyard.storage.sql.dialect import insert_or_ignore, running_transaction, was_committed
+from tokenyard.storage.sql.failures import explain, is_lost
+from tokenyard.storage.sql.outage import ConnectionLost, Outage
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.vocabulary.errors import TokenyardError, Unavailable
 from tokenyard.vocabulary.reasons import Reason
@@ -78,13 +81,113 @@ class _Failed:
     error: TokenyardError
 
 
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A commit whose answer did not come."""
+
+    transaction: str
+    results: list[Any]
+
+
+class _Batch:
+    """Changes on their way to the database; knows how far it came when it is interrupted."""
+
+    def __init__(self, changes: Sequence[Change[Any]]) -> None:
+        # In the order of the changes, for those that are settled.
+        self.results: list[Any] = []
+        # What is left: each part is tried as one transaction.
+        self._parts = deque([changes])
+        self._doubt: _Doubt | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether every change has its result."""
+        return not self._parts
+
+    def work(self, engine: Engine) -> None:
+        """Go on until all is settled; raises ConnectionLost. Blocks."""
+        try:
+            with engine.connect() as connection:
+                while self._parts:
+                    self._transact(connection)
+        except Exception as error:  # the callers that wait have to hear of every kind of failure
+            if is_lost(error):
+                raise ConnectionLost from error
+            self.give_up(explain(error))
+
+    def give_up(self, error: TokenyardError) -> None:
+        """Let all that is not settled fail."""
+        if self._doubt is not None:
+            error = _unknown(error)
+        left = sum(len(part) for part in self._parts)
+        self.results += [_Failed(error)] * left
+        self._parts.clear()
+
+    def _transact(self, connection: Connection) -> None:
+        """Settle the first part, or put its halves in its place when a change of it fails."""
+        changes = self._parts[0]
+        # Not inside the `try`: a lock that another process holds fails all of them at once.
+        transaction = connection.begin()
+        if self._doubt is not None and self._resolve(self._doubt, connection):
+            transaction.rollback()
+            return
+        try:
+            results = _apply(connection, changes)
+            name = running_transaction(connection)
+            self._doubt = None if name is None else _Doubt(name, results)
+            transaction.commit()
+        except Exception as error:  # told to the one caller whose change it is
+            if is_lost(error):
+                raise
+            self._doubt = None
+            transaction.rollback()
+            self._parts.popleft()
+            if len(changes) == 1:
+                self.results.append(_Failed(explain(error)))
+            else:
+                half = len(changes) // 2
+                self._parts.extendleft([changes[half:], changes[:half]])
+        else:
+            self._settle(results)
+
+    def _resolve(self, doubt: _Doubt, connection: Connection) -> bool:
+        """Whether the doubtful part is settled; if not, it has to be done again."""
+        committed = was_committed(connection, doubt.transaction)
+        if committed is False:
+            self._doubt = None
+            return False
+        self._settle(doubt.results if committed else [_Failed(_unknown(None))] * len(doubt.results))
+        return True
+
+    def _settle(self, results: list[Any]) -> None:
+        self._doubt = None
+        self._parts.popleft()
+        self.results += results
+
+
+def _unknown(cause: BaseException | None) -> Unavailable:
+    error = Unavailable(
+        "The database went away while it committed; whether it did cannot be told.",
+        reason=Reason.STORAGE_UNAVAILABLE,
+    )
+    error.__cause__ = cause
+    return error
+
+
 class GroupWriter:
     """Takes writes from one event loop; `close` writes what is waiting and then takes no more."""
 
     def __init__(
-        self, engine: Engine, settings: StorageSettings, *, supervisor: TaskSupervisor, log: Log
+        self,
+        engine: Engine,
+        settings: StorageSettings,
+        *,
+        supervisor: TaskSupervisor,
+        log: Log,
+        outage: Outage,
     ) -> None:
         self._engine = engine
+        self._outage = outage
         self._queued_max = settings.queued_writes_max
         self._batch_max = settings.batch_writes_max
         self._log = log
@@ -135,22 +238,43 @@ class GroupWriter:
             _refuse(self._waiting)
             self._waiting.clear()
 
-    async def _commit(self, batch: list[_Pending]) -> None:
-        loop = asyncio.get_running_loop()
-        changes = [pending.change for pending in batch]
-        committing = loop.run_in_executor(self._thread, _commit, self._engine, changes)
+    async def _commit(self, waiting: list[_Pending]) -> None:
+        batch = _Batch([pending.change for pending in waiting])
         try:
-            self._answer(batch, await asyncio.shield(committing))
+            await self._bring_home(batch)
+            self._answer(waiting, batch.results)
         except asyncio.CancelledError:
-            # The thread cannot be stopped half way, and its callers must hear what it did.
-            self._answer(batch, await committing)
+            self._answer(waiting, batch.results)
             raise
         finally:
-            _refuse(batch)
+            _refuse(waiting)
+
+    async def _bring_home(self, batch: _Batch) -> None:
+        """Work on a batch until it is done, or the database was away for too long."""
+        loop = asyncio.get_running_loop()
+        while not batch.done:
+            try:
+                self._outage.check()
+                working = loop.run_in_executor(self._thread, batch.work, self._engine)
+                try:
+                    await asyncio.shield(working)
+                except asyncio.CancelledError:
+                    # The thread cannot be stopped half way, and its callers must hear what it did.
+                    await asyncio.wait({working})
+                    raise
+                self._outage.end()
+            except ConnectionLost as lost:
+                try:
+                    await self._outage.wait(lost)
+                except Unavailable as away:
+                    batch.give_up(away)
+            except Unavailable as away:
+                batch.give_up(away)
 
     def _answer(self, batch: list[_Pending], results: Sequence[Any]) -> None:
+        """Tell each caller its result; there may be fewer, when work on the batch was stopped."""
         causes: dict[int, BaseException] = {}
-        for pending, result in zip(batch, results, strict=True):
+        for pending, result in zip(batch, results, strict=False):
             failed = isinstance(result, _Failed)
             if failed and result.error.__cause__ is not None:
                 causes[id(result.error.__cause__)] = result.error.__cause__
@@ -171,30 +295,6 @@ def _refuse(waiting: Iterable[_Pending]) -> None:
             pending.result.set_exception(
                 Unavailable("The store is closing.", reason=Reason.SHUTTING_DOWN)
             )
-
-
-def _commit(engine: Engine, changes: Sequence[Change[Any]]) -> list[Any]:
-    """Apply all changes in one transaction, or each half in its own when one of them fails."""
-    try:
-        with engine.connect() as connection:
-            return _transact(connection, changes)
-    except Exception as error:  # the callers that wait have to hear of every kind of failure
-        return [_Failed(explain(error)) for _ in changes]
-
-
-def _transact(connection: Connection, changes: Sequence[Change[Any]]) -> list[Any]:
-    # Not inside the `try`: a lock that another process holds fails all of them at once.
-    transaction = connection.begin()
-    try:
-        results = _apply(connection, changes)
-        transaction.commit()
-    except Exception as error:  # told to the one caller whose change it is
-        transaction.rollback()
-        if len(changes) == 1:
-            return [_Failed(explain(error))]
-        half = len(changes) // 2
-        return _transact(connection, changes[:half]) + _transact(connection, changes[half:])
-    return results
 
 
 def _apply(connection: Connection, changes: Sequence[Change[Any]]) -> list[Any]:

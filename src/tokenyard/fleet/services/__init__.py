@@ -1,0 +1,1 @@
+"""Postgres, Valkey and nginx as processes of ours, for the scaled form on one machine."""
