@@ -107,11 +107,33 @@ class Observer:
         """Those are in the store now."""
         self._stored_nodes |= {node.name: node for node in nodes}
 
+    def wants_sample(self, now: float) -> bool:
+        """Whether it is time for a point of the history."""
+        if now - self._sampled_at < self._settings.sample_seconds:
+            return False
+        self._sampled_at = now
+        return True
+
+    def resume(self, sample: Sample | None) -> None:
+        """Count on from where the last leader was."""
+        if sample is None:
+            return
+        values = sample.values
+        self.preemptions = int(values.get("cluster/preemptions", 0))
+        self.lost_gpu_seconds = values.get("cluster/lost_gpu_seconds", 0.0)
+        self.cycle_seconds = values.get("cluster/cycle_seconds", 0.0)
+        self.failures.clear()
+        for name, value in values.items():
+            match name.split("/"):
+                case ["failures", kind, reason]:
+                    self.failures[kind, reason] = int(value)
+                case _:
+                    continue
+
     async def sample(self, roster: Roster, decided: Plan | None, now: float) -> None:
         """Set the gauges, and add a point to the history when it is time."""
-        if now - self._sampled_at < self._settings.sample_seconds:
+        if not self.wants_sample(now):
             return
-        self._sampled_at = now
         values = self.values(roster) | _reasons(roster, decided)
         self._metrics.set_values(values)
         kept_since = now - self._settings.samples_kept_seconds

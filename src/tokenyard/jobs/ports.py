@@ -195,5 +195,8 @@ class Executor(Protocol):
         ...
 
     async def read_log(self, member: MemberId, *, offset: int, limit: int) -> LogText:
-        """What it has written from that byte on; empty when there is nothing."""
+        """What it has written from that byte on; empty when there is nothing.
+
+        A negative offset counts from the end.
+        """
         ...

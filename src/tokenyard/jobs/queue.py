@@ -4,9 +4,11 @@ Decides who may, and what a valid job is on this platform. When it runs is the s
 changed here is changed with the version that was seen, beside a leader that may change it too.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tokenyard.jobs.insight import Insight
 from tokenyard.jobs.moves import Draft, cancel
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, LogText, MemberId
@@ -22,11 +24,13 @@ from tokenyard.jobs.records import (
     NodeState,
     Sample,
 )
-from tokenyard.jobs.rules.explain import Explanation, explain
+from tokenyard.jobs.rules.explain import Explanation
 from tokenyard.jobs.rules.states import State, advance, holds_seats, is_final
+from tokenyard.jobs.samples import sample_jobs
 from tokenyard.jobs.scheduler import Scheduler
 from tokenyard.jobs.shape import job_of, seconds_at
-from tokenyard.protocol.jobs import JobSpec
+from tokenyard.jobs.spec import read_job_file
+from tokenyard.protocol.jobs import JobSample, JobSpec
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.randomness import Randomness, mint
@@ -37,7 +41,6 @@ from tokenyard.vocabulary.errors import (
     InvalidRequest,
     LimitReached,
     NotFound,
-    Unavailable,
 )
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import IdPrefix, JobId, NodeName
@@ -78,6 +81,7 @@ class JobQueue:
         self.scheduler = scheduler
         self._executors = {executor.name: executor for executor in executors}
         self.observer = observer
+        self.insight = Insight(scheduler, clock)
         self._settings = settings
         self._leaves = frozenset(leaf_names(queue_specs(settings)))
         self._on_loopback = on_loopback
@@ -124,6 +128,22 @@ class JobQueue:
         self._log.info(Event.JOBS_SUBMITTED, job=records[0].id, count=len(records))
         self.scheduler.poke()
         return records
+
+    async def check_file(self, text: str, name: str) -> JobSpec:
+        """What the file says, if it may be submitted; raises InvalidRequest, with the line."""
+        limit = self._settings.checked_file_bytes_max
+        if len(text.encode()) > limit:
+            raise InvalidRequest(f"A job file is checked up to {limit} bytes.", param="text")
+        # Reading YAML is slow, and others wait for this loop.
+        spec = await asyncio.to_thread(read_job_file, text, name)
+        self._check(spec)
+        return spec
+
+    def samples(self) -> list[JobSample]:
+        """Job files to begin with."""
+        largest = max((len(node.gpus) for node in self.scheduler.roster.board.cluster.nodes),
+                      default=0)  # fmt: skip
+        return sample_jobs(min(self._leaves), largest)
 
     async def get(self, caller: Principal, job: JobId) -> JobRecord:
         """One job; raises NotFound, also for those of other tenants."""
@@ -211,18 +231,7 @@ class JobQueue:
     async def explain(self, caller: Principal, job: JobId) -> tuple[JobRecord, Explanation | None]:
         """Why it waits; None when it runs, has ended, or starts in the next cycle."""
         record = await self.get(caller, job)
-        if record.state not in {State.HELD, State.QUEUED, State.BACKING_OFF}:
-            return record, None
-        if not self.scheduler.leads:
-            raise Unavailable(
-                "This server does not schedule at the moment, so it cannot say why.",
-                reason=Reason.SCHEDULER_UNAVAILABLE,
-                retry_after_seconds=self._settings.lease_seconds,
-            )
-        board = self.scheduler.roster.board
-        if job not in board.entries:
-            return record, None
-        return record, explain(board, job, self._clock.now())
+        return record, self.insight.explain(record)
 
     async def read_log(
         self,
@@ -234,7 +243,10 @@ class JobQueue:
         offset: int,
         limit: int = LOG_BYTES_MAX,
     ) -> LogRead:
-        """A piece of a member's log; by default of the attempt that was last launched."""
+        """A piece of a member's log; by default of the attempt that was last launched.
+
+        offset: negative counts from the end.
+        """
         record = await self.get(caller, job)
         number = record.attempt if attempt is None else attempt
         tries = [one for one in await self._store.attempts(job) if one.number == number]

@@ -230,3 +230,5 @@ class JobFilter:
     queue: str | None = None
     type: str | None = None
     name: str | None = None
+    # Part of the name or the id.
+    search: str | None = None

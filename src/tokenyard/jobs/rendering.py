@@ -1,18 +1,29 @@
 """Jobs, queues and nodes as the API gives them out."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tokenyard.jobs.insight import Insight, Why
 from tokenyard.jobs.observation import Observer, fragmented
-from tokenyard.jobs.records import Attempt, JobEvent, JobRecord, MemberSeat, NodeRecord, Sample
+from tokenyard.jobs.records import (
+    Attempt,
+    JobEvent,
+    JobRecord,
+    MemberSeat,
+    NodeRecord,
+    NodeState,
+    Sample,
+)
 from tokenyard.jobs.roster import Roster
 from tokenyard.jobs.rules.explain import Explanation
 from tokenyard.jobs.rules.states import State, holds_seats
+from tokenyard.jobs.rules.workload import GPU_MILLI
 from tokenyard.jobs.shape import gpus_of, gpus_wanted
 from tokenyard.protocol.jobs import (
     AttemptBody,
     ClusterBody,
     ExplanationBody,
+    GpuBody,
     HistoryBody,
     HistoryPoint,
     JobBody,
@@ -28,18 +39,46 @@ from tokenyard.protocol.jobs import (
 from tokenyard.vocabulary.ids import NodeName
 
 
-def render_job(record: JobRecord, *, with_spec: bool = False) -> JobBody:
+class JobView:
+    """Jobs with what only the scheduler knows of them: why they wait, and their class by name."""
+
+    def __init__(self, insight: Insight, observer: Observer) -> None:
+        self._insight = insight
+        self._observer = observer
+
+    def job(self, record: JobRecord, *, with_spec: bool = False) -> JobBody:
+        """One job."""
+        why = self._insight.why(record)
+        name = self._observer.class_of(record.priority)
+        return render_job(record, why, name, with_spec=with_spec)
+
+    def page(self, records: Sequence[JobRecord], more: bool = False) -> JobList:
+        """A page of jobs."""
+        return JobList(
+            data=[self.job(record) for record in records],
+            has_more=more,
+            first_id=records[0].id if records else "",
+            last_id=records[-1].id if records else "",
+        )
+
+
+def render_job(
+    record: JobRecord, why: Why | None, priority_class: str, *, with_spec: bool = False
+) -> JobBody:
     """One job."""
     spec = record.spec
+    reason = None if record.reason is None else record.reason.value
     return JobBody(
         id=record.id,
         name=spec.name,
         type=spec.type,
         queue=record.queue,
         priority=record.priority,
+        priority_class=priority_class,
         state=record.state.value,
-        reason=None if record.reason is None else record.reason.value,
+        reason=reason if why is None else why.reason,
         detail=record.detail,
+        why=None if why is None else why.sentence,
         attempt=record.attempt,
         array_index=record.array_index,
         submitted_at=record.submitted_at,
@@ -61,21 +100,11 @@ def render_job(record: JobRecord, *, with_spec: bool = False) -> JobBody:
     )
 
 
-def render_jobs(records: Sequence[JobRecord], more: bool = False) -> JobList:
-    """A page of jobs."""
-    return JobList(
-        data=[render_job(record) for record in records],
-        has_more=more,
-        first_id=records[0].id if records else "",
-        last_id=records[-1].id if records else "",
-    )
-
-
 def render_explanation(record: JobRecord, found: Explanation | None) -> ExplanationBody:
     """Why a job waits, or that it does not."""
     if found is None:
         waits = record.state is State.QUEUED
-        sentence = "It starts in the next cycle." if waits else f"It is {record.state}."
+        sentence = "It starts soon." if waits else f"It is {record.state}."
         if record.detail:
             sentence += f" {record.detail}"
         reason = None if record.reason is None else record.reason.value
@@ -88,6 +117,7 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
             ahead_count=0,
             ahead=[],
             predicted_start=None,
+            prediction=None,
             what_if=[],
         )
     blocked = found.blocked
@@ -114,6 +144,9 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
         ahead_count=found.ahead_count,
         ahead=list(found.ahead),
         predicted_start=found.predicted_start,
+        prediction=None
+        if found.predicted_start is None
+        else ("played" if found.prediction_is_exact else "reckoned"),
         what_if=list(found.what_if),
     )
 
@@ -200,16 +233,23 @@ def render_cluster(
 ) -> ClusterBody:
     """The cluster, node by node and in all."""
     cluster = roster.board.cluster
-    sitting: dict[NodeName, set[str]] = {}
+    sitting: dict[NodeName, dict[str, tuple[int, ...]]] = {}
     for record in roster.seated.values():
         for seat in record.seats:
-            sitting.setdefault(seat.node, set()).add(record.id)
+            on_node = sitting.setdefault(seat.node, {})
+            on_node[record.id] = (*on_node.get(record.id, ()), *seat.gpus)
+    held = {
+        (seat.node, gpu): str(record.id)
+        for record in roster.records.values()
+        for seat in record.held_seats
+        for gpu in seat.gpus
+    }
     failures: Counter[str] = Counter()
     for (_, reason), count in observer.failures.items():
         failures[reason] += count
     states = Counter(record.state.value for record in roster.records.values())
     return ClusterBody(
-        nodes=[_node(node, roster, sorted(sitting.get(node.name, ())), now) for node in nodes],
+        nodes=[_node(node, roster, sitting.get(node.name, {}), held, now) for node in nodes],
         gpus=cluster.capacity.gpu_milli // 1000,
         gpus_free=cluster.free_open().gpu_milli / 1000,
         gpus_fragmented=fragmented(roster),
@@ -224,13 +264,36 @@ def render_cluster(
     )
 
 
-def render_history(samples: Sequence[Sample]) -> HistoryBody:
-    """Points of the history."""
-    return HistoryBody(data=[HistoryPoint(at=one.at, values=dict(one.values)) for one in samples])
+def render_history(samples: Sequence[Sample], prefixes: tuple[str, ...]) -> HistoryBody:
+    """Points of the history; only of values whose names begin so, all without prefixes."""
+    return HistoryBody(
+        data=[
+            HistoryPoint(
+                at=one.at,
+                values={k: v for k, v in one.values.items() if k.startswith(prefixes or "")},
+            )
+            for one in samples
+        ]
+    )
 
 
-def _node(node: NodeRecord, roster: Roster, jobs: list[str], now: float) -> NodeBody:
+def _node(
+    node: NodeRecord,
+    roster: Roster,
+    jobs: Mapping[str, Sequence[int]],
+    held: Mapping[tuple[NodeName, int], str],
+    now: float,
+) -> NodeBody:
     live = roster.board.cluster.by_name.get(node.name)
+    devices = [
+        GpuBody(
+            index=index,
+            free=free / GPU_MILLI,
+            jobs=sorted(job for job, gpus in jobs.items() if index in gpus),
+            held_for=held.get((node.name, index)),
+        )
+        for index, free in enumerate(() if live is None else live.gpus)
+    ]
     return NodeBody(
         name=node.name,
         state=node.state(now).value,
@@ -243,8 +306,9 @@ def _node(node: NodeRecord, roster: Roster, jobs: list[str], now: float) -> Node
         memory_mib=node.memory_mib,
         memory_mib_free=0 if live is None else live.memory_free,
         labels=dict(node.labels),
-        jobs=jobs,
-        reason=None,
+        jobs=sorted(jobs),
+        devices=devices,
+        reason=node.state(now).value if node.state(now) is not NodeState.OPEN else None,
         seen_at=node.seen_at,
     )
 

@@ -89,6 +89,11 @@ class Roster:
             if self.ended.get(JobId(job)) is not State.SUCCEEDED
         ]
 
+    def failed_among(self, jobs: Iterable[JobId]) -> JobId | None:
+        """A job of those that will never succeed."""
+        failed = {State.FAILED, State.CANCELLED, State.DEAD}
+        return next((job for job in jobs if self.ended.get(job) in failed), None)
+
     def board_off(self, job: JobId, *, succeeded: bool) -> None:
         """Off the board; those who waited for its success may go on."""
         if job in self.board.entries:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from tokenyard.jobs.crew import Crew
+from tokenyard.jobs.mirror import Mirror
 from tokenyard.jobs.moves import Draft, Patience, pass_deadline, settle, wake
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, MemberId, MemberPhase, MemberReport
@@ -28,6 +29,7 @@ from tokenyard.jobs.records import (
     Lease,
     NodeRecord,
     NodeState,
+    Sample,
 )
 from tokenyard.jobs.roster import Roster
 from tokenyard.jobs.rules.decisions import (
@@ -43,7 +45,7 @@ from tokenyard.jobs.rules.decisions import (
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.plan import plan
 from tokenyard.jobs.rules.profile import Profile
-from tokenyard.jobs.rules.states import State, is_final
+from tokenyard.jobs.rules.states import State
 from tokenyard.jobs.shape import member_of, name_seats
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.job_settings import JobSettings
@@ -55,7 +57,6 @@ from tokenyard.vocabulary.reasons import Reason
 
 # A cycle that was overtaken is tried again at once, this often.
 _STALE_CYCLES_MAX = 5
-_RECORDS_AT_ONCE = 100
 # The lease is prolonged when less than this part of it is left.
 _LEASE_PART = 2 / 3
 
@@ -79,8 +80,6 @@ class Scheduler:
         self._holder = holder
         self._store = store
         self._crew = Crew(executors, clock)
-        self._queues = tuple(queues)
-        self._profile = profile
         self._settings = settings
         self._clock = clock
         self._log = log
@@ -92,16 +91,25 @@ class Scheduler:
         )
         self._lease: Lease | None = None
         self._sequence = 0
-        self._revision = 0
         self._poked = asyncio.Event()
         self._nodes: dict[NodeName, NodeRecord] = {}
         self._decided: Plan | None = None
-        self.roster = Roster(self._queues, profile)
+        self._mirror = Mirror(store, queues, profile, clock)
+
+    @property
+    def roster(self) -> Roster:
+        """All open jobs as this one knows them, leading or not."""
+        return self._mirror.roster
 
     @property
     def leads(self) -> bool:
         """Whether this one held the lease when it last looked."""
         return self._lease is not None and self._clock.now() < self._lease.until
+
+    @property
+    def decided(self) -> Plan | None:
+        """The plan of its last cycle; None for one that does not lead."""
+        return self._decided
 
     def poke(self) -> None:
         """Something changed: do not wait for the next cycle's time."""
@@ -130,7 +138,7 @@ class Scheduler:
             return False
         began = self._clock.monotonic()
         for _ in range(_STALE_CYCLES_MAX):
-            await self._sync()
+            await self._mirror.sync()
             reports = await self._look()
             if not await self._write(self._settle(reports)):
                 continue
@@ -163,49 +171,35 @@ class Scheduler:
             return True
         self._lease = await self._store.take_lease(self._holder, now, seconds)
         if self._lease is None:
-            self._forget_all()
+            if held is not None:
+                self._forget_all()
+            await self._follow()
             return False
         if held is None or held.epoch != self._lease.epoch:
             lease = self._lease
             self._forget_all()
             self._lease = lease
             self._nodes = {node.name: node for node in await self._store.nodes()}
-            self.roster.set_nodes(list(self._nodes.values()), now)
-            records, self._revision = await self._store.open_jobs()
-            await self._take_in(records)
+            await self._mirror.load(list(self._nodes.values()))
+            self._observer.resume(await self._newest_sample())
         return True
 
     def _forget_all(self) -> None:
         self._lease = None
         self._sequence = 0
-        self._revision = 0
-        self.roster = Roster(self._queues, self._profile)
+        self._mirror.forget()
         self._nodes = {}
         self._decided = None
 
-    async def _sync(self) -> None:
-        """What others have changed since: submissions, cancellations, priorities, nodes."""
-        records, self._revision = await self._store.changed_jobs(self._revision)
-        await self._take_in(records)
+    async def _follow(self) -> None:
+        """Somebody else leads; know what he knows, to be able to say it."""
+        await self._mirror.follow()
+        if self._observer.wants_sample(self._clock.now()):
+            self._observer.resume(await self._newest_sample())
 
-    async def _take_in(self, records: Sequence[JobRecord]) -> None:
-        new = {record.id: record.state for record in records}
-        missing = []
-        for job in self.roster.unknown_dependencies(records):
-            if job not in new:
-                missing.append(job)
-            elif is_final(new[job]):
-                self.roster.ended[job] = new[job]
-        if missing:
-            for job, state in (await self._store.states_of(missing)).items():
-                if is_final(State(state)):
-                    self.roster.ended[job] = State(state)
-        # Those who ended come first: others may wait for them.
-        for number, record in enumerate(sorted(records, key=lambda one: not is_final(one.state))):
-            self.roster.put(record)
-            if number % _RECORDS_AT_ONCE == _RECORDS_AT_ONCE - 1:
-                # The same process serves answers, which a large array must not hold up.
-                await self._clock.sleep(0)
+    async def _newest_sample(self) -> Sample | None:
+        found = await self._store.samples(since=0.0, until=self._clock.now() + 1, limit=1)
+        return found[-1] if found else None
 
     async def _look(self) -> dict[MemberId, MemberReport]:
         """Which nodes there are and what members do."""
@@ -235,7 +229,7 @@ class Scheduler:
         for record in roster.dormant.values():
             draft = drafts[record.id] = Draft(record, now)
             unmet = roster.unmet(record)
-            wake(draft, unmet, self._failed_among(unmet))
+            wake(draft, unmet, self.roster.failed_among(unmet))
         for record in roster.seated.values():
             draft = drafts[record.id] = Draft(record, now)
             self._judge_nodes(record, reports)
@@ -248,11 +242,6 @@ class Scheduler:
             pass_deadline(draft)
         changes = [change for draft in drafts.values() if (change := draft.change())]
         return changes, self._changed_nodes()
-
-    def _failed_among(self, jobs: Iterable[JobId]) -> JobId | None:
-        """A job of those that will never succeed."""
-        failed = {State.FAILED, State.CANCELLED, State.DEAD}
-        return next((job for job in jobs if self.roster.ended.get(job) in failed), None)
 
     def _judge_nodes(self, record: JobRecord, reports: Mapping[MemberId, MemberReport]) -> None:
         """Count failures to launch against the node; too many in a row close it for a while."""

@@ -22,6 +22,15 @@ _TOML_TABLE = re.compile(r"^\s*(?P<open>\[\[?)\s*(?P<name>[^\]]+?)\s*\]")
 _TOML_KEY = re.compile(r"^\s*(?P<name>[\w.\"'-]+)\s*=")
 _TOML_LINE = re.compile(r"\(at line (?P<line>\d+)")
 
+
+class JobFileFault(InvalidRequest):
+    """A mistake in a job file, with the line that is to blame (from 1)."""
+
+    def __init__(self, message: str, line: int, reason: Reason, param: str | None = None) -> None:
+        super().__init__(message, reason=reason, param=param)
+        self.line = line
+
+
 Path = tuple[str | int, ...]
 Lines = dict[Path, int]
 
@@ -64,9 +73,8 @@ def _explain(text: str, lines: Lines, name: str) -> InvalidRequest:
     spelled = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)[:200]
     where = spelled.lstrip(".")
     told = f"'{where}': {text}" if where and field is None else text
-    return InvalidRequest(
-        f"{name}:{_line_of(path, lines)}: {told}.", reason=reason, param=where or None
-    )
+    line = _line_of(path, lines)
+    return JobFileFault(f"{name}:{line}: {told}.", line, reason, where or None)
 
 
 def _line_of(path: Path, lines: Lines) -> int:
@@ -79,7 +87,7 @@ def _line_of(path: Path, lines: Lines) -> int:
 
 
 def _fault(name: str, line: int, what: str) -> InvalidRequest:
-    return InvalidRequest(f"{name}:{line}: {what}.", reason=Reason.INVALID_VALUE)
+    return JobFileFault(f"{name}:{line}: {what}.", line, Reason.INVALID_VALUE)
 
 
 def _read_yaml(text: str, name: str) -> tuple[Any, Lines]:

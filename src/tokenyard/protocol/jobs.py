@@ -125,9 +125,14 @@ class JobBody(msgspec.Struct, kw_only=True):
     type: str
     queue: str
     priority: int
+    # The class of that priority, or the nearest one below.
+    priority_class: str
     state: str
+    # For a job that waits, the one dominant reason for that; else what led to its state.
     reason: str | None
     detail: str | None
+    # The same reason as a sentence with its numbers; null for a job that does not wait.
+    why: str | None
     attempt: int
     array_index: int | None
     submitted_at: float
@@ -167,7 +172,11 @@ class ChangePriorityRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
 
 
 class ExplanationBody(msgspec.Struct, kw_only=True):
-    """Why a job waits: one reason, its evidence, when it should start, and what would help."""
+    """Why a job waits: one reason, its evidence, when it should start, and what would help.
+
+    `prediction` says how the start was found: `played` forward job by job, or `reckoned` from the
+    work that is ahead, which is done for long queues.
+    """
 
     job: str
     state: str
@@ -177,6 +186,7 @@ class ExplanationBody(msgspec.Struct, kw_only=True):
     ahead_count: int
     ahead: list[str]
     predicted_start: float | None
+    prediction: Literal["played", "reckoned"] | None
     what_if: list[str]
 
 
@@ -257,6 +267,15 @@ class QueueList(msgspec.Struct, kw_only=True):
     object: Literal["list"] = "list"
 
 
+class GpuBody(msgspec.Struct, kw_only=True):
+    """One GPU of a node: how much of it is free (1 is all), who is on it, whom it is held for."""
+
+    index: int
+    free: float
+    jobs: list[str]
+    held_for: str | None
+
+
 class NodeBody(msgspec.Struct, kw_only=True):
     """A node: what it has, what is free, and whether it takes members."""
 
@@ -272,6 +291,7 @@ class NodeBody(msgspec.Struct, kw_only=True):
     memory_mib_free: int
     labels: dict[str, str]
     jobs: list[str]
+    devices: list[GpuBody]
     reason: str | None
     seen_at: float
 
@@ -312,4 +332,43 @@ class HistoryBody(msgspec.Struct, kw_only=True):
     """The history of queues and nodes, the oldest point first."""
 
     data: list[HistoryPoint]
+    object: Literal["list"] = "list"
+
+
+class JobFileCheck(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A job file to be checked; the ending of its name tells the format (YAML without one)."""
+
+    text: Text
+    name: Annotated[str, Meta(min_length=1, max_length=200)] = "job.yaml"
+
+
+class JobFileMistake(msgspec.Struct, kw_only=True):
+    """What is wrong with a job file; `line` counts from 1, null where no line is to blame."""
+
+    message: str
+    reason: str
+    line: int | None
+    param: str | None
+
+
+class JobFileAnswer(msgspec.Struct, kw_only=True):
+    """What a job file says, ready to be submitted, or the first mistake in it."""
+
+    spec: JobSpec | None
+    mistake: JobFileMistake | None
+    object: Literal["job_file"] = "job_file"
+
+
+class JobSample(msgspec.Struct, kw_only=True):
+    """A job file to begin with; it runs on this cluster as it is."""
+
+    name: str
+    title: str
+    text: str
+
+
+class JobSampleList(msgspec.Struct, kw_only=True):
+    """Job files to begin with."""
+
+    data: list[JobSample]
     object: Literal["list"] = "list"

@@ -108,6 +108,9 @@ class JobSettings(Branch, frozen=True):
     grace_seconds_max: Annotated[
         Seconds, Meta(description="Longest grace between the checkpoint signal and the end.")
     ] = 3_600.0
+    checked_file_bytes_max: Annotated[
+        Count, Meta(description="Longest job file that is checked over HTTP.")
+    ] = 65_536
     log_bytes_max: Annotated[
         Count, Meta(description="A member's log that grows past this is kept once, as `….1`.")
     ] = 16 * 1024 * 1024

@@ -168,4 +168,9 @@ def _matches(job: JobRecord, wanted: JobFilter) -> bool:
         and wanted.queue in {None, job.queue}
         and wanted.type in {None, job.spec.type}
         and wanted.name in {None, job.spec.name}
+        and _contains(job, wanted.search)
     )
+
+
+def _contains(job: JobRecord, part: str | None) -> bool:
+    return part is None or part.lower() in job.spec.name.lower() or part.lower() in job.id.lower()

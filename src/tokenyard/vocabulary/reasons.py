@@ -105,4 +105,3 @@ class Reason(StrEnum):
     JOB_CHANGED = "job_changed"
     QUEUED_JOBS_LIMIT = "queued_jobs_limit"
     LOCAL_EXECUTION_OFF = "local_execution_off"
-    SCHEDULER_UNAVAILABLE = "scheduler_unavailable"

@@ -1,14 +1,18 @@
 """Jobs over HTTP: submitted, seen, explained, cancelled, tried again; by their own project only."""
 
+import io
 from typing import Any
 
 import pytest
 
 from support.asgi import AsgiClient
 from support.yards import FakeYard, open_fake_yard
+from tokenyard.jobs.office import make_job_office
 from tokenyard.runtime.job_settings import JobSettings, QueueSettings
+from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.runtime.settings import Settings
-from tokenyard.vocabulary.ids import ProjectId
+from tokenyard.telemetry.logs import Log
+from tokenyard.vocabulary.ids import JobId, ProjectId
 
 SPEC = {"name": "train", "command": ["true"], "roles": [{"gpus": 2}]}
 
@@ -107,10 +111,22 @@ async def test_a_waiting_job_is_explained(yard: FakeYard) -> None:
     assert (running["reason"], running["state"]) == (None, "running")
 
 
-async def test_a_server_that_does_not_lead_says_so(yard: FakeYard) -> None:
-    job = await submit(yard)
-    told = await get(yard, f"/api/jobs/{job}/explain", 503)
-    assert told["error"]["code"] == "scheduler_unavailable"
+async def test_a_server_that_does_not_lead_knows_why_too(yard: FakeYard) -> None:
+    other = make_job_office(
+        JobSettings(), store=yard.store.jobs, executors=[], on_loopback=True,
+        clock=yard.clock, randomness=SeededRandomness(5), log=Log(io.StringIO(), yard.clock),
+    )  # fmt: skip
+    await submit(yard, roles=[{"gpus": 4}])
+    await cycle(yard, 1.0)
+    waits = JobId(await submit(yard, roles=[{"gpus": 4}]))
+    await cycle(yard)
+    assert not await other.scheduler.tick()
+    record = await yard.store.jobs.find_job(waits, None)
+    assert record is not None
+    why = other.queue.insight.why(record)
+    assert why is not None
+    assert why.reason == "insufficient_resources"
+    assert other.scheduler.roster.board.cluster.gpu_free == 0
 
 
 async def test_cancel_retry_and_priority(yard: FakeYard) -> None:
@@ -233,3 +249,49 @@ async def test_jobs_belong_into_leaves_and_a_project_has_a_limit() -> None:
             )
             assert answer.status == status
         assert answer.error["code"] == "queued_jobs_limit"
+
+
+async def test_the_why_column_and_the_gpus_of_a_node(yard: FakeYard) -> None:
+    runs = await submit(yard, roles=[{"gpus": 3}])
+    await cycle(yard, 1.0)
+    waits = await submit(yard, name="large one", roles=[{"gpus": 4}], priority="high",
+                         preemptible=False)  # fmt: skip
+    await cycle(yard)
+    told = {job["id"]: job for job in (await get(yard, "/api/jobs"))["data"]}
+    assert told[runs]["why"] is None
+    assert told[waits]["priority_class"] == "high"
+    assert told[waits]["why"]
+    node = (await get(yard, "/api/cluster"))["nodes"][0]
+    assert [gpu["jobs"] for gpu in node["devices"]] == [[runs], [runs], [runs], []]
+    assert [gpu["free"] for gpu in node["devices"]] == [0, 0, 0, 1]
+    found = (await get(yard, "/api/jobs?search=LARGE"))["data"]
+    assert [job["id"] for job in found] == [waits]
+    assert (await get(yard, "/api/jobs?search=100%25"))["data"] == []
+
+
+async def test_job_files_are_checked_with_lines(yard: FakeYard) -> None:
+    samples = (await get(yard, "/api/job-files/samples"))["data"]
+    call = yard.client.call
+    for sample in samples:
+        answer = await call("POST", "/api/job-files/check", json_body={"text": sample["text"]})
+        assert answer.json()["mistake"] is None
+        made = await call("POST", "/api/jobs", json_body=answer.json()["spec"])
+        assert made.status == 200, made.body
+    body = {"text": "name: a\ncommand: [x]\nroles:\n  - gpsu: 1\n"}
+    told = (await call("POST", "/api/job-files/check", json_body=body)).json()
+    assert (told["spec"], told["mistake"]["line"]) == (None, 4)
+    body = {"text": "name: a\ncommand: [x]\nqueue: nowhere\n"}
+    told = (await call("POST", "/api/job-files/check", json_body=body)).json()
+    assert told["mistake"]["param"] == "queue"
+    body = {"text": "#" * 70_000}
+    assert (await call("POST", "/api/job-files/check", json_body=body)).json()["mistake"]
+
+
+async def test_the_end_of_a_log_and_a_part_of_the_history(yard: FakeYard) -> None:
+    job = await submit(yard)
+    await cycle(yard, 1.0)
+    told = await get(yard, f"/api/jobs/{job}/logs?tail=7")
+    assert told["text"] == "rank 0\n"
+    points = (await get(yard, "/api/cluster/history?names=cluster/gpus,wait/"))["data"]
+    assert points
+    assert all(name.startswith(("cluster/gpus", "wait/")) for p in points for name in p["values"])

@@ -12,15 +12,15 @@ from tokenyard.gateway.operation import Operation, Query, json_answer, read_choi
 from tokenyard.jobs.office import JobOffice
 from tokenyard.jobs.records import JobFilter, NodeState
 from tokenyard.jobs.rendering import (
+    JobView,
     render_cluster,
     render_explanation,
     render_history,
-    render_job,
-    render_jobs,
     render_queues,
     render_timeline,
 )
 from tokenyard.jobs.rules.states import State
+from tokenyard.jobs.spec import JobFileFault
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.jobs import (
     ChangeNodeRequest,
@@ -29,7 +29,11 @@ from tokenyard.protocol.jobs import (
     ExplanationBody,
     HistoryBody,
     JobBody,
+    JobFileAnswer,
+    JobFileCheck,
+    JobFileMistake,
     JobList,
+    JobSampleList,
     JobSpec,
     LogBody,
     NodeBody,
@@ -55,6 +59,9 @@ _ATTEMPT = Query("attempt", "Which attempt; the last one without it.", int, 1, 1
 _RANK = Query("rank", "Which member.", int, 0, 1_000_000)
 _OFFSET = Query("offset", "The byte to begin with.", int, 0, 2**53)
 _FOLLOW = Query("follow", "Send what is written as it comes.", bool, choices=("true", "false"))
+_TAIL = Query("tail", "Begin so many bytes before the end, in place of an offset.", int, 1, 2**20)
+_SEARCH = Query("search", "Only jobs whose name or id contains this.")
+_NAMES = Query("names", "Only values whose names begin so, divided by commas.")
 _SINCE = Query("since", "Seconds since the epoch.", int, 0, 2**40)
 _UNTIL = Query("until", "Seconds since the epoch.", int, 0, 2**40)
 _POINTS = Query("limit", "Most points; the newest are kept.", int, 1, 5_000)
@@ -75,6 +82,7 @@ class JobRoutes:
     ) -> None:
         self._doorway = doorway
         self._queue = office.queue
+        self._view = JobView(office.queue.insight, office.queue.observer)
         self._profile = office.settings.profile
         self._tasks = tasks
         self._clock = clock
@@ -90,7 +98,7 @@ class JobRoutes:
             Operation(
                 "GET", "/api/jobs", "listJobs", "The project's jobs, the newest first.",
                 self._list, _TAG, answer=JobList,
-                query=(_LIMIT, _AFTER, _STATES, _QUEUE, _TYPE, _NAME),
+                query=(_LIMIT, _AFTER, _STATES, _QUEUE, _TYPE, _NAME, _SEARCH),
             ),
             Operation(
                 "GET", _JOB, "getJob", "A job as it stands, with its spec.",
@@ -99,7 +107,7 @@ class JobRoutes:
             Operation(
                 "GET", f"{_JOB}/explain", "explainJob",
                 "Why a job waits, when it should start, and what would help.",
-                self._explain, _TAG, answer=ExplanationBody, errors=(404, 503),
+                self._explain, _TAG, answer=ExplanationBody, errors=(404,),
             ),
             Operation(
                 "GET", f"{_JOB}/timeline", "getJobTimeline", "What happened to a job.",
@@ -108,7 +116,7 @@ class JobRoutes:
             Operation(
                 "GET", f"{_JOB}/logs", "getJobLogs", "What a member has written.",
                 self._logs, _TAG, answer=LogBody, streams=LogBody,
-                query=(_ATTEMPT, _RANK, _OFFSET, _FOLLOW), errors=(404,),
+                query=(_ATTEMPT, _RANK, _OFFSET, _TAIL, _FOLLOW), errors=(404,),
             ),
             Operation(
                 "POST", f"{_JOB}/cancel", "cancelJob", "Stop a job, or take it out of its queue.",
@@ -121,6 +129,16 @@ class JobRoutes:
             Operation(
                 "POST", f"{_JOB}/priority", "setJobPriority", "Change a job's priority class.",
                 self._set_priority, _TAG, ChangePriorityRequest, JobBody, errors=(404, 409, 413),
+            ),
+            Operation(
+                "POST", "/api/job-files/check", "checkJobFile",
+                "Read a job file, and say what is wrong with it and where.",
+                self._check_file, _TAG, JobFileCheck, JobFileAnswer, errors=(413,),
+            ),
+            Operation(
+                "GET", "/api/job-files/samples", "listJobSamples",
+                "Job files to begin with, which run on this cluster.",
+                self._samples, _TAG, answer=JobSampleList,
             ),
             Operation(
                 "GET", "/api/queues", "listQueues", "Queues, who waits in them, and how long.",
@@ -137,14 +155,14 @@ class JobRoutes:
             Operation(
                 "GET", "/api/cluster/history", "getClusterHistory",
                 "Queues and nodes over time.",
-                self._history, _TAG, answer=HistoryBody, query=(_SINCE, _UNTIL, _POINTS),
+                self._history, _TAG, answer=HistoryBody, query=(_SINCE, _UNTIL, _POINTS, _NAMES),
             ),
         ]  # fmt: skip
 
     async def _submit(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         spec = decode_request(JobSpec, await self._doorway.body(request))
-        return json_answer(render_jobs(await self._queue.submit(caller, spec)), status=200)
+        return json_answer(self._view.page(await self._queue.submit(caller, spec)), status=200)
 
     async def _list(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -155,6 +173,7 @@ class JobRoutes:
             queue=asked.get(_QUEUE.name),
             type=asked.get(_TYPE.name),
             name=asked.get(_NAME.name),
+            search=asked.get(_SEARCH.name),
         )
         found, more = await self._queue.page(
             caller,
@@ -162,11 +181,12 @@ class JobRoutes:
             limit=read_int(request, _LIMIT) or 20,
             after=None if after is None else JobId(after),
         )
-        return json_answer(render_jobs(found, more))
+        return json_answer(self._view.page(found, more))
 
     async def _get(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        return json_answer(render_job(await self._queue.get(caller, _id(request)), with_spec=True))
+        record = await self._queue.get(caller, _id(request))
+        return json_answer(self._view.job(record, with_spec=True))
 
     async def _explain(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -181,7 +201,8 @@ class JobRoutes:
         caller = await self._doorway.caller(request)
         job = (await self._queue.get(caller, _id(request))).id
         attempt, rank = read_int(request, _ATTEMPT), read_int(request, _RANK) or 0
-        offset = read_int(request, _OFFSET) or 0
+        tail = read_int(request, _TAIL)
+        offset = (read_int(request, _OFFSET) or 0) if tail is None else -tail
         if read_choice(request, _FOLLOW, "false") == "false":
             return json_answer(await self._read(caller, job, attempt, rank, offset))
         return EventStream(
@@ -231,17 +252,34 @@ class JobRoutes:
 
     async def _cancel(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        return json_answer(render_job(await self._queue.cancel(caller, _id(request))))
+        return json_answer(self._view.job(await self._queue.cancel(caller, _id(request))))
 
     async def _retry(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        return json_answer(render_job(await self._queue.retry(caller, _id(request))))
+        return json_answer(self._view.job(await self._queue.retry(caller, _id(request))))
 
     async def _set_priority(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(ChangePriorityRequest, await self._doorway.body(request))
         changed = await self._queue.set_priority(caller, _id(request), asked.priority)
-        return json_answer(render_job(changed))
+        return json_answer(self._view.job(changed))
+
+    async def _check_file(self, request: Request) -> ASGIApp:
+        await self._doorway.caller(request)
+        asked = decode_request(JobFileCheck, await self._doorway.body(request))
+        try:
+            spec = await self._queue.check_file(asked.text, asked.name)
+        except InvalidRequest as error:
+            line = error.line if isinstance(error, JobFileFault) else None
+            mistake = JobFileMistake(
+                message=error.message, reason=error.reason.value, line=line, param=error.param
+            )
+            return json_answer(JobFileAnswer(spec=None, mistake=mistake))
+        return json_answer(JobFileAnswer(spec=spec, mistake=None))
+
+    async def _samples(self, request: Request) -> ASGIApp:
+        await self._doorway.caller(request)
+        return json_answer(JobSampleList(data=self._queue.samples()))
 
     async def _queues(self, request: Request) -> ASGIApp:
         await self._doorway.caller(request)
@@ -279,7 +317,9 @@ class JobRoutes:
             until=self._clock.now() + 1 if until is None else until,
             limit=read_int(request, _POINTS) or 500,
         )
-        return json_answer(render_history(samples))
+        names = request.query_params.get(_NAMES.name, "")
+        prefixes = tuple(name for name in names.split(",") if name)
+        return json_answer(render_history(samples, prefixes))
 
 
 def _id(request: Request) -> JobId:

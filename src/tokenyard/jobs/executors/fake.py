@@ -122,6 +122,7 @@ class FakeExecutor:
     async def read_log(self, member: MemberId, *, offset: int, limit: int) -> LogText:
         """What it has written from that byte on; empty when there is nothing."""
         text = f"{member.job} attempt {member.attempt} rank {member.rank}\n"
+        offset = max(len(text) + offset, 0) if offset < 0 else offset
         piece = text[offset : offset + limit]
         return LogText(piece, offset, offset + len(piece))
 

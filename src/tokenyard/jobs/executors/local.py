@@ -321,6 +321,10 @@ def _read_log(path: Path, offset: int, limit: int) -> LogText:
     with suppress(OSError, ValueError, KeyError):
         base = json.loads(path.with_name("log.base").read_text())
         previous, current = int(base["previous"]), int(base["current"])
+    if offset < 0:
+        with suppress(OSError):
+            offset = max(current + path.stat().st_size + offset, previous)
+        offset = max(offset, 0)
     if offset >= current:
         return _read_piece(path, current, offset, limit)
     # What is older than the file before is gone.

@@ -300,7 +300,8 @@ class Board:
     def stretched(self, job: Job) -> float:
         """When it was submitted, put off by its GPU-seconds (member-seconds without GPUs)."""
         gpus = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0)
-        return job.submitted_at + self.profile.stretch * gpus * self.seconds_of(job)
+        off = self.profile.stretch * gpus * self.seconds_of(job)
+        return job.submitted_at + min(off, self.profile.stretch_seconds_max)
 
     def ripen(self, job_id: JobId) -> None:
         """Put a held job into its line, whatever it waits for."""

@@ -1,15 +1,19 @@
 """Why a job waits, in one sentence with its evidence; when it should start; what would help.
 
 The reason is the plan's own. The prediction plays the plan forward with expected run times and no
-new arrivals, so it is as good as the estimates. What-if tries variations of the job on the cluster
-as it is, and names only such as would start now. Works on a copy or a trial; changes nothing.
+new arrivals, so it is as good as the estimates; for a long queue it is reckoned from the work that
+is ahead instead, in time that grows with the number of lines and not with their length. What-if
+tries variations of the job on the cluster as it is, and names only such as would start now. Works
+on a copy or a trial; changes nothing.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
-from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed
-from tokenyard.jobs.rules.decisions import Blocked, Plan, Preempt, Start
+from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Line, Phase, progressed
+from tokenyard.jobs.rules.decisions import Blocked, Decision, Plan, Preempt, Start
 from tokenyard.jobs.rules.gangs import Shortfall, seat_gang
 from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.plan import apply, plan
@@ -22,6 +26,10 @@ from tokenyard.vocabulary.reasons import Reason
 # Jobs named as being ahead, and ends of jobs that a prediction plays through.
 AHEAD_MAX = 5
 FORECAST_EVENTS_MAX = 2_000
+# A prediction plays through so much: events times jobs and nodes that each looks at.
+FORECAST_WORK_MAX = 400_000
+# Jobs of one line whose work is added up for a reckoned prediction; the rest are taken to be alike.
+RECKONED_JOBS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,56 +44,101 @@ class Explanation:
     ahead_count: int
     ahead: tuple[JobId, ...]
     predicted_start: float | None
+    # Played forward job by job, or only reckoned from the work that is ahead.
+    prediction_is_exact: bool
     # Changes of the job, in words, with each of which it would start now.
     what_if: tuple[str, ...]
 
 
 def explain(
-    board: Board, job_id: JobId, now: float, *, forecast_events_max: int = FORECAST_EVENTS_MAX
+    board: Board,
+    job_id: JobId,
+    now: float,
+    *,
+    decided: Plan | None = None,
+    forecast_events_max: int = FORECAST_EVENTS_MAX,
 ) -> Explanation | None:
-    """None when the job runs, or starts in the next cycle."""
+    """None when the job runs, or starts in the next cycle.
+
+    decided: the last plan, when it has been carried out; without it, one is made.
+    """
     entry = board.entries.get(job_id)
     if entry is None:
         raise NotFound(f"There is no job {job_id} on the board.")
-    decided = plan(board, now)
-    blocked = decided.why(entry)
+    last = plan(board, now) if decided is None else decided
+    blocked = last.why(entry)
     if blocked is None:
         return None
-    ahead = _ahead(board, entry, now)
+    counts = _ahead(board, entry, now)
+    exact = _plays_forward(board)
     start = None
     if entry.phase is not Phase.RUNNING:
-        start = forecast(board, job_id, now, events_max=forecast_events_max)
-    helps = tuple(what_if(board, entry.job, decided)) if entry.phase is Phase.WAITING else ()
+        if exact:
+            start = forecast(board, job_id, now, events_max=forecast_events_max)
+        else:
+            start = reckon(board, entry, now)
+    starting = () if decided is not None else last.decisions
+    helps: tuple[str, ...] = ()
+    if entry.phase is Phase.WAITING:
+        helps = tuple(what_if(board, entry.job, starting))
     return Explanation(
         job_id,
         blocked.reason,
         sentence_of(board, entry.job, blocked),
         blocked,
-        len(ahead),
-        tuple(ahead[:AHEAD_MAX]),
+        sum(count for line, count in counts if line.queue == entry.job.queue),
+        _first_of(board, [one for one in counts if one[0].queue == entry.job.queue], now),
         start,
+        exact,
         helps,
     )
 
 
-def _ahead(board: Board, entry: Entry, now: float) -> list[JobId]:
+def _ahead(board: Board, entry: Entry, now: float) -> list[tuple[Line, int]]:
+    """How many of each line are tried before the job; a line is in order, so it is halved."""
     if entry.phase is not Phase.WAITING:
         return []
     ordering = Ordering(board, now)
     own = ordering.key_of(entry)
-    return [
-        other.job.id
-        for key, other in sorted(
-            ((ordering.key_of(e), e) for e in _waiting_in(board, entry)), key=lambda pair: pair[0]
-        )
-        if key < own
-    ]
-
-
-def _waiting_in(board: Board, entry: Entry) -> Iterator[Entry]:
+    found = []
     for line in board.lines.values():
-        if line.queue == entry.job.queue:
-            yield from line.entries
+        count = bisect_left(line.entries, own, key=ordering.key_of) if line.entries else 0
+        if count:
+            found.append((line, count))
+    return found
+
+
+def _first_of(board: Board, counts: list[tuple[Line, int]], now: float) -> tuple[JobId, ...]:
+    ordering = Ordering(board, now)
+    heads = (one for line, count in counts for one in line.entries[: min(count, AHEAD_MAX)])
+    return tuple(one.job.id for one in nsmallest(AHEAD_MAX, heads, key=ordering.key_of))
+
+
+def _plays_forward(board: Board) -> bool:
+    """Whether the future is short enough to be played through."""
+    events = min(len(board.entries), FORECAST_EVENTS_MAX)
+    lines = sum(1 for line in board.lines.values() if line.entries)
+    return events * (lines + len(board.cluster.nodes) // 8 + 1) <= FORECAST_WORK_MAX
+
+
+def reckon(board: Board, entry: Entry, now: float) -> float | None:
+    """When the job starts if all work that is ahead of it were spread evenly over the cluster.
+
+    GPU-seconds where the cluster has GPUs, else CPU-seconds. None when somebody's end is unknown or
+    it is not known who is ahead.
+    """
+    if entry.phase is not Phase.WAITING:
+        return None
+    part = 0 if board.cluster.capacity.gpu_milli else 1
+    capacity = board.cluster.capacity[part]
+    if not capacity:
+        return None
+    work = sum(max(one.ends_at - now, 0.0) * one.amount[part] for one in board.running.values())
+    for line, count in _ahead(board, entry, now):
+        looked = line.entries[: min(count, RECKONED_JOBS_MAX)]
+        some = sum(board.seconds_of(one.job) * one.job.amount_min[part] for one in looked)
+        work += some * count / len(looked)
+    return now + work / capacity if work < INFINITY else None
 
 
 def forecast(
@@ -113,13 +166,15 @@ def forecast(
     return None
 
 
-def what_if(board: Board, job: Job, decided: Plan) -> Iterator[str]:
-    """Smaller or freer versions of the job that would find quota and seats at this moment."""
+def what_if(board: Board, job: Job, starting: Sequence[Decision]) -> Iterator[str]:
+    """Smaller or freer versions of the job that would find quota and seats at this moment.
+
+    starting: decisions that are not carried out yet; who starts by them is ahead.
+    """
     for words, variant in _variants(job):
         cluster = board.cluster
         mark = cluster.mark()
-        # Who starts in this cycle anyway is ahead.
-        for decision in decided.decisions:
+        for decision in starting:
             if isinstance(decision, Start):
                 cluster.take_all(decision.seats)
         seats = seat_gang(board.floor, variant)

@@ -84,8 +84,10 @@ class Profile:
     ageing_seconds: float | None = None
     # Who has waited longer goes before everyone else, oldest first; None: never.
     overdue_seconds: float | None = None
-    # Under STRETCH: seconds of waiting that one expected GPU-second is worth.
+    # Under STRETCH: seconds of waiting that one expected GPU-second is worth, and the most that a
+    # job is put off by them: who comes later than that never overtakes it.
     stretch: float = 1.0
+    stretch_seconds_max: float = 86_400.0
     # Under REPLACE: queues up to this fraction of their fair share lose nobody to equals.
     protected_fraction: float = 1.0
     # Under REPLACE: a displaced job may be seated elsewhere at once.

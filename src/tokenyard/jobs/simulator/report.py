@@ -31,6 +31,10 @@ class Summary:
     makespan_seconds: float
     # GPU time in use, of all GPU time from the first arrival to the last end.
     gpu_use_percent: float
+    # The same until the last arrival: what a policy makes of a cluster on which people wait.
+    gpu_use_percent_arriving: float
+    # GPU time free on partly used nodes while jobs waited, of all GPU time.
+    gpu_fragmented_percent: float
     # GPU time held for preemptors whose victims had not gone yet.
     gpu_held_percent: float
     preemptions: int
@@ -73,14 +77,23 @@ def summarise(name: str, outcome: Outcome) -> Summary:
         wait_seconds_p99=percentile(waits, 99),
         wait_seconds_max=waits[-1] if waits else 0.0,
         makespan_seconds=makespan,
-        gpu_use_percent=100 * outcome.gpu_milli_seconds_busy / whole if whole else 0.0,
-        gpu_held_percent=100 * outcome.gpu_milli_seconds_held / whole if whole else 0.0,
+        gpu_use_percent=_part(outcome.gpu_milli_seconds_busy, whole),
+        gpu_use_percent_arriving=_part(
+            outcome.gpu_milli_seconds_busy_arriving,
+            outcome.gpu_milli_capacity * (outcome.last_arrival_at - outcome.started_at),
+        ),
+        gpu_fragmented_percent=_part(outcome.gpu_milli_seconds_fragmented, whole),
+        gpu_held_percent=_part(outcome.gpu_milli_seconds_held, whole),
         preemptions=sum(record.preemptions for record in outcome.records.values()),
         gpu_seconds_lost=outcome.gpu_seconds_lost,
         releases=sum(record.releases for record in outcome.records.values()),
         cycles=outcome.cycles,
         decisions=outcome.decisions,
     )
+
+
+def _part(value: float, whole: float) -> float:
+    return 100 * value / whole if whole > 0 else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -98,6 +111,8 @@ _COLUMNS = (
     ("wait max", "wait_seconds_max"),
     ("makespan", "makespan_seconds"),
     ("GPU use %", "gpu_use_percent"),
+    ("arriving %", "gpu_use_percent_arriving"),
+    ("in pieces %", "gpu_fragmented_percent"),
     ("preempted", "preemptions"),
     ("GPU-s lost", "gpu_seconds_lost"),
 )

@@ -94,6 +94,12 @@ class Outcome:
     # Integrals over time, in thousandths of a GPU times seconds.
     gpu_milli_seconds_busy: float = 0.0
     gpu_milli_seconds_held: float = 0.0
+    # The same as busy, but only until the last job has arrived: afterwards the cluster runs empty,
+    # for as long as the longest job takes, whatever the policy.
+    gpu_milli_seconds_busy_arriving: float = 0.0
+    last_arrival_at: float = 0.0
+    # Free GPUs on partly used nodes, while somebody waited.
+    gpu_milli_seconds_fragmented: float = 0.0
     gpu_seconds_lost: float = 0.0
     cycles: int = 0
     decisions: int = 0
@@ -139,6 +145,8 @@ class Simulation:
         self._dirty = False
         for arrival in arrivals:
             self._at(arrival.job.submitted_at, _Kind.ARRIVAL, arrival)
+            last = max(self.outcome.last_arrival_at, arrival.job.submitted_at)
+            self.outcome.last_arrival_at = last
         for fault in faults:
             self._at(fault.at, _Kind.NODE_LOST, fault.node)
             self._at(fault.at + fault.seconds, _Kind.NODE_BACK, fault.node)
@@ -169,8 +177,16 @@ class Simulation:
             used = cluster.capacity.gpu_milli - cluster.gpu_free
             held = sum(entry.amount.gpu_milli for entry in self.board.claims.values())
             self.outcome.gpu_milli_seconds_busy += used * seconds
+            if now <= self.outcome.last_arrival_at:
+                self.outcome.gpu_milli_seconds_busy_arriving += used * seconds
+            if self._keeps_someone_waiting():
+                pieces = sum(n.gpu_free for n in cluster.nodes if 0 < n.gpu_free < n.gpu_milli)
+                self.outcome.gpu_milli_seconds_fragmented += pieces * seconds
             self.outcome.gpu_milli_seconds_held += held * seconds
         self.now = now
+
+    def _keeps_someone_waiting(self) -> bool:
+        return any(line.entries for line in self.board.lines.values())
 
     def _happen(self, kind: _Kind, subject: object) -> None:
         match kind, subject:

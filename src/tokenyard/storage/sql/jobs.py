@@ -19,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -171,6 +172,9 @@ class SqlJobStore:
         ):
             if word is not None:
                 query = query.where(column == word)
+        if wanted.search is not None:
+            in_name = _JOB.name.icontains(wanted.search, autoescape=True)
+            query = query.where(or_(in_name, _JOB.id.icontains(wanted.search, autoescape=True)))
         values = {"j_project": project, "j_limit": limit, "j_after": after}
 
         def turn(connection: Connection) -> list[JobRecord]:

@@ -167,3 +167,22 @@ def test_every_reason_has_a_sentence(reason: Reason) -> None:
     sentence = sentence_of(board, board.entries[JobId("j")].job, blocked)
     assert sentence.endswith(".")
     assert "{" not in sentence
+
+
+def test_a_long_queue_is_reckoned_instead_of_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight GPUs and jobs of 8 x 100 s: the n-th of them starts after n times 100 seconds."""
+    board = board_of(8)
+    for number in range(50):
+        last = put(board, f"j{number:02d}", 8)
+    start_all(board)
+    played = explain(board, last, 0.0)
+    assert played is not None
+    assert (played.ahead_count, played.prediction_is_exact) == (48, True)
+    assert played.ahead[0] == "j01"
+    monkeypatch.setattr("tokenyard.jobs.rules.explain.FORECAST_WORK_MAX", 10)
+    reckoned = explain(board, last, 0.0)
+    assert reckoned is not None
+    assert not reckoned.prediction_is_exact
+    assert reckoned.predicted_start == pytest.approx(played.predicted_start)
+    assert reckoned.predicted_start == pytest.approx(4900.0)
+    assert reckoned.ahead == played.ahead
