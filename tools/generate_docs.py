@@ -25,6 +25,7 @@ from tokenyard.cli import main as cli
 from tokenyard.runtime import settings
 from tokenyard.telemetry import metrics
 from tokenyard.vocabulary import errors, reasons
+from tools.openapi_types import write_types
 from tools.tidy.source import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +144,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "metrics.md": metrics_page,
     "cli.md": cli_page,
     "openapi.json": openapi_page,
+    "openapi.d.ts": lambda: write_types(_openapi()),
     "routes.md": routes_page,
 }
 

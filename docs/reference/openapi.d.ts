@@ -1,0 +1,953 @@
+// Made by `make docs` from the code. Change it there.
+
+export type ChatCompletionRequest = {
+  model: string;
+  temperature?: number | null;
+  top_p?: number | null;
+  top_k?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  stream?: boolean | null;
+  stream_options?: StreamOptions | null;
+  ignore_eos?: boolean | null;
+  frequency_penalty?: number | null;
+  presence_penalty?: number | null;
+  logit_bias?: Record<string, number> | null;
+  min_p?: number | null;
+  repetition_penalty?: number | null;
+  stop_token_ids?: number[] | null;
+  min_tokens?: number | null;
+  cache_salt?: string | null;
+  structured_outputs?: StructuredOutputs | null;
+  n?: number | null;
+  user?: string | null;
+  priority?: number | null;
+  messages: ChatMessage[];
+  max_tokens?: number | null;
+  max_completion_tokens?: number | null;
+  response_format?: ResponseFormat | null;
+  logprobs?: boolean | null;
+  top_logprobs?: number | null;
+  tools?: Record<string, unknown>[] | null;
+  tool_choice?: string | Record<string, unknown> | null;
+  parallel_tool_calls?: boolean | null;
+  reasoning_effort?: string | null;
+  service_tier?: string | null;
+  store?: boolean | null;
+  metadata?: Record<string, string> | null;
+};
+
+export type StreamOptions = {
+  include_usage?: boolean;
+  include_obfuscation?: boolean | null;
+};
+
+export type StructuredOutputs = {
+  json?: Record<string, unknown> | string | null;
+  regex?: string | null;
+  choice?: string[] | null;
+  grammar?: string | null;
+};
+
+export type ChatMessage = {
+  role: Role;
+  content: string | TextPart[];
+  name?: string | null;
+};
+
+export type Role = "assistant" | "developer" | "system" | "tool" | "user";
+
+export type TextPart = {
+  type: "text";
+  text: string;
+};
+
+export type ResponseFormat = {
+  type: "json_object" | "json_schema" | "text";
+  json_schema?: Record<string, unknown> | null;
+};
+
+export type ChatCompletion = {
+  id: string;
+  created: number;
+  model: string;
+  choices: ChatChoice[];
+  usage: UsageBody;
+  object?: "chat.completion";
+  timings?: Timings;
+};
+
+export type ChatChoice = {
+  index: number;
+  message: AnswerMessage;
+  finish_reason: "abort" | "length" | "stop";
+  logprobs?: ChatLogprobs | null;
+};
+
+export type AnswerMessage = {
+  content: string | null;
+  role?: "assistant";
+  refusal?: string | null;
+};
+
+export type ChatLogprobs = {
+  content: TokenLogprob[] | null;
+  refusal?: null;
+};
+
+export type TokenLogprob = {
+  token: string;
+  logprob: number;
+  bytes?: number[] | null;
+  top_logprobs: LikelyToken[];
+};
+
+export type LikelyToken = {
+  token: string;
+  logprob: number;
+  bytes?: number[] | null;
+};
+
+export type UsageBody = {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  prompt_tokens_details?: PromptTokensDetails | null;
+  completion_tokens_details?: CompletionTokensDetails | null;
+};
+
+export type PromptTokensDetails = {
+  cached_tokens?: number;
+};
+
+export type CompletionTokensDetails = {
+  reasoning_tokens?: number;
+};
+
+export type Timings = {
+  queue_ms: number;
+  first_token_ms: number;
+  total_ms: number;
+};
+
+export type ChatCompletionChunk = {
+  id: string;
+  created: number;
+  model: string;
+  choices: ChunkChoice[];
+  object?: "chat.completion.chunk";
+  usage?: UsageBody | null;
+  timings?: Timings;
+};
+
+export type ChunkChoice = {
+  index: number;
+  delta: Delta;
+  finish_reason?: "abort" | "length" | "stop" | null;
+  logprobs?: ChatLogprobs | null;
+};
+
+export type Delta = {
+  role?: "assistant";
+  content?: string;
+};
+
+export type CompletionRequest = {
+  model: string;
+  temperature?: number | null;
+  top_p?: number | null;
+  top_k?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  stream?: boolean | null;
+  stream_options?: StreamOptions | null;
+  ignore_eos?: boolean | null;
+  frequency_penalty?: number | null;
+  presence_penalty?: number | null;
+  logit_bias?: Record<string, number> | null;
+  min_p?: number | null;
+  repetition_penalty?: number | null;
+  stop_token_ids?: number[] | null;
+  min_tokens?: number | null;
+  cache_salt?: string | null;
+  structured_outputs?: StructuredOutputs | null;
+  n?: number | null;
+  user?: string | null;
+  priority?: number | null;
+  prompt: string | number[];
+  max_tokens?: number;
+  logprobs?: number | null;
+  echo?: boolean | null;
+  best_of?: number | null;
+  suffix?: string | null;
+};
+
+export type Completion = {
+  id: string;
+  created: number;
+  model: string;
+  choices: TextChoice[];
+  object?: "text_completion";
+  usage?: UsageBody | null;
+  timings?: Timings;
+};
+
+export type TextChoice = {
+  index: number;
+  text: string;
+  finish_reason: "abort" | "length" | "stop" | null;
+  logprobs?: TextLogprobs | null;
+};
+
+export type TextLogprobs = {
+  tokens: string[];
+  token_logprobs: number[];
+  top_logprobs: Record<string, number>[];
+  text_offset: number[];
+};
+
+export type RequestStopped = {
+  stopped?: boolean;
+};
+
+export type ModelList = {
+  data: Model[];
+  object?: "list";
+};
+
+export type Model = {
+  id: string;
+  created: number;
+  owned_by: string;
+  object?: "model";
+  context_window?: number;
+  sampling_defaults?: SamplingDefaults;
+};
+
+export type SamplingDefaults = {
+  temperature?: number;
+  top_p?: number;
+};
+
+export type CreateResponseRequest = {
+  model: string;
+  input: string | InputMessage[];
+  conversation?: string | ConversationReference | null;
+  instructions?: string | null;
+  stream?: boolean | null;
+  background?: boolean | null;
+  store?: boolean | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  max_output_tokens?: number | null;
+  metadata?: Record<string, string> | null;
+  truncation?: "auto" | "disabled" | null;
+  previous_response_id?: string | null;
+  tools?: Record<string, unknown>[] | null;
+  tool_choice?: string | Record<string, unknown> | null;
+  parallel_tool_calls?: boolean | null;
+  text?: Record<string, unknown> | null;
+  user?: string | null;
+  top_k?: number | null;
+  seed?: number | null;
+};
+
+export type InputMessage = {
+  role: Role;
+  content: string | InputText[];
+  type?: "message";
+  id?: string | null;
+  status?: string | null;
+  phase?: string | null;
+};
+
+export type InputText = {
+  type: "input_text" | "output_text";
+  text: string;
+  annotations?: unknown[] | null;
+  logprobs?: unknown[] | null;
+};
+
+export type ConversationReference = {
+  id: string;
+};
+
+export type ResponseBody = {
+  id: string;
+  created_at: number;
+  status: "cancelled" | "completed" | "failed" | "in_progress" | "incomplete";
+  model: string;
+  output: MessageBody[];
+  instructions: string | null;
+  metadata: Record<string, string>;
+  temperature: number;
+  top_p: number;
+  max_output_tokens: number | null;
+  conversation: ConversationReference | null;
+  error?: ResponseErrorBody | null;
+  incomplete_details?: IncompleteDetails | null;
+  completed_at?: number | null;
+  usage?: ResponseUsage;
+  object?: "response";
+  background?: boolean;
+  parallel_tool_calls?: boolean;
+  previous_response_id?: null;
+  tools?: unknown[];
+  tool_choice?: "auto";
+  truncation?: "disabled";
+  text?: Record<string, unknown>;
+  cost?: Cost;
+  timings?: Timings;
+};
+
+export type MessageBody = {
+  id: string;
+  role: string;
+  status: "completed" | "in_progress" | "incomplete";
+  content: (OutputText | InputTextBody)[];
+  type?: "message";
+  response_id?: string;
+};
+
+export type OutputText = {
+  type: "output_text";
+  text: string;
+  annotations?: unknown[];
+  logprobs?: unknown[];
+};
+
+export type InputTextBody = {
+  type: "input_text";
+  text: string;
+};
+
+export type ResponseErrorBody = {
+  code: "rate_limit_exceeded" | "server_error";
+  message: string;
+  reason: string;
+};
+
+export type IncompleteDetails = {
+  reason: "content_filter" | "max_output_tokens";
+};
+
+export type ResponseUsage = {
+  input_tokens: number;
+  input_tokens_details: InputTokensDetails;
+  output_tokens: number;
+  output_tokens_details: OutputTokensDetails;
+  total_tokens: number;
+};
+
+export type InputTokensDetails = {
+  cached_tokens?: number;
+  cache_write_tokens?: number;
+};
+
+export type OutputTokensDetails = {
+  reasoning_tokens?: number;
+};
+
+export type Cost = {
+  nanos: number;
+  currency: string;
+};
+
+export type ResponseCreated = {
+  type: "response.created";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
+export type ResponseInProgress = {
+  type: "response.in_progress";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
+export type OutputItemAdded = {
+  type: "response.output_item.added";
+  sequence_number?: number;
+  item: MessageBody;
+  output_index?: number;
+};
+
+export type ContentPartAdded = {
+  type: "response.content_part.added";
+  sequence_number?: number;
+  item_id: string;
+  part: OutputText;
+  output_index?: number;
+  content_index?: number;
+};
+
+export type OutputTextDelta = {
+  type: "response.output_text.delta";
+  sequence_number?: number;
+  item_id: string;
+  delta: string;
+  output_index?: number;
+  content_index?: number;
+  logprobs?: unknown[];
+};
+
+export type OutputTextDone = {
+  type: "response.output_text.done";
+  sequence_number?: number;
+  item_id: string;
+  text: string;
+  output_index?: number;
+  content_index?: number;
+  logprobs?: unknown[];
+};
+
+export type ContentPartDone = {
+  type: "response.content_part.done";
+  sequence_number?: number;
+  item_id: string;
+  part: OutputText;
+  output_index?: number;
+  content_index?: number;
+};
+
+export type OutputItemDone = {
+  type: "response.output_item.done";
+  sequence_number?: number;
+  item: MessageBody;
+  output_index?: number;
+};
+
+export type ResponseCompleted = {
+  type: "response.completed";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
+export type ResponseIncomplete = {
+  type: "response.incomplete";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
+export type ResponseFailed = {
+  type: "response.failed";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
+export type ResponseDeleted = {
+  id: string;
+  object?: "response.deleted";
+  deleted?: true;
+};
+
+export type MessageList = {
+  data: MessageBody[];
+  has_more: boolean;
+  first_id: string;
+  last_id: string;
+  object?: "list";
+};
+
+export type CreateConversationRequest = {
+  metadata?: Record<string, string> | null;
+  items?: InputMessage[] | null;
+};
+
+export type ConversationBody = {
+  id: string;
+  created_at: number;
+  metadata: Record<string, string>;
+  object?: "conversation";
+  updated_at: number;
+  active_response_id?: string | null;
+};
+
+export type ConversationList = {
+  data: ConversationBody[];
+  has_more: boolean;
+  first_id: string;
+  last_id: string;
+  object?: "list";
+};
+
+export type UpdateConversationRequest = {
+  metadata: Record<string, string>;
+};
+
+export type ConversationDeleted = {
+  id: string;
+  object?: "conversation.deleted";
+  deleted?: true;
+};
+
+export type AddItemsRequest = {
+  items: InputMessage[];
+};
+
+export type UploadForm = {
+  file: string;
+  purpose: "batch" | "user_data";
+  expires_after?: KeptAfter;
+};
+
+export type KeptAfter = {
+  anchor: "created_at";
+  seconds: number;
+};
+
+export type FileBody = {
+  id: string;
+  bytes: number;
+  created_at: number;
+  filename: string;
+  purpose: "batch" | "batch_output" | "user_data";
+  object?: "file";
+  status?: "processed";
+  expires_at?: number;
+};
+
+export type FileList = {
+  data: FileBody[];
+  has_more: boolean;
+  first_id: string;
+  last_id: string;
+  object?: "list";
+};
+
+export type FileDeleted = {
+  id: string;
+  object?: "file";
+  deleted?: true;
+};
+
+export type CreateBatchRequest = {
+  input_file_id: string;
+  endpoint: string;
+  completion_window: "24h";
+  metadata?: Record<string, string> | null;
+  output_expires_after?: KeptAfter | null;
+};
+
+export type BatchBody = {
+  id: string;
+  endpoint: string;
+  input_file_id: string;
+  completion_window: string;
+  status: "cancelled" | "cancelling" | "completed" | "expired" | "failed" | "finalizing" | "in_progress" | "validating";
+  created_at: number;
+  expires_at: number;
+  request_counts: RequestCounts;
+  usage: ResponseUsage;
+  metadata: Record<string, string>;
+  model?: string;
+  errors?: BatchFaults;
+  output_file_id?: string;
+  error_file_id?: string;
+  in_progress_at?: number;
+  finalizing_at?: number;
+  completed_at?: number;
+  failed_at?: number;
+  expired_at?: number;
+  cancelling_at?: number;
+  cancelled_at?: number;
+  object?: "batch";
+};
+
+export type RequestCounts = {
+  total: number;
+  completed: number;
+  failed: number;
+};
+
+export type BatchFaults = {
+  data: BatchFault[];
+  object?: "list";
+};
+
+export type BatchFault = {
+  code: string;
+  message: string;
+  param: string | null;
+  line: number | null;
+};
+
+export type BatchList = {
+  data: BatchBody[];
+  has_more: boolean;
+  first_id: string;
+  last_id: string;
+  object?: "list";
+};
+
+export type JobSpec = {
+  name: string;
+  type?: "batch-inference" | "evaluation" | "other" | "serving" | "training";
+  command?: string[];
+  python?: string | null;
+  environment?: Record<string, string>;
+  files?: Record<string, string>;
+  roles?: RoleSpec[];
+  topology?: TopologySpec | null;
+  queue?: string;
+  priority?: string;
+  preemptible?: boolean;
+  time_limit_seconds?: number | null;
+  estimate_seconds?: number | null;
+  retries?: RetrySpec;
+  checkpoint?: CheckpointSpec;
+  after?: string[];
+  array?: number | null;
+  not_before?: string | number | null;
+  deadline?: string | number | null;
+  labels?: Record<string, string>;
+};
+
+export type RoleSpec = {
+  name?: string;
+  replicas?: number;
+  replicas_max?: number | null;
+  gpus?: number;
+  gpu_milli?: number;
+  cpus?: number;
+  memory_mib?: number;
+  gpu_models?: string[];
+  node_labels?: Record<string, string>;
+};
+
+export type TopologySpec = {
+  level?: string;
+  required?: boolean;
+  spread?: boolean;
+};
+
+export type RetrySpec = {
+  user_error?: number | null;
+  out_of_memory?: number | null;
+  node_lost?: number | null;
+  preempted?: number | null;
+  time_limit?: number | null;
+  launch_failed?: number | null;
+};
+
+export type CheckpointSpec = {
+  signal?: "HUP" | "INT" | "TERM" | "USR1" | "USR2";
+  grace_seconds?: number;
+  interval_seconds?: number | null;
+  on_signal?: boolean;
+  restart_seconds?: number;
+};
+
+export type JobList = {
+  data: JobBody[];
+  has_more: boolean;
+  first_id: string;
+  last_id: string;
+  object?: "list";
+};
+
+export type JobBody = {
+  id: string;
+  name: string;
+  type: string;
+  queue: string;
+  priority: number;
+  priority_class: string;
+  state: string;
+  reason: string | null;
+  detail: string | null;
+  why: string | null;
+  attempt: number;
+  array_index: number | null;
+  submitted_at: number;
+  started_at: number | null;
+  ended_at: number | null;
+  gpus: number;
+  seats: SeatBody[];
+  held_seats: SeatBody[];
+  exit_status: number | null;
+  preemptions: number;
+  failures: Record<string, number>;
+  saved_seconds: number;
+  gpu_seconds: number;
+  lost_gpu_seconds: number;
+  labels: Record<string, string>;
+  project: string;
+  user: string;
+  object?: "job";
+  spec?: JobSpec | null;
+};
+
+export type SeatBody = {
+  rank: number;
+  role: string;
+  node: string;
+  gpus: number[];
+};
+
+export type ExplanationBody = {
+  job: string;
+  state: string;
+  reason: string | null;
+  sentence: string;
+  evidence: Record<string, unknown>;
+  ahead_count: number;
+  ahead: string[];
+  predicted_start: number | null;
+  prediction: "played" | "reckoned" | null;
+  what_if: string[];
+};
+
+export type TimelineBody = {
+  job: string;
+  events: JobEventBody[];
+  attempts: AttemptBody[];
+};
+
+export type JobEventBody = {
+  number: number;
+  at: number;
+  kind: string;
+  attempt: number;
+  reason: string | null;
+  detail: string | null;
+  by: string | null;
+};
+
+export type AttemptBody = {
+  number: number;
+  launched_at: number;
+  running_at: number | null;
+  ended_at: number | null;
+  outcome: string | null;
+  exit_status: number | null;
+  gpu_seconds: number;
+  lost_gpu_seconds: number;
+  seats: SeatBody[];
+};
+
+export type LogBody = {
+  job: string;
+  attempt: number;
+  rank: number;
+  text: string;
+  offset: number;
+  next_offset: number;
+  ended: boolean;
+};
+
+export type ChangePriorityRequest = {
+  priority: string;
+};
+
+export type JobFileCheck = {
+  text: string;
+  name?: string;
+};
+
+export type JobFileAnswer = {
+  spec: JobSpec | null;
+  mistake: JobFileMistake | null;
+  object?: "job_file";
+};
+
+export type JobFileMistake = {
+  message: string;
+  reason: string;
+  line: number | null;
+  param: string | null;
+};
+
+export type JobSampleList = {
+  data: JobSample[];
+  object?: "list";
+};
+
+export type JobSample = {
+  name: string;
+  title: string;
+  text: string;
+};
+
+export type QueueList = {
+  data: QueueBody[];
+  object?: "list";
+};
+
+export type QueueBody = {
+  name: string;
+  parent: string | null;
+  weight: number;
+  gpus_nominal: number | null;
+  gpus_used: number;
+  waiting: number;
+  held: number;
+  running: number;
+  oldest_wait_seconds: number | null;
+  waits: Record<string, WaitBody>;
+};
+
+export type WaitBody = {
+  count: number;
+  p50: number | null;
+  p95: number | null;
+  max: number | null;
+};
+
+export type ClusterBody = {
+  nodes: NodeBody[];
+  gpus: number;
+  gpus_free: number;
+  gpus_fragmented: number;
+  gpus_held: number;
+  jobs: Record<string, number>;
+  failures: Record<string, number>;
+  preemptions: number;
+  lost_gpu_seconds: number;
+  cycle_seconds: number;
+  profile: string;
+  leader: boolean;
+};
+
+export type NodeBody = {
+  name: string;
+  state: string;
+  executor: string;
+  gpu_model: string;
+  gpus: number;
+  gpus_free: number;
+  cpus: number;
+  cpus_free: number;
+  memory_mib: number;
+  memory_mib_free: number;
+  labels: Record<string, string>;
+  jobs: string[];
+  devices: GpuBody[];
+  reason: string | null;
+  seen_at: number;
+};
+
+export type GpuBody = {
+  index: number;
+  free: number;
+  jobs: string[];
+  held_for: string | null;
+};
+
+export type ChangeNodeRequest = {
+  state: "cordoned" | "draining" | "open";
+};
+
+export type HistoryBody = {
+  data: HistoryPoint[];
+  object?: "list";
+};
+
+export type HistoryPoint = {
+  at: number;
+  values: Record<string, number>;
+};
+
+export type SessionBody = {
+  user: Reference;
+  project: Reference;
+  build: string;
+  currency: string;
+  month: Month;
+};
+
+export type Reference = {
+  id: string;
+};
+
+export type Month = {
+  cost_nanos: number;
+  budget_nanos: number | null;
+};
+
+export type SignedOut = {
+  signed_out?: boolean;
+};
+
+export type PriceList = {
+  currency: string;
+  prices: PriceBody[];
+};
+
+export type PriceBody = {
+  model: string;
+  input_nanos_per_million: number;
+  cached_input_nanos_per_million: number;
+  output_nanos_per_million: number;
+};
+
+export type StatusBody = {
+  status: "live" | "not_ready" | "ready" | "stopping";
+};
+
+export type ErrorResponse = {
+  error: ErrorBody;
+};
+
+export type ErrorBody = {
+  message: string;
+  type: string;
+  param: string | null;
+  code: string | null;
+};
+
+/** Every operation: what it takes, and what it answers with when it succeeds. */
+export interface Routes {
+  "POST /v1/chat/completions": { body: ChatCompletionRequest; answer: ChatCompletion };
+  "POST /v1/completions": { body: CompletionRequest; answer: Completion };
+  "POST /api/requests/{request_id}/stop": { path: { request_id: string; }; answer: RequestStopped };
+  "GET /v1/models": { answer: ModelList };
+  "GET /v1/models/{model}": { path: { model: string; }; answer: Model };
+  "POST /v1/responses": { body: CreateResponseRequest; answer: ResponseBody };
+  "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; }; answer: ResponseBody };
+  "DELETE /v1/responses/{response_id}": { path: { response_id: string; }; answer: ResponseDeleted };
+  "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };
+  "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
+  "POST /v1/conversations": { body: CreateConversationRequest; answer: ConversationBody };
+  "GET /api/conversations": { query: { limit?: number; after?: string; }; answer: ConversationList };
+  "GET /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationBody };
+  "POST /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; body: UpdateConversationRequest; answer: ConversationBody };
+  "DELETE /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationDeleted };
+  "GET /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
+  "POST /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; body: AddItemsRequest; answer: MessageList };
+  "GET /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: MessageBody };
+  "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
+  "POST /v1/files": { answer: FileBody };
+  "GET /v1/files": { query: { limit?: number; after?: string; order?: "asc" | "desc"; purpose?: "batch" | "batch_output" | "user_data"; }; answer: FileList };
+  "GET /v1/files/{file_id}": { path: { file_id: string; }; answer: FileBody };
+  "DELETE /v1/files/{file_id}": { path: { file_id: string; }; answer: FileDeleted };
+  "GET /v1/files/{file_id}/content": { path: { file_id: string; }; answer: unknown };
+  "POST /v1/batches": { body: CreateBatchRequest; answer: BatchBody };
+  "GET /v1/batches": { query: { limit?: number; after?: string; }; answer: BatchList };
+  "GET /v1/batches/{batch_id}": { path: { batch_id: string; }; answer: BatchBody };
+  "POST /v1/batches/{batch_id}/cancel": { path: { batch_id: string; }; answer: BatchBody };
+  "POST /api/jobs": { body: JobSpec; answer: JobList };
+  "GET /api/jobs": { query: { limit?: number; after?: string; state?: string; queue?: string; type?: string; name?: string; search?: string; }; answer: JobList };
+  "GET /api/jobs/{job_id}": { path: { job_id: string; }; answer: JobBody };
+  "GET /api/jobs/{job_id}/explain": { path: { job_id: string; }; answer: ExplanationBody };
+  "GET /api/jobs/{job_id}/timeline": { path: { job_id: string; }; answer: TimelineBody };
+  "GET /api/jobs/{job_id}/logs": { path: { job_id: string; }; query: { attempt?: number; rank?: number; offset?: number; tail?: number; follow?: boolean; }; answer: LogBody };
+  "POST /api/jobs/{job_id}/cancel": { path: { job_id: string; }; answer: JobBody };
+  "POST /api/jobs/{job_id}/retry": { path: { job_id: string; }; answer: JobBody };
+  "POST /api/jobs/{job_id}/priority": { path: { job_id: string; }; body: ChangePriorityRequest; answer: JobBody };
+  "POST /api/job-files/check": { body: JobFileCheck; answer: JobFileAnswer };
+  "GET /api/job-files/samples": { answer: JobSampleList };
+  "GET /api/queues": { answer: QueueList };
+  "GET /api/cluster": { answer: ClusterBody };
+  "POST /api/cluster/nodes/{node}": { path: { node: string; }; body: ChangeNodeRequest; answer: NodeBody };
+  "GET /api/cluster/history": { query: { since?: number; until?: number; limit?: number; names?: string; }; answer: HistoryBody };
+  "GET /sign-in": { query: { token?: string; }; answer: unknown };
+  "GET /api/session": { answer: SessionBody };
+  "POST /api/sign-out": { answer: SignedOut };
+  "GET /api/prices": { answer: PriceList };
+  "GET /health/live": { answer: StatusBody };
+  "GET /health/ready": { answer: StatusBody };
+  "GET /metrics": { answer: unknown };
+  "GET /openapi.json": { answer: Record<string, unknown> };
+  "GET /docs": { answer: unknown };
+}
