@@ -31,8 +31,14 @@ END_TEXTS = frozenset(
         "<|end|>",
         "</s>",
         "<|eom_id|>",
+        "<end_of_turn>",
     )
 )
+
+
+# What SentencePiece writes for a space.
+SPACE = "\u2581"
+BYTE_PIECE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 class TokenType(IntEnum):
@@ -47,7 +53,7 @@ class TokenType(IntEnum):
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer; safe to use from several threads.
+    """A BPE tokenizer over bytes or over SentencePiece's pieces; safe to use from several threads.
 
     end_ids: tokens that end an answer. control: matches the text of any control token.
     """
@@ -64,17 +70,19 @@ class Tokenizer:
         self.control = _any_of(self._control)
         self._every_special = _any_of({**self._control, **self._user_defined})
         self._user_defined_only = _any_of(self._user_defined)
-        self._bpe = _build_bpe(metadata, ids)
+        pieces = metadata.get("tokenizer.ggml.model") == "llama"
+        self._bpe = _build_pieces(metadata, tokens, types) if pieces else _build_bpe(metadata, ids)
+        spell = _spelled_piece if pieces else _spelled
         special = {*self._control.values(), *self._user_defined.values()}
         self._bytes = [
-            b"" if number in special else _spelled(text) for number, text in enumerate(tokens)
+            b"" if number in special else spell(text) for number, text in enumerate(tokens)
         ]
         for text, number in self._user_defined.items():
             self._bytes[number] = text.encode()
         self._tokens = tokens
         self.bos_id = _optional_id(metadata, "bos", len(tokens))
         self.eos_id = _optional_id(metadata, "eos", len(tokens))
-        self.adds_bos = bool(metadata.get("tokenizer.ggml.add_bos_token", False))
+        self.adds_bos = bool(metadata.get("tokenizer.ggml.add_bos_token", pieces))
         named = (_optional_id(metadata, kind, len(tokens)) for kind in ("eos", "eot", "eom"))
         ends = {self._control[text] for text in END_TEXTS if text in self._control}
         ends.update(metadata.get("tokenizer.ggml.end_token_ids", ()))
@@ -130,7 +138,10 @@ class Tokenizer:
 def _build_bpe(metadata: Mapping[str, Any], ids: dict[str, int]) -> _Bpe:
     kind = metadata.get("tokenizer.ggml.model")
     if kind != "gpt2":
-        raise StartError(f"The model's tokenizer is of kind {kind!r}; we read 'gpt2' (BPE).")
+        raise StartError(
+            f"The model's tokenizer is of kind {kind!r}; we read 'gpt2' (BPE over bytes) and "
+            "'llama' (SentencePiece)."
+        )
     whole = metadata.get("tokenizer.huggingface.json")
     if isinstance(whole, str):
         return _read_bpe(whole)
@@ -148,6 +159,50 @@ def _build_bpe(metadata: Mapping[str, Any], ids: dict[str, int]) -> _Bpe:
     if split == "qwen2":
         bpe.normalizer = normalizers.NFC()
     return bpe
+
+
+def _build_pieces(metadata: Mapping[str, Any], tokens: Sequence[str], types: Sequence[int]) -> _Bpe:
+    """SentencePiece's BPE: what merges into the piece of the highest score merges first."""
+    whole = metadata.get("tokenizer.huggingface.json")
+    if isinstance(whole, str):
+        return _read_bpe(whole)
+    scores = metadata.get("tokenizer.ggml.scores")
+    if not isinstance(scores, list) or len(scores) != len(tokens):
+        raise StartError("The model file has no usable tokenizer.ggml.scores.")
+    ids = {text: number for number, text in enumerate(tokens)}
+    unknown = next(
+        (text for text, kind in zip(tokens, types, strict=True) if kind == TokenType.UNKNOWN), None
+    )
+    made = _Bpe(
+        models.BPE(
+            vocab=ids,
+            merges=_merges(tokens, types, scores, ids),
+            unk_token=unknown,
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    # The stubs of the library leave this property untyped.
+    steps: list[Any] = [normalizers.Replace(" ", SPACE)]
+    if metadata.get("tokenizer.ggml.add_space_prefix", True):
+        steps.insert(0, normalizers.Prepend(SPACE))
+    made.normalizer = normalizers.Sequence(steps)
+    return made
+
+
+def _merges(
+    tokens: Sequence[str], types: Sequence[int], scores: Sequence[float], ids: Mapping[str, int]
+) -> list[tuple[str, str]]:
+    """Every way to make a piece of two others, the best piece first."""
+    found = []
+    for number, text in enumerate(tokens):
+        if types[number] != TokenType.NORMAL:
+            continue
+        for cut in range(1, len(text)):
+            left, right = text[:cut], text[cut:]
+            if left in ids and right in ids:
+                found.append((-scores[number], ids[left], ids[right], left, right))
+    return [(left, right) for *_, left, right in sorted(found)]
 
 
 def _read_bpe(whole: str) -> _Bpe:
@@ -221,6 +276,13 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _ALPHABET = _byte_alphabet()
+
+
+def _spelled_piece(text: str) -> bytes:
+    """The bytes behind a piece: `<0x0A>` is one byte, and SentencePiece's mark is a space."""
+    if BYTE_PIECE.fullmatch(text):
+        return bytes.fromhex(text[3:5])
+    return text.replace(SPACE, " ").encode()
 
 
 def _spelled(text: str) -> bytes:

@@ -30,6 +30,16 @@ LLAMA_3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+GEMMA = {
+    "head_dim": 16,
+    "query_pre_attn_scalar": 12,
+    "sliding_window": 7,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1_000_000.0},
+    },
+}
 PROMPTS = [[7], list(range(30, 47)), [9, 40, 41, 42, 43]]
 
 
@@ -51,13 +61,15 @@ def write_tokenizer(folder: Path) -> None:
         ("Llama", {"rope_parameters": LLAMA_3, "tie_word_embeddings": True}),
         ("Qwen2", {}),
         ("Qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
+        ("Gemma3", GEMMA),
     ],
-    ids=["llama", "llama 3", "qwen2", "qwen3"],
+    ids=["llama", "llama 3", "qwen2", "qwen3", "gemma3"],
 )
 def test_families(tmp_path: Path, family: str, extra: dict[str, Any]) -> None:
     torch.manual_seed(3)
     library: Any = transformers
-    config = getattr(library, f"{family}Config")(**{**SIZES, **extra})
+    named = "Gemma3TextConfig" if family == "Gemma3" else f"{family}Config"
+    config = getattr(library, named)(**{**SIZES, **extra})
     model = getattr(library, f"{family}ForCausalLM")(config).eval()
     with torch.no_grad():
         for weight in model.parameters():

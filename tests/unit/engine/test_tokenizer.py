@@ -1,5 +1,6 @@
 """Text to ids and back on a small vocabulary; parity on the real one is an integration test."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -72,7 +73,8 @@ def test_an_answer_that_ends_inside_a_character_says_so(tokenizer: Tokenizer) ->
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("tokenizer.ggml.model", "llama", "kind 'llama'"),
+        ("tokenizer.ggml.model", "t5", "kind 't5'"),
+        ("tokenizer.ggml.model", "llama", r"no usable tokenizer\.ggml\.scores"),
         ("tokenizer.ggml.pre", "something", "splits text as 'something'"),
         ("tokenizer.ggml.tokens", None, r"no usable tokenizer\.ggml\.tokens"),
         ("tokenizer.ggml.token_type", [1], "another number"),
@@ -93,3 +95,72 @@ def test_the_other_splits_build_and_come_back(metadata: dict[str, Any], split: s
     tokenizer = Tokenizer({**metadata, "tokenizer.ggml.pre": split})
     text = "It's 12345 o'clock\n\n  x"
     assert tokenizer.decode(tokenizer.encode(text, specials=False)) == text
+
+
+PIECES = [
+    "\u2581",
+    *"abcdelhorw",
+    "he",
+    "ll",
+    "llo",
+    "hello",
+    "\u2581w",
+    "or",
+    "\u2581wor",
+    "ld",
+    "bc",
+    "ab",
+]
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Tokenizer:
+    """As SentencePiece's vocabularies: unknown, control, bytes, then pieces with scores."""
+    spelled = [f"<0x{byte:02X}>" for byte in range(256)]
+    tokens = ["<unk>", "<bos>", "<end_of_turn>", *spelled, *PIECES, "<think>"]
+    return Tokenizer(
+        {
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * len(PIECES) + [4],
+            "tokenizer.ggml.scores": [-float(number) for number in range(len(tokens))],
+            "tokenizer.ggml.bos_token_id": 1,
+            "tokenizer.ggml.add_space_prefix": False,
+        }
+    )
+
+
+def merge_plainly(text: str) -> list[str]:
+    """SentencePiece's rule: the neighbours that make the best piece are joined, until none do."""
+    parts = list(text.replace(" ", "\u2581"))
+    while True:
+        joined = [
+            (PIECES.index(left + right), place)
+            for place, (left, right) in enumerate(itertools.pairwise(parts))
+            if left + right in PIECES
+        ]
+        if not joined:
+            return parts
+        place = min(joined)[1]
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="abcdelhorw ", max_size=30))
+def test_pieces_merge_as_sentencepiece_does(pieces: Tokenizer, text: str) -> None:
+    found = pieces.encode(text, specials=False)
+    assert [pieces.token_text(token) for token in found] == merge_plainly(text)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text_comes_back_from_pieces_and_bytes(pieces: Tokenizer, text: str) -> None:
+    text = text.replace("\u2581", " ")
+    assert pieces.decode(pieces.encode(text, specials=False)) == text
+
+
+def test_a_vocabulary_of_pieces_has_its_ends_and_wants_its_beginning(pieces: Tokenizer) -> None:
+    assert pieces.end_ids == {2}
+    assert pieces.with_bos(pieces.encode("hello", specials=False))[0] == 1
+    assert pieces.encode("<end_of_turn>", specials=True) == [2]
+    assert 2 not in pieces.encode("<end_of_turn>", specials=False)

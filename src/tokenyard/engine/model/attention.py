@@ -56,38 +56,44 @@ class _Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class StepLayout:
-    """Where each row's keys and values go and come from."""
+class View:
+    """What the rows of a step look at in one kind of layer."""
 
-    positions: Tensor
-    slots: Tensor
     decodes: tuple[_Decodes, ...]
     prompts: tuple[_Prompt, ...]
 
 
-def lay_out(spans: Sequence[Span], pool: KvPool, block_tokens: int) -> StepLayout:
+@dataclass(frozen=True, slots=True)
+class StepLayout:
+    """Where each row's keys and values go and come from.
+
+    whole: for layers that see everything. windowed: for those that see the newest tokens only;
+    the same where a model has none.
+    """
+
+    positions: Tensor
+    slots: Tensor
+    whole: View
+    windowed: View
+
+
+def lay_out(
+    spans: Sequence[Span], pool: KvPool, block_tokens: int, *, window: int = 0
+) -> StepLayout:
     """Plan a step whose rows are the tokens of `spans` in order.
 
     Spans of one token come first, in order of length; `order_spans` gives such an order.
+    window: tokens that a windowed layer sees, the row's own included; 0 without such layers.
     """
     slots = [_slots_of(span, block_tokens) for span in spans]
-    single = sum(1 for span in spans if span.end - span.start == 1)
-    decodes = tuple(
-        _lay_out_decodes(first, slots[first:last], pool)
-        for first, last in _bucket([span.end for span in spans[:single]])
-    )
-    prompts = []
-    row = single
-    for span, held in zip(spans[single:], slots[single:], strict=True):
-        prompts.append(_lay_out_prompt(row, span, held, pool))
-        row += span.end - span.start
+    whole = _view(spans, slots, pool, 0)
     return StepLayout(
         positions=torch.from_numpy(np.concatenate([np.arange(s.start, s.end) for s in spans])),
         slots=torch.from_numpy(
             np.concatenate([held[s.start :] for s, held in zip(spans, slots, strict=True)])
         ),
-        decodes=decodes,
-        prompts=tuple(prompts),
+        whole=whole,
+        windowed=_view(spans, slots, pool, window) if window else whole,
     )
 
 
@@ -99,7 +105,7 @@ def order_spans(spans: Sequence[Span]) -> list[int]:
     )
 
 
-def attend(layout: StepLayout, layer: int, pool: KvPool, qkv: Tensor, heads: int) -> Tensor:
+def attend(view: View, layer: int, pool: KvPool, qkv: Tensor, heads: int) -> Tensor:
     """Attention of one layer; (rows, heads + 2 * kv_heads, width) to (rows, heads * width).
 
     Queries are scaled already. The rows' own keys and values are in the pool already.
@@ -107,7 +113,7 @@ def attend(layout: StepLayout, layer: int, pool: KvPool, qkv: Tensor, heads: int
     rows, all_heads, width = qkv.shape
     kv_heads = (all_heads - heads) // 2
     result = torch.empty(rows, heads, width)
-    for decodes in layout.decodes:
+    for decodes in view.decodes:
         count = decodes.last - decodes.first
         stored = pool.gather(layer, decodes.rows).view(2, kv_heads * count, -1, width)
         queries = qkv[decodes.first : decodes.last, :heads].view(count, kv_heads, -1, width)
@@ -119,7 +125,7 @@ def attend(layout: StepLayout, layer: int, pool: KvPool, qkv: Tensor, heads: int
         weights = torch.softmax(scores, dim=-1).view(kv_heads * count, -1, decodes.mask.shape[2])
         mixed = torch.bmm(weights, stored[1]).view(kv_heads, count, -1, width)
         result[decodes.first : decodes.last] = mixed.transpose(0, 1).reshape(count, heads, width)
-    for prompt in layout.prompts:
+    for prompt in view.prompts:
         queries = qkv[prompt.first : prompt.last, :heads].transpose(0, 1).unsqueeze(0)
         if prompt.rows is None:
             stored = qkv[prompt.first : prompt.last, heads:].transpose(0, 1)
@@ -137,6 +143,25 @@ def attend(layout: StepLayout, layer: int, pool: KvPool, qkv: Tensor, heads: int
         )
         result[prompt.first : prompt.last] = mixed[0].transpose(0, 1)
     return result.view(rows, heads * width)
+
+
+def _view(
+    spans: Sequence[Span], slots: Sequence[NDArray[np.int64]], pool: KvPool, window: int
+) -> View:
+    single = sum(1 for span in spans if span.end - span.start == 1)
+    seen = [held[-window:] for held in slots[:single]]
+    prompts = []
+    row = single
+    for span, held in zip(spans[single:], slots[single:], strict=True):
+        prompts.append(_lay_out_prompt(row, span, held, pool, window))
+        row += span.end - span.start
+    return View(
+        tuple(
+            _lay_out_decodes(first, seen[first:last], pool)
+            for first, last in _bucket([len(held) for held in seen])
+        ),
+        tuple(prompts),
+    )
 
 
 def _slots_of(span: Span, block_tokens: int) -> NDArray[np.int64]:
@@ -174,11 +199,18 @@ def _lay_out_decodes(first: int, held: Sequence[NDArray[np.int64]], pool: KvPool
     return _Decodes(first, first + len(held), rows, torch.from_numpy(mask))
 
 
-def _lay_out_prompt(row: int, span: Span, held: NDArray[np.int64], pool: KvPool) -> _Prompt:
+def _lay_out_prompt(
+    row: int, span: Span, held: NDArray[np.int64], pool: KvPool, window: int
+) -> _Prompt:
     last = row + span.end - span.start
-    if span.start == 0:
+    narrow = 0 < window < span.end
+    if span.start == 0 and not narrow:
         return _Prompt(row, last, None, None)
     # `is_causal` aligns the triangle to the top left, which is wrong with a cached prefix.
-    columns = torch.arange(span.end)
-    mask = columns <= torch.arange(span.start, span.end).unsqueeze(1)
-    return _Prompt(row, last, pool.rows_of(torch.from_numpy(held)), mask)
+    first = max(0, span.start - window + 1) if narrow else 0
+    columns = torch.arange(first, span.end)
+    positions = torch.arange(span.start, span.end).unsqueeze(1)
+    mask = columns <= positions
+    if narrow:
+        mask &= columns > positions - window
+    return _Prompt(row, last, pool.rows_of(torch.from_numpy(held[first:])), mask)

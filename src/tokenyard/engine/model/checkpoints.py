@@ -14,7 +14,12 @@ from tokenyard.engine.model.quantisation import Floats
 from tokenyard.engine.model.safetensors import SafetensorsFolder
 from tokenyard.vocabulary.errors import StartError
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
+# Gemma 3: five layers with a window, then one that sees everything (arXiv 2503.19786, section 2).
+GEMMA_PATTERN = 6
+GEMMA_WINDOWED_ROPE_BASE = 10_000.0
+# The one size whose queries are scaled by the model's width for each head, not by the head's own.
+GEMMA_27B_LAYERS = 62
 
 
 class Checkpoint(Protocol):
@@ -63,6 +68,24 @@ class DecoderShape:
     query_key_norms: bool = False
     # Queries, keys and values have biases (Qwen 2).
     qkv_bias: bool = False
+    # What comes out of attention and of the inner product is normalised too (Gemma 3).
+    post_norms: bool = False
+    # The inner product is gated by GELU in its tanh form (Gemma 3), else by SiLU.
+    gelu: bool = False
+    embedding_scale: float = 1.0
+    # Scores are queries times keys times this; 0 is for one over the root of the head width.
+    score_scale: float = 0.0
+    # Positions are divided by it where nothing is windowed ("linear" scaling).
+    rope_divisor: float = 1.0
+    # Tokens that a windowed layer sees, the newest included; 0 when no layer is windowed.
+    window: int = 0
+    # By layer; empty when none is.
+    windowed: tuple[bool, ...] = ()
+    windowed_rope_base: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.score_scale:
+            object.__setattr__(self, "score_scale", self.head_width**-0.5)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -96,15 +119,61 @@ def read_shape(file: Checkpoint) -> DecoderShape:
         neighbours=file.neighbours,
         query_key_norms="blk.0.attn_q_norm.weight" in file.tensors,
         qkv_bias="blk.0.attn_q.bias" in file.tensors,
+        rope_divisor=_read_rope_divisor(file, keys),
+        **(_read_gemma(file, keys) if architecture == "gemma3" else _read_windows(keys, None)),
     )
     if embedding != (shape.vocabulary, width):
         raise StartError(f"{file.path.name}: the embedding has shape {embedding}, width {width}.")
     if heads % shape.kv_heads or shape.head_width % 2:
         raise StartError(f"{file.path.name}: {shape} is not a decoder that we run.")
-    scaling = file.metadata.get(f"{architecture}.rope.scaling.type", "none")
-    if scaling != "none":
-        raise StartError(f"{file.path.name} scales positions by {scaling!r}, which we do not.")
     return shape
+
+
+def _read_rope_divisor(file: Checkpoint, keys: "_Keys") -> float:
+    scaling = keys.get("rope.scaling.type", "none")
+    if scaling == "none":
+        return 1.0
+    if scaling != "linear":
+        raise StartError(f"{file.path.name} scales positions by {scaling!r}, which we do not.")
+    return keys.number("rope.scaling.factor", 1.0)
+
+
+def _read_gemma(file: Checkpoint, keys: "_Keys") -> dict[str, Any]:
+    if keys.get("final_logit_softcapping") or keys.get("attn_logit_softcapping"):
+        raise StartError(f"{file.path.name} caps its scores or logits, which we do not.")
+    width, layers = keys.count("embedding_length"), keys.count("block_count")
+    head_width = keys.count("attention.key_length")
+    if layers == GEMMA_27B_LAYERS:
+        head_width = width // keys.count("attention.head_count")
+    return {
+        "post_norms": True,
+        "gelu": True,
+        "embedding_scale": width**0.5,
+        "score_scale": keys.number("attention.scale", head_width**-0.5),
+        **_read_windows(keys, GEMMA_PATTERN),
+    }
+
+
+def _read_windows(keys: "_Keys", pattern: int | None) -> dict[str, Any]:
+    """Which layers see only a window. pattern: that many layers, of which the last sees all.
+
+    Without one in the file or in the family, a window that the file names is for nobody.
+    """
+    layers = keys.count("block_count")
+    told = keys.get("attention.sliding_window_pattern", pattern)
+    if not keys.get("attention.sliding_window") or told is None:
+        return {}
+    if isinstance(told, int) and told > 0:
+        told = [(number + 1) % told != 0 for number in range(layers)]
+    if not isinstance(told, list) or len(told) != layers:
+        raise StartError(f"The model file's sliding_window_pattern ({told!r}) is not usable.")
+    gemma = keys.architecture == "gemma3"
+    base = GEMMA_WINDOWED_ROPE_BASE if gemma else keys.number("rope.freq_base", 10_000.0)
+    return {
+        "window": keys.count("attention.sliding_window"),
+        "windowed": tuple(map(bool, told)),
+        "windowed_rope_base": keys.number("rope.freq_base_swa", base),
+    }
 
 
 def load_weight(file: Checkpoint, name: str, result: Floats) -> None:
@@ -124,14 +193,17 @@ class _Keys:
     metadata: Mapping[str, Any]
     architecture: str
 
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.metadata.get(f"{self.architecture}.{key}", default)
+
     def count(self, key: str, default: int | None = None) -> int:
-        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        value = self.get(key, default)
         if not isinstance(value, int) or not 1 <= value <= 1 << 32:
             raise StartError(f"The model file has no usable {self.architecture}.{key} ({value!r}).")
         return value
 
     def number(self, key: str, default: float) -> float:
-        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        value = self.get(key, default)
         if not isinstance(value, int | float) or not 0 < value < 1e12:
             raise StartError(f"The model file has no usable {self.architecture}.{key} ({value!r}).")
         return float(value)

@@ -1,16 +1,18 @@
 """The decoder: tokens in, logits out, keys and values into the pool on the way.
 
 RMS norms, rotary positions, grouped queries, SwiGLU, a head that may be tied to the embedding:
-Llama; with biases Qwen 2; with norms of queries and keys Qwen 3. One call serves any mix of decodes
-and prompt chunks. Does not know who asked, nor how a token is drawn from its logits.
-Source: Llama 2 (arXiv 2307.09288), Qwen2 (arXiv 2407.10671), Qwen3 (arXiv 2505.09388).
+Llama; with biases Qwen 2; with norms of queries and keys Qwen 3; with more norms, GELU and windows
+Gemma 3. One call serves any mix of decodes and prompt chunks. Does not know who asked, nor how a
+token is drawn from its logits.
+Source: Llama 2 (arXiv 2307.09288), Qwen2 (arXiv 2407.10671), Qwen3 (arXiv 2505.09388), Gemma 3
+(arXiv 2503.19786).
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import gelu, rms_norm, silu
 
 from tokenyard.engine.model.attention import StepLayout, attend
 from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_weight
@@ -27,9 +29,13 @@ class _Layer:
     # (heads + kv_heads, head_width), or None for families that have none.
     query_key_norm: Tensor | None
     attention_out: Linear
+    # Of what attention gives, before it is added (Gemma 3).
+    attention_out_norm: Tensor | None
     inner_norm: Tensor
     gate_up: Linear
     down: Linear
+    down_norm: Tensor | None
+    windowed: bool
 
 
 class Decoder:
@@ -46,13 +52,14 @@ class Decoder:
         self._head = make_linear(table, kind)
         del table
         self._final_norm = loader.vector("output_norm.weight", shape.width)
-        self._layers = [
-            _load_layer(f"blk.{number}", shape, loader) for number in range(shape.layers)
-        ]
+        self._layers = [_load_layer(number, shape, loader) for number in range(shape.layers)]
         factors = None
         if "rope_freqs.weight" in file.tensors:
             factors = loader.vector("rope_freqs.weight", shape.head_width // 2)
-        self._turns = _rotations(shape, factors)
+        self._turns = _rotations(shape, shape.rope_base, factors, shape.rope_divisor)
+        self._windowed_turns = self._turns
+        if shape.windowed_rope_base not in (0.0, shape.rope_base):
+            self._windowed_turns = _rotations(shape, shape.windowed_rope_base, None, 1.0)
 
     def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool, wanted: Tensor) -> Tensor:
         """Compute a step. tokens: (rows,) ids. wanted: rows whose logits are asked for.
@@ -62,8 +69,13 @@ class Decoder:
         shape = self.shape
         heads, kv_heads = shape.heads, shape.kv_heads
         hidden = torch.from_numpy(self._embedding.read(tokens.numpy()))
+        if shape.embedding_scale != 1.0:
+            hidden *= shape.embedding_scale
         rows = len(tokens)
         turn = self._turns[layout.positions].unsqueeze(1)
+        windowed_turn = turn
+        if self._windowed_turns is not self._turns:
+            windowed_turn = self._windowed_turns[layout.positions].unsqueeze(1)
         norm_shape = (shape.width,)
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(rms_norm(hidden, norm_shape, layer.attention_norm, shape.epsilon))
@@ -72,12 +84,21 @@ class Decoder:
             if layer.query_key_norm is not None:
                 normal = rms_norm(turned, (shape.head_width,), None, shape.epsilon)
                 torch.mul(normal, layer.query_key_norm, out=turned)
-            torch.view_as_complex(turned.view(rows, -1, shape.head_width // 2, 2)).mul_(turn)
+            pairs = torch.view_as_complex(turned.view(rows, -1, shape.head_width // 2, 2))
+            pairs.mul_(windowed_turn if layer.windowed else turn)
             pool.write(number, layout.slots, qkv[:, heads:])
-            hidden += layer.attention_out(attend(layout, number, pool, qkv, heads))
+            view = layout.windowed if layer.windowed else layout.whole
+            change = layer.attention_out(attend(view, number, pool, qkv, heads))
+            if layer.attention_out_norm is not None:
+                change = rms_norm(change, norm_shape, layer.attention_out_norm, shape.epsilon)
+            hidden += change
             inner = layer.gate_up(rms_norm(hidden, norm_shape, layer.inner_norm, shape.epsilon))
             gate, up = inner[:, : shape.inner_width], inner[:, shape.inner_width :]
-            hidden += layer.down(silu(gate).mul_(up))
+            opened = gelu(gate, approximate="tanh") if shape.gelu else silu(gate)
+            change = layer.down(opened.mul_(up))
+            if layer.down_norm is not None:
+                change = rms_norm(change, norm_shape, layer.down_norm, shape.epsilon)
+            hidden += change
         last = hidden.index_select(0, wanted)
         return self._head(rms_norm(last, norm_shape, self._final_norm, shape.epsilon))
 
@@ -129,10 +150,14 @@ class _Loader:
             result.mul_(part.scale)
 
 
-def _load_layer(start: str, shape: DecoderShape, loader: _Loader) -> _Layer:
-    width, inner = shape.width, shape.inner_width
+def _load_layer(number: int, shape: DecoderShape, loader: _Loader) -> _Layer:
+    start, width, inner = f"blk.{number}", shape.width, shape.inner_width
+
+    def post_norm(name: str) -> Tensor | None:
+        return loader.vector(f"{start}.{name}.weight", width) if shape.post_norms else None
+
     # Attention's scale goes into the queries' weights; for a head width of 64 it is exact.
-    scale = shape.head_width**-0.5
+    scale = shape.score_scale
     norm = None
     if shape.query_key_norms:
         norm = _load_query_key_norm(start, shape, loader, scale)
@@ -156,11 +181,14 @@ def _load_layer(start: str, shape: DecoderShape, loader: _Loader) -> _Layer:
         attention_out=loader.linear(
             shape.heads * shape.head_width, _Part(f"{start}.attn_output", width)
         ),
+        attention_out_norm=post_norm("post_attention_norm"),
         inner_norm=loader.vector(f"{start}.ffn_norm.weight", width),
         gate_up=loader.linear(
             width, _Part(f"{start}.ffn_gate", inner), _Part(f"{start}.ffn_up", inner)
         ),
         down=loader.linear(inner, _Part(f"{start}.ffn_down", width)),
+        down_norm=post_norm("post_ffw_norm"),
+        windowed=bool(shape.windowed) and shape.windowed[number],
     )
 
 
@@ -184,14 +212,14 @@ def _order(shape: DecoderShape, heads: int) -> Tensor | None:
     return rows.transpose(1, 2).flatten()
 
 
-def _rotations(shape: DecoderShape, factors: Tensor | None) -> Tensor:
+def _rotations(shape: DecoderShape, base: float, factors: Tensor | None, divisor: float) -> Tensor:
     """(context, head_width / 2) complex numbers of length 1, by position and pair.
 
     GGUF stores queries and keys of this architecture so that a pair is two neighbours, which makes
     a rotation one complex product.
     """
     exponents = torch.arange(0, shape.head_width, 2, dtype=torch.float64) / shape.head_width
-    speeds = 1.0 / torch.pow(torch.tensor(shape.rope_base, dtype=torch.float64), exponents)
+    speeds = 1.0 / torch.pow(torch.tensor(base, dtype=torch.float64), exponents) / divisor
     if factors is not None:
         speeds = speeds / factors.double()
     positions = torch.arange(shape.context_tokens, dtype=torch.float64)

@@ -1,8 +1,9 @@
 """The decoder for a device whose cost is launches: as few as the architecture allows.
 
-Llama, Qwen2 (biases) and Qwen3 (norms of queries and keys). A layer is four matrix products,
-one or two launches of attention and four small ones; nothing in it asks the device for a value, so
-a step of decodes can be captured in a graph. The CPU has its own decoder, made for other costs.
+Llama, Qwen2 (biases), Qwen3 (norms of queries and keys) and Gemma 3 (windows, more norms). A layer
+is four matrix products, one or two launches of attention and four small ones; nothing in it asks
+the device for a value, so a step of decodes can be captured in a graph. The CPU has its own
+decoder, made for other costs.
 Does not know sequences, tokens' texts, or how a token is drawn.
 """
 
@@ -55,7 +56,10 @@ class DeviceDecoder:
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
         self._weights = weights
-        self._rule = AttentionRule(shape.head_width**-0.5)
+        whole = AttentionRule(shape.score_scale)
+        windowed = AttentionRule(shape.score_scale, window=shape.window)
+        narrow = shape.windowed or (False,) * shape.layers
+        self._rules = [windowed if one else whole for one in narrow]
         slots = (block_count + 1) * block_tokens
         self.pool = [
             torch.zeros(
@@ -63,10 +67,19 @@ class DeviceDecoder:
             )
             for _ in range(shape.layers)
         ]
-        turns = make_turns(shape, weights.turn_factors).to(self.device)
+        turns = make_turns(shape, shape.rope_base, weights.turn_factors, shape.rope_divisor)
+        turns = windowed_turns = turns.to(self.device)
+        if shape.windowed_rope_base not in (0.0, shape.rope_base):
+            windowed_turns = make_turns(shape, shape.windowed_rope_base, None, 1.0).to(self.device)
         self._turning = [
-            Turning(turns, layer.query_key_norms, shape.heads, weights.neighbours, shape.epsilon)
-            for layer in weights.layers
+            Turning(
+                windowed_turns if one else turns,
+                layer.query_key_norms,
+                shape.heads,
+                weights.neighbours,
+                shape.epsilon,
+            )
+            for layer, one in zip(weights.layers, narrow, strict=True)
         ]
 
     def forward(self, step: DeviceStep, logits: Tensor | None = None) -> Tensor:
@@ -74,18 +87,27 @@ class DeviceDecoder:
         shape, operations, weights = self.shape, self.operations, self._weights
         kv_heads, heads = shape.kv_heads, shape.heads
         hidden = embedding(step.tokens, weights.embedding)
+        if shape.embedding_scale != 1.0:
+            hidden *= shape.embedding_scale
         change: Tensor | None = None
-        for layer, pool, turning in zip(weights.layers, self.pool, self._turning, strict=True):
+        for layer, pool, turning, rule in zip(
+            weights.layers, self.pool, self._turning, self._rules, strict=True
+        ):
             rows = operations.add_norm(hidden, change, layer.attention_norm, shape.epsilon)
             qkv = linear(rows, layer.qkv, layer.qkv_bias)
             qkv = qkv.view(-1, heads + 2 * kv_heads, shape.head_width)
             operations.turn_and_store(qkv, step.positions, step.slots, pool, turning)
             mixed = operations.attend(
-                qkv[:, :heads], pool[:kv_heads], pool[kv_heads:], step.paged, self._rule
+                qkv[:, :heads], pool[:kv_heads], pool[kv_heads:], step.paged, rule
             )
             change = linear(mixed.view(len(mixed), -1), layer.attention_out)
+            if layer.attention_out_norm is not None:
+                change = operations.add_norm(change, None, layer.attention_out_norm, shape.epsilon)
             rows = operations.add_norm(hidden, change, layer.inner_norm, shape.epsilon)
-            change = linear(operations.gate(linear(rows, layer.gate_up)), layer.down)
+            opened = operations.gate(linear(rows, layer.gate_up), shape.gelu)
+            change = linear(opened, layer.down)
+            if layer.down_norm is not None:
+                change = operations.add_norm(change, None, layer.down_norm, shape.epsilon)
         if step.wanted is not None:
             hidden = hidden.index_select(0, step.wanted)
             change = None if change is None else change.index_select(0, step.wanted)
@@ -100,10 +122,10 @@ class DeviceDecoder:
                 pool[:, first : first + self.block_tokens] = 0
 
 
-def make_turns(shape: DecoderShape, factors: Tensor | None) -> Tensor:
+def make_turns(shape: DecoderShape, base: float, factors: Tensor | None, divisor: float) -> Tensor:
     """(context, head_width) float32: the cosines of each position's angles, then the sines."""
     exponents = torch.arange(0, shape.head_width, 2, dtype=torch.float64) / shape.head_width
-    speeds = 1.0 / torch.pow(torch.tensor(shape.rope_base, dtype=torch.float64), exponents)
+    speeds = 1.0 / torch.pow(torch.tensor(base, dtype=torch.float64), exponents) / divisor
     if factors is not None:
         speeds = speeds / factors.double()
     angles = torch.outer(torch.arange(shape.context_tokens, dtype=torch.float64), speeds)

@@ -27,7 +27,7 @@ class Operations:
 
     add_norm: Callable[[Tensor, Tensor | None, Tensor, float], Tensor]
     turn_and_store: Callable[[Tensor, Tensor, Tensor, Tensor, Turning], None]
-    gate: Callable[[Tensor], Tensor]
+    gate: Callable[[Tensor, bool], Tensor]
     attend: Attend
     tile_queries: Callable[[int, int, int], int]
 

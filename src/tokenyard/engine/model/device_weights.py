@@ -29,6 +29,9 @@ class DeviceLayer:
     inner_norm: Tensor
     gate_up: Tensor
     down: Tensor
+    # Of what attention and the inner product give, before it is added (Gemma 3).
+    attention_out_norm: Tensor | None = None
+    down_norm: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,12 @@ def _read_layer(number: int, shape: DecoderShape, weight: Callable[..., Tensor])
     if shape.query_key_norms:
         names = ("attn_q_norm.weight", "attn_k_norm.weight")
         norms = torch.stack([weight(start + name, shape.head_width) for name in names])
+    post_norms = {}
+    if shape.post_norms:
+        post_norms = {
+            "attention_out_norm": weight(start + "post_attention_norm.weight", width),
+            "down_norm": weight(start + "post_ffw_norm.weight", width),
+        }
     gate = weight(start + "ffn_gate.weight", inner, width)
     up = weight(start + "ffn_up.weight", inner, width)
     return DeviceLayer(
@@ -144,4 +153,5 @@ def _read_layer(number: int, shape: DecoderShape, weight: Callable[..., Tensor])
         inner_norm=weight(start + "ffn_norm.weight", width),
         gate_up=torch.cat([gate, up]),
         down=weight(start + "ffn_down.weight", width, inner),
+        **post_norms,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,11 @@ def turn_and_store(
     pool[:, slots[stored].long()] = qkv[stored][:, heads:].transpose(0, 1)
 
 
-def gate(both: Tensor) -> Tensor:
-    """SiLU of the first half times the second; (rows, 2 * width) to (rows, width)."""
+def gate(both: Tensor, gelu: bool = False) -> Tensor:
+    """SiLU, or GELU in its tanh form, of the first half times the second.
+
+    (rows, 2 * width) to (rows, width).
+    """
     left, right = both.float().chunk(2, -1)
-    return (torch.nn.functional.silu(left) * right).to(both.dtype)
+    opened = functional.gelu(left, approximate="tanh") if gelu else functional.silu(left)
+    return (opened * right).to(both.dtype)

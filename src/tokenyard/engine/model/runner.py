@@ -102,7 +102,12 @@ class TorchRunner:
                 drawing.append(chunk.sequence)
                 wanted.append(len(tokens) - 1)
         with torch.inference_mode():
-            layout = lay_out([spans[index] for index in order], self._pool, self._block_tokens)
+            layout = lay_out(
+                [spans[index] for index in order],
+                self._pool,
+                self._block_tokens,
+                window=self._decoder.shape.window,
+            )
             logits = self._decoder.forward(
                 torch.tensor(tokens), layout, self._pool, torch.tensor(wanted, dtype=torch.int64)
             )

@@ -25,9 +25,18 @@ HEADER_BYTES_MAX = 100 * 1024 * 1024
 JSON_BYTES_MAX = 100 * 1024 * 1024
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-# By `model_type`; Mistral is Llama with a window.
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+# By `model_type`; Mistral is Llama with a window, `gemma3` the text half of a model that also sees.
+ARCHITECTURES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma3_text": "gemma3",
+    "gemma3": "gemma3",
+}
 FACTORS = "rope_freqs.weight"
+# Families whose configuration names a window that is off unless it says otherwise.
+_UNWINDOWED = ("llama", "qwen2", "qwen3")
 
 _KINDS = {"F32": TensorKind.F32, "F16": TensorKind.F16, "BF16": TensorKind.BF16}
 _WHOLE = {
@@ -35,7 +44,10 @@ _WHOLE = {
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
 }
+# What a model that also sees puts before the names of its text half.
+_TEXT_HALF = re.compile(r"^(language_model\.model\.|model\.language_model\.)")
 _LAYER = re.compile(r"model\.layers\.(?P<layer>\d+)\.(?P<part>[a-z_.]+)\.(?P<kind>weight|bias)")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _PARTS = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -49,6 +61,11 @@ _PARTS = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+_GEMMA_PARTS = _PARTS | {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
 
 
 class SafetensorsFolder:
@@ -60,12 +77,18 @@ class SafetensorsFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         config = _read_json(path / "config.json")
+        if isinstance(config.get("text_config"), dict):
+            config = {**config, **config["text_config"]}
         self.metadata = _translate_config(path, config) | _translate_tokenizer(path, config)
+        gemma = self.metadata["general.architecture"] == "gemma3"
+        # Gemma stores how far the weights of its norms are from 1; GGUF has them whole.
+        self._norm_offset = 1.0 if gemma else 0.0
+        tied = config.get("tie_word_embeddings", gemma)
         self._places: dict[str, tuple[Path, TensorEntry]] = {}
         for file in _weight_files(path):
             for entry in _read_header(file):
-                name = _translate_name(entry.name)
-                if name == "output.weight" and config.get("tie_word_embeddings"):
+                name = _translate_name(entry.name, _GEMMA_PARTS if gemma else _PARTS)
+                if name == "output.weight" and tied:
                     continue
                 if name is not None:
                     self._places[name] = (file, entry)
@@ -92,6 +115,8 @@ class SafetensorsFolder:
         if len(raw) != entry.size_bytes:
             raise StartError(f"{file} ends in the middle of tensor {entry.name!r}.")
         quantisation.dequantise(raw, entry.kind, result.reshape(-1))
+        if name.endswith("norm.weight"):
+            result += self._norm_offset
 
     def open_rows(self, name: str) -> Rows:
         """The tensor's rows, read when they are asked for."""
@@ -178,14 +203,15 @@ def _read_entry(name: str, value: Mapping[str, Any], start: int, file_bytes: int
     return TensorEntry(name, shape, kind, start + first, size)
 
 
-def _translate_name(name: str) -> str | None:
+def _translate_name(name: str, parts: Mapping[str, str]) -> str | None:
     """The name in GGUF's words; None for what a decoder does not need."""
+    name = _TEXT_HALF.sub("model.", name)
     if name in _WHOLE:
         return _WHOLE[name]
     match = _LAYER.fullmatch(name)
-    if match is None or match["part"] not in _PARTS:
+    if match is None or match["part"] not in parts:
         return None
-    return f"blk.{match['layer']}.{_PARTS[match['part']]}.{match['kind']}"
+    return f"blk.{match['layer']}.{parts[match['part']]}.{match['kind']}"
 
 
 def _translate_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,22 +229,50 @@ def _translate_config(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]
         "attention.head_count_kv": config.get("num_key_value_heads"),
         "attention.key_length": config.get("head_dim"),
         "feed_forward_length": config.get("intermediate_size"),
-        "context_length": _context_tokens(config),
+        "context_length": config.get("max_position_embeddings"),
         "rope.freq_base": _rope(config).get("rope_theta", config.get("rope_theta")),
         "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps"),
     }
+    fields |= _windows(config) | (_gemma_fields(config) if architecture == "gemma3" else {})
     known = {f"{architecture}.{key}": value for key, value in fields.items() if value is not None}
     return {"general.architecture": architecture, **known}
 
 
-def _context_tokens(config: Mapping[str, Any]) -> int | None:
-    """Within its window, attention with a sliding window is full attention."""
-    context = config.get("max_position_embeddings")
-    window = config.get("sliding_window")
-    uses_window = config.get("use_sliding_window", config.get("model_type") == "mistral")
-    if isinstance(window, int) and uses_window and isinstance(context, int):
-        return min(context, window)
-    return context
+def _windows(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Which layers see only the newest tokens, and how many of these."""
+    kind, window = config.get("model_type"), config.get("sliding_window")
+    if not isinstance(window, int) or not config.get("use_sliding_window", kind not in _UNWINDOWED):
+        return {}
+    types, layers = config.get("layer_types"), int(config.get("num_hidden_layers") or 0)
+    told: Any = config.get("sliding_window_pattern")
+    if isinstance(types, list):
+        told = [one == "sliding_attention" for one in types]
+    elif kind == "mistral":
+        told = [True] * layers
+    elif kind in _UNWINDOWED:
+        first = config.get("max_window_layers", layers)
+        told = [number >= first for number in range(layers)]
+    return {"attention.sliding_window": window, "attention.sliding_window_pattern": told}
+
+
+def _gemma_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Two bases of rotation, one for windowed layers, and linear scaling for the others."""
+    whole, windowed = _rope(config), config.get("rope_local_base_freq", 10_000.0)
+    if "full_attention" in whole:
+        windowed = whole.get("sliding_attention", {}).get("rope_theta", windowed)
+        whole = whole["full_attention"]
+    scaled = whole.get("rope_type", whole.get("type")) == "linear"
+    return {
+        "attention.scale": float(config.get("query_pre_attn_scalar", 256)) ** -0.5,
+        "attention.key_length": config.get("head_dim", 256),
+        "attention.layer_norm_rms_epsilon": config.get("rms_norm_eps", 1e-6),
+        "final_logit_softcapping": config.get("final_logit_softcapping"),
+        "attn_logit_softcapping": config.get("attn_logit_softcapping"),
+        "rope.freq_base": whole.get("rope_theta", config.get("rope_theta", 1_000_000.0)),
+        "rope.freq_base_swa": windowed,
+        "rope.scaling.type": "linear" if scaled else None,
+        "rope.scaling.factor": whole.get("factor") if scaled else None,
+    }
 
 
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -233,7 +287,8 @@ def _rope_factors(
     """Divisors of the rotation speeds, as Llama 3.1 scales them."""
     rope = _rope(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
+    gemma = metadata["general.architecture"] == "gemma3"
+    if kind == "default" or gemma:
         return None
     if kind != "llama3":
         raise StartError(f"{folder} scales positions by {kind!r}, which we do not.")
@@ -255,18 +310,19 @@ def _translate_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, A
     model = whole.get("model") or {}
     if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise StartError(f"{folder}: the tokenizer is of kind {model.get('type')!r}; we read BPE.")
-    if model.get("byte_fallback") or "ByteLevel" not in json.dumps(whole.get("decoder")):
+    pieces = bool(model.get("byte_fallback"))
+    if not pieces and "ByteLevel" not in json.dumps(whole.get("decoder")):
         raise StartError(f"{folder}: the tokenizer does not work on bytes; we read those that do.")
     added = [one for one in whole.get("added_tokens") or [] if isinstance(one, dict)]
     by_id = {number: text for text, number in model["vocab"].items()}
-    types = dict.fromkeys(by_id, 1)
+    types = {number: 6 if pieces and _BYTE.fullmatch(text) else 1 for number, text in by_id.items()}
     for one in added:
         by_id[one["id"]] = one["content"]
         types[one["id"]] = 3 if one.get("special") else 4
     # An embedding may have more rows than there are tokens.
     count = max(max(by_id) + 1, int(config.get("vocab_size") or 0))
     metadata: dict[str, Any] = {
-        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.model": "llama" if pieces else "gpt2",
         "tokenizer.ggml.tokens": [by_id.get(number, "") for number in range(count)],
         "tokenizer.ggml.token_type": [types.get(number, 5) for number in range(count)],
         "tokenizer.huggingface.json": json.dumps(whole),

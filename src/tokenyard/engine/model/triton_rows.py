@@ -59,11 +59,13 @@ def turn_and_store(
     )
 
 
-def gate(both: Tensor) -> Tensor:
+def gate(both: Tensor, gelu: bool = False) -> Tensor:
     """As `rows.gate`."""
     rows, width = both.shape[0], both.shape[1] // 2
     result = both.new_empty((rows, width))
-    _gate_kernel[(rows, triton.cdiv(width, GATE_TILE))](both, result, width=width, tile=GATE_TILE)
+    _gate_kernel[(rows, triton.cdiv(width, GATE_TILE))](
+        both, result, gelu=gelu, width=width, tile=GATE_TILE
+    )
     return result
 
 
@@ -144,11 +146,15 @@ def _turn_and_store_kernel(
 
 
 @triton.jit
-def _gate_kernel(both, result, width: tl.constexpr, tile: tl.constexpr):
+def _gate_kernel(both, result, gelu: tl.constexpr, width: tl.constexpr, tile: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     numbers = tl.program_id(1) * tile + tl.arange(0, tile)
     there = numbers < width
     left = tl.load(both + row * (2 * width) + numbers, mask=there, other=0.0).to(tl.float32)
     right = tl.load(both + row * (2 * width) + width + numbers, mask=there, other=0.0)
-    mixed = left * tl.sigmoid(left) * right.to(tl.float32)
+    opening = left
+    if gelu:
+        # (1 + tanh(x)) / 2 is sigmoid(2 x); 2 * sqrt(2 / pi) is 1.5957691.
+        opening = 1.5957691216057308 * (left + 0.044715 * left * left * left)
+    mixed = left * tl.sigmoid(opening) * right.to(tl.float32)
     tl.store(result + row * width + numbers, mixed.to(result.dtype.element_ty), mask=there)

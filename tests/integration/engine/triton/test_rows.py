@@ -55,7 +55,7 @@ def test_turn_and_store(width: int, neighbours: bool, normed: bool, dtype: torch
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("width", [48, 1536])
-def test_gate(width: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("width", "gelu"), [(48, False), (1536, False), (48, True)])
+def test_gate(width: int, gelu: bool, dtype: torch.dtype) -> None:
     both = draw(3, 2 * width, dtype=dtype)
-    assert_near(kernels.gate(both), rows.gate(both))
+    assert_near(kernels.gate(both, gelu), rows.gate(both, gelu))

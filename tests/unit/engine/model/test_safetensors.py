@@ -119,11 +119,16 @@ def test_a_broken_folder_is_a_named_error(
         read_shape(open_checkpoint(folder))
 
 
-def test_a_window_bounds_the_context_where_it_is_used(folder: Path) -> None:
-    for model_type, uses, tokens in (
-        ("mistral", {}, 16),
-        ("qwen2", {"use_sliding_window": False}, 64),
-        ("qwen2", {"use_sliding_window": True}, 16),
+def test_windows_are_for_the_layers_that_use_them(folder: Path) -> None:
+    for more, windowed in (
+        ({"model_type": "mistral"}, (True, True)),
+        ({"model_type": "qwen2", "use_sliding_window": False}, ()),
+        (
+            {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 1},
+            (False, True),
+        ),
     ):
-        change_config(model_type=model_type, sliding_window=16, **uses)(folder)
-        assert read_shape(open_checkpoint(folder)).context_tokens == tokens
+        change_config(num_hidden_layers=2, sliding_window=16, **more)(folder)
+        shape = read_shape(open_checkpoint(folder))
+        assert shape.windowed == windowed
+        assert shape.window == (16 if windowed else 0)
