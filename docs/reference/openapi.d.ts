@@ -21,6 +21,8 @@ export type ChatCompletionRequest = {
   structured_outputs?: StructuredOutputs | null;
   n?: number | null;
   user?: string | null;
+  return_token_ids?: boolean | null;
+  continue_token_ids?: number[] | null;
   priority?: number | null;
   messages: ChatMessage[];
   max_tokens?: number | null;
@@ -82,6 +84,7 @@ export type ChatChoice = {
   message: AnswerMessage;
   finish_reason: "abort" | "length" | "stop";
   logprobs?: ChatLogprobs | null;
+  token_ids?: number[];
 };
 
 export type AnswerMessage = {
@@ -145,6 +148,7 @@ export type ChunkChoice = {
   delta: Delta;
   finish_reason?: "abort" | "length" | "stop" | null;
   logprobs?: ChatLogprobs | null;
+  token_ids?: number[];
 };
 
 export type Delta = {
@@ -173,6 +177,8 @@ export type CompletionRequest = {
   structured_outputs?: StructuredOutputs | null;
   n?: number | null;
   user?: string | null;
+  return_token_ids?: boolean | null;
+  continue_token_ids?: number[] | null;
   priority?: number | null;
   prompt: string | number[];
   max_tokens?: number;
@@ -197,6 +203,7 @@ export type TextChoice = {
   text: string;
   finish_reason: "abort" | "length" | "stop" | null;
   logprobs?: TextLogprobs | null;
+  token_ids?: number[];
 };
 
 export type TextLogprobs = {

@@ -6,7 +6,7 @@ thread.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from tokenyard.engine.generation import Generation, GenerationGroup, GenerationRequest
@@ -120,20 +120,27 @@ class Engine:
         priority: int = 0,
         max_tokens_param: str = "max_tokens",
         grammar: Grammar | None = None,
+        before: Sequence[int] = (),
     ) -> GenerationGroup:
         """Queue several generations of one prompt: all are let in, or none.
 
         The others wait until the first one has computed the prompt, and share its blocks.
+        before: tokens of the one answer that were generated elsewhere.
         """
+        self._check_before(before, count)
         first = self._check(prompt, sampling, salt, priority, max_tokens_param)
         if count > self._settings.sequences_max:
             raise InvalidRequest(
                 f"'n' is {count}; this model server runs at most {self._settings.sequences_max}.",
                 param="n",
             )
-        self._check_room(count, len(prompt))
-        if grammar is not None:
-            first = replace(first, grammar=grammar)
+        self._check_room(count, len(prompt) + len(before))
+        first = replace(first, grammar=grammar, before=tuple(before))
+        if first.known_count > len(prompt) + first.tokens_max:
+            raise InvalidRequest(
+                f"{len(before)} tokens to continue are more than an answer to this may have.",
+                param="continue_token_ids",
+            )
         ready = asyncio.Event()
         leader = self._next_id
         requests = [first]
@@ -165,7 +172,7 @@ class Engine:
         self._next_id += 1
         generation = Generation(lambda: self._loop.abort(number), ready)
         self._open[number] = (request, self._clock.monotonic())
-        self._open_tokens += len(request.prompt)
+        self._open_tokens += request.known_count
         self._idle.clear()
         self._loop.add(number, request, generation)
         return generation
@@ -207,15 +214,24 @@ class Engine:
                 reason=Reason.UNSUPPORTED_PARAMETER,
                 param="logprobs",
             )
+        self._check_vocabulary("logit_bias", (token for token, _ in sampling.logit_bias))
+        self._check_vocabulary("stop_token_ids", sampling.stop_token_ids)
+
+    def _check_before(self, before: Sequence[int], count: int) -> None:
+        if not before:
+            return
+        if count > 1:
+            raise InvalidRequest(
+                "One answer at a time can be continued; 'n' is more.", param="continue_token_ids"
+            )
+        self._check_vocabulary("continue_token_ids", before)
+
+    def _check_vocabulary(self, name: str, tokens: Iterable[int]) -> None:
         size = self._vocabulary_size
-        for name, tokens in (
-            ("logit_bias", [token for token, _ in sampling.logit_bias]),
-            ("stop_token_ids", sampling.stop_token_ids),
-        ):
-            if any(not 0 <= token < size for token in tokens):
-                raise InvalidRequest(
-                    f"'{name}' has a token that is not in the vocabulary of {size}.", param=name
-                )
+        if any(not 0 <= token < size for token in tokens):
+            raise InvalidRequest(
+                f"'{name}' has a token that is not in the vocabulary of {size}.", param=name
+            )
 
     def _check_room(self, count: int, prompt: int) -> None:
         if self._draining:
@@ -252,7 +268,7 @@ class Engine:
 
     def _forget(self, id: int) -> None:
         request, since = self._open.pop(id)
-        self._open_tokens -= len(request.prompt)
+        self._open_tokens -= request.known_count
         seconds = self._clock.monotonic() - since
         self._average_seconds += AVERAGE_WEIGHT * (seconds - self._average_seconds)
         if not self._open:

@@ -31,6 +31,13 @@ class GenerationRequest:
     leader: int | None = None
     # What the answer has to look like; None for free text.
     grammar: Grammar | None = None
+    # Tokens of the answer that were generated elsewhere; they count in every way but are not sent.
+    before: tuple[int, ...] = ()
+
+    @property
+    def known_count(self) -> int:
+        """Tokens to compute before the first new one."""
+        return len(self.prompt) + len(self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ class Piece:
     text: str
     # Of the tokens that are new since the last piece, where the request asked for reports.
     reports: tuple[TokenReport, ...] = ()
+    # Those tokens; the last piece has what was drawn without adding text, such as an end token.
+    tokens: tuple[int, ...] = ()
     finish: FinishReason | None = None
     usage: Usage | None = None
     # Seconds from arrival to the first scheduling, the first token and the end.
@@ -50,7 +59,12 @@ class Piece:
 
     def then(self, next: "Piece") -> "Piece":
         """This piece and the one after it as one."""
-        return replace(next, text=self.text + next.text, reports=self.reports + next.reports)
+        return replace(
+            next,
+            text=self.text + next.text,
+            reports=self.reports + next.reports,
+            tokens=self.tokens + next.tokens,
+        )
 
 
 class Generation:
@@ -98,9 +112,9 @@ class Generation:
         if piece.error is not None and piece.text:
             # The text first; the error is left for the next call.
             with self._lock:
-                self._waiting = replace(piece, text="", reports=())
+                self._waiting = replace(piece, text="", reports=(), tokens=())
             self._ready.set()
-            return Piece(piece.text, piece.reports)
+            return Piece(piece.text, piece.reports, piece.tokens)
         self._ended = piece.finish is not None
         if piece.error is not None:
             raise piece.error

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tokenyard.engine.delayed import Immediate
@@ -26,7 +26,7 @@ from tokenyard.engine.writer import AnswerWriter
 from tokenyard.runtime.clock import Clock
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics
-from tokenyard.vocabulary.errors import InternalFailure, TokenyardError
+from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest, TokenyardError
 from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
 from tokenyard.vocabulary.reasons import Reason
 
@@ -45,6 +45,13 @@ class _Running:
     last_token_at: float = 0.0
     # Of tokens whose text has not been put yet.
     reports: list[TokenReport] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+    def take_news(self, text: str) -> Piece:
+        """The text with what belongs to it: reports and tokens that have not been put yet."""
+        news = Piece(text, tuple(self.reports), tuple(self.tokens))
+        self.reports, self.tokens = [], []
+        return news
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,23 +169,22 @@ class StepLoop:
             if isinstance(command, _Add):
                 self._take_in(command)
             elif (running := self._running.get(command.id)) is not None:
-                self._finish(running, FinishReason.ABORT)
-                self._hand_over()
-                self._note_state()
+                self._finish_now(running, FinishReason.ABORT)
 
     def _take_in(self, command: _Add) -> None:
         request = command.request
         sequence = Sequence(
             command.id,
-            list(request.prompt),
+            [*request.prompt, *request.before],
             priority=request.priority,
             salt=request.salt,
             full_count=len(request.prompt) + request.tokens_max,
             waits_for_tokens=_counts_tokens(request.sampling) or request.grammar is not None,
         )
+        sequence.prompt_count = len(request.prompt)
         if request.leader is not None and (leader := self._running.get(request.leader)):
             sequence.leader = leader.sequence
-        self._running[command.id] = _Running(
+        running = self._running[command.id] = _Running(
             request=request,
             sequence=sequence,
             reader=command.reader,
@@ -186,6 +192,21 @@ class StepLoop:
             arrived_at=command.arrived_at,
         )
         self._batch.add(sequence)
+        try:
+            ended = running.writer.replay(request.before)
+        except InvalidRequest as error:
+            self._finish_now(running, FinishReason.ERROR, error)
+            return
+        if ended is not None:
+            self._finish_now(running, ended)
+
+    def _finish_now(
+        self, running: _Running, finish: FinishReason, error: TokenyardError | None = None
+    ) -> None:
+        """End a generation between two steps."""
+        self._finish(running, finish, error=error)
+        self._hand_over()
+        self._note_state()
 
     def _launch(self, plan: StepPlan) -> None:
         try:
@@ -261,6 +282,7 @@ class StepLoop:
         else:
             self._metrics.between_tokens.observe(now - running.last_token_at)
         running.last_token_at = now
+        running.tokens.append(token)
         try:
             written = running.writer.push(token)
         except InternalFailure as failure:
@@ -272,7 +294,7 @@ class StepLoop:
         if written.finish is not None:
             self._finish(running, written.finish, written.text)
         elif written.text:
-            self._put(running, Piece(written.text, self._take_reports(running)))
+            self._put(running, running.take_news(written.text))
 
     def _fail(self, sequence: Sequence, error: TokenyardError) -> None:
         self._finish(self._running[sequence.id], FinishReason.ERROR, error=error)
@@ -292,14 +314,13 @@ class StepLoop:
         self._metrics.end_to_end.observe(now - running.arrived_at)
         scheduled_at = now if running.scheduled_at is None else running.scheduled_at
         first_at = now if running.first_token_at is None else running.first_token_at
-        piece = Piece(
-            text,
-            self._take_reports(running),
-            finish,
-            Usage(
+        piece = replace(
+            running.take_news(text),
+            finish=finish,
+            usage=Usage(
                 prompt_tokens=running.sequence.prompt_count,
                 completion_tokens=running.writer.generated,
-                cached_tokens=running.sequence.cached_count or 0,
+                cached_tokens=_count_cached(running.sequence),
             ),
             queue_seconds=scheduled_at - running.arrived_at,
             first_token_seconds=first_at - running.arrived_at,
@@ -308,10 +329,6 @@ class StepLoop:
         )
         self._put(running, piece)
         self._to_end.append(running.sequence.id)
-
-    def _take_reports(self, running: _Running) -> tuple[TokenReport, ...]:
-        reports, running.reports = tuple(running.reports), []
-        return reports
 
     def _put(self, running: _Running, piece: Piece) -> None:
         if running.reader.put(piece):
@@ -340,7 +357,7 @@ class StepLoop:
                 running.scheduled_at = now
                 self._metrics.queue.observe(now - running.arrived_at)
                 self._metrics.prompt_tokens.inc(sequence.prompt_count)
-                self._metrics.cached_tokens.inc(sequence.cached_count or 0)
+                self._metrics.cached_tokens.inc(_count_cached(sequence))
         if plan.preempted:
             self._metrics.preemptions.inc(len(plan.preempted))
         if plan.chunks:
@@ -353,6 +370,11 @@ class StepLoop:
         self._metrics.kv_usage.set(batch.pool.used / batch.pool.block_count)
         if not self._running:
             batch.pool.check_integrity()
+
+
+def _count_cached(sequence: Sequence) -> int:
+    """Of the prompt; the cache may have held the beginning of the answer too."""
+    return min(sequence.cached_count or 0, sequence.prompt_count)
 
 
 def _counts_tokens(sampling: SamplingParameters) -> bool:

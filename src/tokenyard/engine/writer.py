@@ -4,13 +4,14 @@ Joins the detokenizer, the stop texts, the form and the limits of one request. D
 requests, steps or readers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import GenerationRequest
 from tokenyard.engine.rules.stopping import StopScanner, decide_finish
 from tokenyard.engine.tokenizer import Tokenizer
-from tokenyard.vocabulary.errors import InternalFailure
+from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest
 from tokenyard.vocabulary.generation import FinishReason
 from tokenyard.vocabulary.reasons import Reason
 
@@ -61,6 +62,22 @@ class AnswerWriter:
             return Written(text, None)
         return Written(self._rest(text), finish)
 
+    def replay(self, tokens: Sequence[int]) -> FinishReason | None:
+        """Take tokens whose text has been sent already; how the answer ended, if it did.
+
+        Raises InvalidRequest when they are not the beginning of an answer to this request.
+        """
+        for place, token in enumerate(tokens, start=1):
+            try:
+                finish = self.push(token).finish
+            except InternalFailure:
+                raise _not_ours("do not have the form that is asked for") from None
+            if finish is not None:
+                if place < len(tokens):
+                    raise _not_ours("go on after the answer's end")
+                return finish
+        return None
+
     def _follow(self, token: int) -> bool:
         """Whether the form is complete with this token."""
         if self._matcher is None:
@@ -76,3 +93,7 @@ class AnswerWriter:
         """The text with what was held back: an open character, the start of a stop text."""
         more, stopped = self._stops.push(self._detokenizer.finish())
         return text + more + ("" if stopped else self._stops.finish())
+
+
+def _not_ours(what: str) -> InvalidRequest:
+    return InvalidRequest(f"The tokens to continue {what}.", param="continue_token_ids")

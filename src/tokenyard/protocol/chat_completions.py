@@ -34,6 +34,7 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 BIASED_TOKENS_MAX = 1024
 STOP_TOKENS_MAX = 64
+CONTINUED_TOKENS_MAX = 1_000_000
 # Place in a model server's queue, as in vLLM: lower comes first, and 0 is the usual one.
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
@@ -112,6 +113,13 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     structured_outputs: StructuredOutputs | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     user: str | None = None
+    # vLLM's extension: each choice carries the tokens that its text was made of.
+    return_token_ids: bool | None = None
+    # Ours: tokens of this answer that another server has generated, which count as if this one had.
+    # Only text that is new is sent; with the same seed it is what the other would have sent.
+    continue_token_ids: Annotated[list[TokenId], Meta(max_length=CONTINUED_TOKENS_MAX)] | None = (
+        None
+    )
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
     priority: Priority | None = None
 
@@ -317,6 +325,7 @@ class ChatChoice(msgspec.Struct, kw_only=True):
     # `abort` is only seen between our own processes: the gateway asked the engine to stop.
     finish_reason: Literal["stop", "length", "abort"]
     logprobs: ChatLogprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class ChatCompletion(msgspec.Struct, kw_only=True):
@@ -345,6 +354,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
     delta: Delta
     finish_reason: Literal["stop", "length", "abort"] | None = None
     logprobs: ChatLogprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class ChatCompletionChunk(msgspec.Struct, kw_only=True):
@@ -366,6 +376,7 @@ class TextChoice(msgspec.Struct, kw_only=True):
     text: str
     finish_reason: Literal["stop", "length", "abort"] | None
     logprobs: TextLogprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class Completion(msgspec.Struct, kw_only=True):

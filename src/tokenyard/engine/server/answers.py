@@ -47,8 +47,21 @@ class AnswerHead:
     model: str
 
 
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What the caller wants to hear beside the text. usage: at the end of a stream."""
+
+    usage: bool = False
+    token_ids: bool = False
+
+    def ids(self, piece: Piece) -> list[int] | UnsetType:
+        return list(piece.tokens) if self.token_ids else UNSET
+
+
 class AnswerForm(Protocol):
     """How one kind of completion is written: `ChatForm` and `TextForm`."""
+
+    tells: Telling
 
     def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
         """The answer to a request that does not stream, of one whole piece for each choice."""
@@ -70,12 +83,12 @@ class AnswerForm(Protocol):
 class ChatForm:
     """Chat Completions."""
 
-    def __init__(self, head: AnswerHead, spell: Spell, *, with_usage: bool) -> None:
+    def __init__(self, head: AnswerHead, spell: Spell, tells: Telling) -> None:
         self._head = head
         self._spell = spell
-        self._with_usage = with_usage
+        self.tells = tells
         # OpenAI: with `include_usage` every chunk but the last has a null usage.
-        self._no_usage: UnsetType | None = None if with_usage else UNSET
+        self._no_usage: UnsetType | None = None if tells.usage else UNSET
 
     def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
         choices = [
@@ -84,6 +97,7 @@ class ChatForm:
                 message=AnswerMessage(content=answer.text),
                 finish_reason=_wire_finish(answer),
                 logprobs=self._logprobs(answer.reports),
+                token_ids=self.tells.ids(answer),
             )
             for index, answer in enumerate(answers)
         ]
@@ -102,13 +116,14 @@ class ChatForm:
     def text(self, choice: int, piece: Piece) -> msgspec.Struct:
         chunk = self._chunk(choice, Delta(content=piece.text))
         chunk.choices[0].logprobs = self._logprobs(piece.reports)
+        chunk.choices[0].token_ids = self.tells.ids(piece)
         return chunk
 
     def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
         end = self._chunk(choice, Delta(), _wire_finish(last))
         if not ends:
             return [end]
-        if not self._with_usage:
+        if not self.tells.usage:
             end.timings = _timings(ends)
             return [end]
         tail = ChatCompletionChunk(
@@ -152,11 +167,11 @@ class ChatForm:
 class TextForm:
     """The older Completions."""
 
-    def __init__(self, head: AnswerHead, spell: Spell, *, with_usage: bool) -> None:
+    def __init__(self, head: AnswerHead, spell: Spell, tells: Telling) -> None:
         self._head = head
         self._spell = spell
-        self._with_usage = with_usage
-        self._no_usage: UnsetType | None = None if with_usage else UNSET
+        self.tells = tells
+        self._no_usage: UnsetType | None = None if tells.usage else UNSET
         # Characters of each choice that have been reported.
         self._offsets: dict[int, int] = {}
 
@@ -177,7 +192,7 @@ class TextForm:
         end = TextChoice(index=choice, text="", finish_reason=_wire_finish(last))
         if not ends:
             return [self._completion([end], self._no_usage)]
-        if not self._with_usage:
+        if not self.tells.usage:
             return [self._completion([end], UNSET, _timings(ends))]
         return [
             self._completion([end], None),
@@ -185,7 +200,9 @@ class TextForm:
         ]
 
     def _choice(self, index: int, piece: Piece, finish: WireFinish | None) -> TextChoice:
-        choice = TextChoice(index=index, text=piece.text, finish_reason=finish)
+        choice = TextChoice(
+            index=index, text=piece.text, finish_reason=finish, token_ids=self.tells.ids(piece)
+        )
         if piece.reports:
             choice.logprobs = self._logprobs(index, piece.reports)
         return choice
@@ -251,7 +268,7 @@ async def stream(group: GenerationGroup, form: AnswerForm) -> AsyncGenerator[byt
         if choice not in opened:
             opened.add(choice)
             events += form.opening(choice)
-        if piece.text or piece.reports:
+        if piece.text or piece.reports or (piece.tokens and form.tells.token_ids):
             events.append(form.text(choice, piece))
         if piece.finish is not None:
             over = [ends[one] for one in sorted(ends)] if len(ends) == group.size else []

@@ -26,6 +26,7 @@ from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
     ChatForm,
+    Telling,
     TextForm,
     collect,
     stream,
@@ -221,9 +222,10 @@ class _Routes:
             priority=body.priority or 0,
             max_tokens_param=limit,
             grammar=grammar,
+            before=body.continue_token_ids or (),
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
-        form = ChatForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
+        form = ChatForm(head, loaded.tokenizer.spell, _tells(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def complete(self, request: Request) -> Response:
@@ -242,9 +244,10 @@ class _Routes:
             salt=body.cache_salt or "",
             priority=body.priority or 0,
             grammar=grammar,
+            before=body.continue_token_ids or (),
         )
         head = _head(server, IdPrefix.COMPLETION)
-        form = TextForm(head, loaded.tokenizer.spell, with_usage=_wants_usage(body))
+        form = TextForm(head, loaded.tokenizer.spell, _tells(body))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def tokenize(self, request: Request) -> Response:
@@ -368,8 +371,12 @@ def _head(server: ModelServer, prefix: IdPrefix) -> AnswerHead:
     return AnswerHead(mint(prefix, server.randomness), created, server.model.name)
 
 
-def _wants_usage(request: ChatCompletionRequest | CompletionRequest) -> bool:
-    return request.stream_options is not None and request.stream_options.include_usage
+def _tells(request: ChatCompletionRequest | CompletionRequest) -> Telling:
+    options = request.stream_options
+    return Telling(
+        usage=options is not None and options.include_usage,
+        token_ids=bool(request.return_token_ids),
+    )
 
 
 def _describe(server: ModelServer) -> Model:
