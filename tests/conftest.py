@@ -10,6 +10,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from support.postgres_server import PostgresServer
+    from support.valkey_server import ValkeyServer
 
 
 # Triton reads this when it is first imported, and which test imports it first is a matter of order.
@@ -34,4 +35,13 @@ def postgres_server() -> "Iterator[PostgresServer]":
     from support.postgres_server import run_postgres  # noqa: PLC0415
 
     with run_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> "Iterator[ValkeyServer]":
+    """A Valkey for the whole run; a test that kills or freezes one starts its own."""
+    from support.valkey_server import run_valkey  # noqa: PLC0415
+
+    with run_valkey() as server:
         yield server

@@ -53,3 +53,19 @@ class StorageSettings(Branch, frozen=True):
             "not answer for longer is given up."
         ),
     ] = 30.0
+
+    redis_url: Annotated[
+        str,
+        Meta(
+            description="A Redis or Valkey server that several gateways share, "
+            "`redis://[:password@]host:port[/number]` (`rediss:` with TLS); empty for none.",
+            pattern=r"^((redis|rediss|unix)://\S+)?$",
+        ),
+    ] = ""
+    redis_connect_seconds: Annotated[Seconds, Meta(description="Redis: time to connect.")] = 2.0
+    redis_answer_seconds: Annotated[
+        Seconds, Meta(description="Redis: how long a command, or a free connection, may take.")
+    ] = 3.0
+    redis_connections_max: Annotated[
+        Count, Meta(description="Redis: connections of one process at most.")
+    ] = 32
