@@ -10,6 +10,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from support.postgres_server import PostgresServer
+    from support.ray_cluster import RayCluster
     from support.valkey_server import ValkeyServer
 
 
@@ -45,3 +46,13 @@ def valkey_server() -> "Iterator[ValkeyServer]":
 
     with run_valkey() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> "Iterator[RayCluster]":
+    """A Ray cluster for the whole run: a head without GPUs and two nodes with four fakes each."""
+    pytest.importorskip("ray")
+    from support.ray_cluster import run_ray  # noqa: PLC0415
+
+    with run_ray() as cluster:
+        yield cluster

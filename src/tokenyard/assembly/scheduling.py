@@ -1,23 +1,45 @@
 """The job scheduler and the executor that it places jobs on."""
 
+import importlib.util
+from typing import TYPE_CHECKING
+
 from tokenyard.assembly.ground import JOBS_FOLDER, Ground
 from tokenyard.jobs.executors.devices import find_devices
 from tokenyard.jobs.executors.local import LocalExecutor
 from tokenyard.jobs.office import JobOffice, make_job_office
+from tokenyard.vocabulary.errors import StartError
+
+if TYPE_CHECKING:
+    from tokenyard.jobs.executors.ray import RayExecutor
 
 _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
+
+
+def _make_executor(ground: Ground) -> "LocalExecutor | RayExecutor":
+    settings = ground.settings.jobs
+    if settings.executor == "local":
+        return LocalExecutor(
+            ground.home / JOBS_FOLDER,
+            settings,
+            find_devices(settings.node),
+            tasks=ground.tasks,
+            clock=ground.clock,
+        )
+    if importlib.util.find_spec("ray") is None:
+        raise StartError(
+            "jobs.executor is 'ray', and the package ray is not installed: "
+            "pip install 'tokenyard[ray]'."
+        )
+    # It is large, and most installations have none.
+    from tokenyard.jobs.executors.ray import RayExecutor  # noqa: PLC0415
+
+    return RayExecutor(settings, tasks=ground.tasks, clock=ground.clock, log=ground.log)
 
 
 async def open_jobs(ground: Ground) -> JobOffice:
     """Schedule jobs onto this machine until the ground is closed."""
     settings = ground.settings
-    executor = LocalExecutor(
-        ground.home / JOBS_FOLDER,
-        settings.jobs,
-        find_devices(settings.jobs.node),
-        tasks=ground.tasks,
-        clock=ground.clock,
-    )
+    executor = _make_executor(ground)
     await executor.open()
     ground.stack.push_async_callback(executor.close)
     office = make_job_office(

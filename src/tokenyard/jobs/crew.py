@@ -57,15 +57,15 @@ class Crew:
                     continue
                 if record.state is State.STOPPING:
                     grace = max((record.stop_at or 0.0) - self._clock.now(), 0.0)
-                    await executor.stop(member, grace_seconds=grace, epoch=lease.epoch)
+                    await executor.stop(member, seat.node, grace_seconds=grace, epoch=lease.epoch)
                 elif report is None and not node.lost:
                     await executor.launch(_launch(record, seat, member, lease.epoch))
         for member in sorted(reports.keys() - wanted):
-            executor = self._owners[member]
-            if reports[member].phase.is_over:
-                await executor.forget(member)
+            executor, report = self._owners[member], reports[member]
+            if report.phase.is_over:
+                await executor.forget(member, report.node)
             else:
-                await executor.stop(member, grace_seconds=0.0, epoch=lease.epoch)
+                await executor.stop(member, report.node, grace_seconds=0.0, epoch=lease.epoch)
 
 
 def _launch(record: JobRecord, seat: MemberSeat, member: MemberId, epoch: int) -> Launch:

@@ -1,7 +1,7 @@
 """What the scheduler needs: a store, and executors that run members.
 
 The store is kept by `storage.memory_jobs` and `storage.sql.jobs`, executors by
-`jobs.executors.fake` and `jobs.executors.local`.
+`jobs.executors.fake`, `jobs.executors.local` and `jobs.executors.ray`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -155,6 +155,9 @@ class Launch:
     array_index: int | None
     # Executors refuse the commands of a leader that was replaced.
     epoch: int
+    # Where the members meet; without a port the executor chooses one.
+    master_address: str = "127.0.0.1"
+    master_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +189,19 @@ class Executor(Protocol):
         """Start a member, unless it was ever started; refused silently for an old epoch."""
         ...
 
-    async def stop(self, member: MemberId, *, grace_seconds: float, epoch: int) -> None:
+    async def stop(
+        self, member: MemberId, node: NodeName, *, grace_seconds: float, epoch: int
+    ) -> None:
         """Send the job's checkpoint signal, and end the member by force after the grace."""
         ...
 
-    async def forget(self, member: MemberId) -> None:
+    async def forget(self, member: MemberId, node: NodeName) -> None:
         """Its end is stored; drop what is kept for `report`. Its log stays."""
         ...
 
-    async def read_log(self, member: MemberId, *, offset: int, limit: int) -> LogText:
+    async def read_log(
+        self, member: MemberId, node: NodeName, *, offset: int, limit: int
+    ) -> LogText:
         """What it has written from that byte on; empty when there is nothing.
 
         A negative offset counts from the end.

@@ -263,7 +263,7 @@ class JobQueue:
         executor = None if node is None else self._executors.get(node.executor)
         if executor is None:
             raise NotFound("The node that holds this log is not reached from here.")
-        piece = await executor.read_log(member, offset=offset, limit=limit)
+        piece = await executor.read_log(member, seats[-1].node, offset=offset, limit=limit)
         ended = number < record.attempt or not holds_seats(record.state)
         return LogRead(member, piece, ended)
 

@@ -50,6 +50,27 @@ class NodeSettings(Branch, frozen=True):
     memory_mib: Annotated[int, Meta(ge=0, description="Memory for jobs.")] = 0
 
 
+class RaySettings(Branch, frozen=True):
+    """A Ray cluster to run jobs on; all its nodes have this package installed."""
+
+    address: Annotated[
+        str, Meta(description="Of the cluster, as `ray.init` takes it; `auto` finds a local one.")
+    ] = "auto"
+    folder: Annotated[
+        str, Meta(description="Folder of jobs on every node; kept for logs and work files.")
+    ] = "/var/tmp/tokenyard-jobs"
+    look_seconds: Annotated[
+        Seconds, Meta(description="How often every node is asked what its members do.")
+    ] = 0.5
+    call_seconds: Annotated[
+        Seconds, Meta(description="An order or a question that takes longer is given up.")
+    ] = 5.0
+    orphan_seconds: Annotated[
+        Seconds,
+        Meta(description="A node that no server has asked for so long ends its members."),
+    ] = 120.0
+
+
 class JobSettings(Branch, frozen=True):
     """The job scheduler."""
 
@@ -76,6 +97,14 @@ class JobSettings(Branch, frozen=True):
         PrioritySettings(name="high", value=100),
         PrioritySettings(name="urgent", value=1000),
     )
+    executor: Annotated[
+        str,
+        Meta(
+            description="Where jobs run: `local` on this machine, `ray` on a Ray cluster.",
+            pattern="^(local|ray)$",
+        ),
+    ] = "local"
+    ray: Annotated[RaySettings, Meta(description="The Ray cluster.")] = RaySettings()
     node: Annotated[NodeSettings, Meta(description="This machine.")] = NodeSettings()
     tick_seconds: Annotated[
         Seconds, Meta(description="Longest wait between two cycles of the scheduler.")
@@ -85,7 +114,7 @@ class JobSettings(Branch, frozen=True):
     ] = 10.0
     node_silence_seconds: Annotated[
         Seconds, Meta(description="A node that says nothing for this long is lost.")
-    ] = 3.0
+    ] = 2.0
     launch_seconds: Annotated[
         Seconds, Meta(description="Members that have not come up in this time have failed to.")
     ] = 60.0

@@ -49,6 +49,7 @@ class Event(StrEnum):
     JOBS_CYCLE_FAILED = "jobs.cycle_failed"
     JOBS_FENCED = "jobs.fenced"
     NODE_QUARANTINED = "jobs.node_quarantined"
+    NODE_SILENT = "jobs.node_silent"
     STORAGE_FAILED = "storage.failed"
     STORAGE_LOST = "storage.lost"
     STORAGE_FOUND = "storage.found"

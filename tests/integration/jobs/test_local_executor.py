@@ -69,7 +69,7 @@ async def end_of(executor: LocalExecutor, member: MemberId) -> MemberReport:
 async def log_of(executor: LocalExecutor, member: MemberId, needle: str = "") -> str:
     async with asyncio.timeout(20):
         while True:
-            piece = await executor.read_log(member, offset=0, limit=100_000)
+            piece = await executor.read_log(member, NODE, offset=0, limit=100_000)
             if needle in piece.text:
                 return piece.text
             await asyncio.sleep(0.02)
@@ -130,7 +130,7 @@ async def test_a_member_is_started_once_whoever_asks(
     await again.open()
     await again.launch(one)
     assert (await again.report())[one.id].status == 0
-    await again.forget(one.id)
+    await again.forget(one.id, NODE)
     await again.launch(one)
     assert (tmp_path / "jobs" / "job_a" / "work" / "count").read_text() == "x"
 
@@ -152,7 +152,7 @@ time.sleep(60)
     for each in (one, two):
         await executor.launch(each)
         await log_of(executor, each.id, "ready")
-        await executor.stop(each.id, grace_seconds=0.5, epoch=1)
+        await executor.stop(each.id, NODE, grace_seconds=0.5, epoch=1)
     polite = await end_of(executor, one.id)
     assert (polite.status, polite.stopped) == (0, True)
     assert "saved" in await log_of(executor, one.id)
@@ -185,7 +185,7 @@ async def test_logs_are_cut_and_offsets_stay_true(executor: LocalExecutor) -> No
     await end_of(executor, one.id)
     offset, text = 0, ""
     while True:
-        piece = await executor.read_log(one.id, offset=offset, limit=4096)
+        piece = await executor.read_log(one.id, NODE, offset=offset, limit=4096)
         if not piece.text:
             break
         text, offset = text + piece.text, piece.next_offset
@@ -286,7 +286,7 @@ async def test_a_late_order_of_a_replaced_leader_is_refused(executor: LocalExecu
     assert late.id not in await executor.report()
     # Who was told to stop before it was started is never started.
     never = MemberId(JobId("job_a"), 1, 7)
-    await executor.stop(never, grace_seconds=0, epoch=5)
+    await executor.stop(never, NODE, grace_seconds=0, epoch=5)
     await executor.launch(launch("pass", rank=7, epoch=5))
     assert (await executor.report())[never].phase is MemberPhase.EXITED
     await end_of(executor, one.id)

@@ -93,7 +93,9 @@ class FakeExecutor:
         end = MemberReport(launch.id, launch.node, phase, status)
         self._members[launch.id] = _Member(launch.node, now, outcome, ends_at, end)
 
-    async def stop(self, member: MemberId, *, grace_seconds: float, epoch: int) -> None:
+    async def stop(
+        self, member: MemberId, node: NodeName, *, grace_seconds: float, epoch: int
+    ) -> None:
         """Send the job's checkpoint signal, and end the member by force after the grace."""
         if epoch < self._epoch or self.loses():
             return
@@ -115,11 +117,13 @@ class FakeExecutor:
             held.ends_at = ends_at
             held.end = MemberReport(member, held.node, MemberPhase.EXITED, status, stopped=True)
 
-    async def forget(self, member: MemberId) -> None:
+    async def forget(self, member: MemberId, node: NodeName) -> None:
         """Its end is stored; drop what is kept for `report`. Its log stays."""
         self._members.pop(member, None)
 
-    async def read_log(self, member: MemberId, *, offset: int, limit: int) -> LogText:
+    async def read_log(
+        self, member: MemberId, node: NodeName, *, offset: int, limit: int
+    ) -> LogText:
         """What it has written from that byte on; empty when there is nothing."""
         text = f"{member.job} attempt {member.attempt} rank {member.rank}\n"
         offset = max(len(text) + offset, 0) if offset < 0 else offset

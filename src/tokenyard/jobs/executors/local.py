@@ -75,6 +75,11 @@ class LocalExecutor:
         """Its name in records of nodes."""
         return LOCAL
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of it runs."""
+        return all(held.report.phase.is_over for held in self._members.values())
+
     async def open(self) -> None:
         """Find what a server before this one has left, and end what still runs of it."""
         found = await asyncio.to_thread(_find_open, self._folder, self._node)
@@ -132,7 +137,9 @@ class LocalExecutor:
         self._members[launch.id] = _Member(process, report)
         self._tasks.spawn(f"member {launch.id.job}.{launch.id.rank}", self._watch(launch.id))
 
-    async def stop(self, member: MemberId, *, grace_seconds: float, epoch: int) -> None:
+    async def stop(
+        self, member: MemberId, node: NodeName, *, grace_seconds: float, epoch: int
+    ) -> None:
         """Send the job's checkpoint signal, and end the member by force after the grace."""
         if epoch < self._epoch:
             return
@@ -149,13 +156,15 @@ class LocalExecutor:
                 held.told = ends_at
                 held.process.tell(f"stop {grace_seconds}")
 
-    async def forget(self, member: MemberId) -> None:
+    async def forget(self, member: MemberId, node: NodeName) -> None:
         """Its end is stored; drop what is kept for `report`. Its log stays."""
         if self._members.pop(member, None) is not None:
             await asyncio.to_thread(_drop, self._folder, member)
             self._ports.pop((member.job, member.attempt), None)
 
-    async def read_log(self, member: MemberId, *, offset: int, limit: int) -> LogText:
+    async def read_log(
+        self, member: MemberId, node: NodeName, *, offset: int, limit: int
+    ) -> LogText:
         """What it has written from that byte on; empty when there is nothing."""
         path = self._folder_of(member) / "log"
         return await asyncio.to_thread(_read_log, path, offset, limit)
@@ -196,8 +205,8 @@ class LocalExecutor:
             **passed,
             "PYTHONPATH": str(work),
             "PYTHONUNBUFFERED": "1",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(self._port(member)),
+            "MASTER_ADDR": launch.master_address,
+            "MASTER_PORT": str(launch.master_port or self.meeting_port(member.job, member.attempt)),
             "RANK": str(member.rank),
             "WORLD_SIZE": str(launch.members),
             "LOCAL_RANK": str(launch.local_rank),
@@ -210,9 +219,9 @@ class LocalExecutor:
             **launch.spec.environment,
         }
 
-    def _port(self, member: MemberId) -> int:
-        """A free port where the members of this attempt meet."""
-        key = (member.job, member.attempt)
+    def meeting_port(self, job: JobId, attempt: int) -> int:
+        """A free port of this machine where the members of this attempt meet."""
+        key = (job, attempt)
         if key not in self._ports:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))

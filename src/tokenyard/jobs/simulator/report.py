@@ -33,7 +33,8 @@ class Summary:
     gpu_use_percent: float
     # The same until the last arrival: what a policy makes of a cluster on which people wait.
     gpu_use_percent_arriving: float
-    # GPU time free on partly used nodes while jobs waited, of all GPU time.
+    # The same while jobs waited; and what of that time was free on partly used nodes.
+    gpu_use_percent_waiting: float
     gpu_fragmented_percent: float
     # GPU time held for preemptors whose victims had not gone yet.
     gpu_held_percent: float
@@ -82,7 +83,14 @@ def summarise(name: str, outcome: Outcome) -> Summary:
             outcome.gpu_milli_seconds_busy_arriving,
             outcome.gpu_milli_capacity * (outcome.last_arrival_at - outcome.started_at),
         ),
-        gpu_fragmented_percent=_part(outcome.gpu_milli_seconds_fragmented, whole),
+        gpu_use_percent_waiting=_part(
+            outcome.gpu_milli_seconds_busy_waiting,
+            outcome.gpu_milli_capacity * outcome.seconds_waited_for,
+        ),
+        gpu_fragmented_percent=_part(
+            outcome.gpu_milli_seconds_fragmented,
+            outcome.gpu_milli_capacity * outcome.seconds_waited_for,
+        ),
         gpu_held_percent=_part(outcome.gpu_milli_seconds_held, whole),
         preemptions=sum(record.preemptions for record in outcome.records.values()),
         gpu_seconds_lost=outcome.gpu_seconds_lost,
@@ -112,6 +120,7 @@ _COLUMNS = (
     ("makespan", "makespan_seconds"),
     ("GPU use %", "gpu_use_percent"),
     ("arriving %", "gpu_use_percent_arriving"),
+    ("waiting %", "gpu_use_percent_waiting"),
     ("in pieces %", "gpu_fragmented_percent"),
     ("preempted", "preemptions"),
     ("GPU-s lost", "gpu_seconds_lost"),

@@ -98,7 +98,9 @@ class Outcome:
     # for as long as the longest job takes, whatever the policy.
     gpu_milli_seconds_busy_arriving: float = 0.0
     last_arrival_at: float = 0.0
-    # Free GPUs on partly used nodes, while somebody waited.
+    # While somebody waited: how long, GPUs in use, and free GPUs on partly used nodes.
+    seconds_waited_for: float = 0.0
+    gpu_milli_seconds_busy_waiting: float = 0.0
     gpu_milli_seconds_fragmented: float = 0.0
     gpu_seconds_lost: float = 0.0
     cycles: int = 0
@@ -180,6 +182,8 @@ class Simulation:
             if now <= self.outcome.last_arrival_at:
                 self.outcome.gpu_milli_seconds_busy_arriving += used * seconds
             if self._keeps_someone_waiting():
+                self.outcome.seconds_waited_for += seconds
+                self.outcome.gpu_milli_seconds_busy_waiting += used * seconds
                 pieces = sum(n.gpu_free for n in cluster.nodes if 0 < n.gpu_free < n.gpu_milli)
                 self.outcome.gpu_milli_seconds_fragmented += pieces * seconds
             self.outcome.gpu_milli_seconds_held += held * seconds
