@@ -8,7 +8,6 @@ the report agrees. Does not decide who runs.
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +35,8 @@ _NAMESPACE = "tokenyard"
 _NODE_ID_CHARACTERS = 12
 _MODEL = "accelerator_type:"
 _MIB = 1 << 20
+# As Ray takes levels of logs.
+_ERROR = 40
 
 T = TypeVar("T")
 
@@ -237,7 +238,7 @@ class RayExecutor:
 
 
 def _join(address: str) -> None:
-    ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(address, namespace=_NAMESPACE, log_to_driver=False, logging_level=_ERROR)
 
 
 def _name(node: Mapping[str, Any]) -> NodeName:
