@@ -857,7 +857,10 @@ export type HistoryPoint = {
 
 export type SessionBody = {
   user: Reference;
+  organisation: Reference;
   project: Reference;
+  role: string;
+  permissions: string[];
   build: string;
   currency: string;
   month: Month;

@@ -68,6 +68,15 @@ def sqlite(tmp_path: Path, supervisor: TaskSupervisor) -> SqliteOpener:
     return SqliteOpener(tmp_path / "data" / "tokenyard.db", supervisor)
 
 
+# As the migrations leave them.
+FIRST_ROWS = (
+    b"INSERT INTO organisations VALUES ('org_default', 'My organisation', 0)",
+    b"INSERT INTO projects VALUES ('proj_default', 'org_default', 'Default', 0)",
+    b"INSERT INTO users (id, organisation_id, kind, name, role, operator, created_at)"
+    b" VALUES ('user_owner', 'org_default', 'person', 'Owner', 'owner', true, 0)",
+)
+
+
 @pytest.fixture(scope="session")
 def postgres_url(postgres_server: PostgresServer) -> str:
     """One database for all tests: to empty it is quicker than to make it."""
@@ -81,6 +90,8 @@ def empty_postgres(postgres_url: str) -> Iterator[str]:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         names = ", ".join(table.name for table in metadata.sorted_tables)
         connection.execute(f"TRUNCATE {names} RESTART IDENTITY".encode())
+        for statement in FIRST_ROWS:
+            connection.execute(statement)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
@@ -16,7 +17,7 @@ from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.storage.sql.schema import metadata
 from tokenyard.storage.sql.sqlite import SqliteDatabase
 from tokenyard.storage.sql.store import NEWEST_REVISION
-from tokenyard.storage.sql.upgrade import newest_revision
+from tokenyard.storage.sql.upgrade import configure, newest_revision
 from tokenyard.storage.sql.upgrade import upgrade as upgrade_database
 from tokenyard.vocabulary.errors import StartError
 
@@ -55,12 +56,29 @@ def upgrade(path: Path) -> None:
     upgrade_database(SqliteDatabase(path, SETTINGS))
 
 
-def declarations(path: Path) -> set[tuple[str, str]]:
-    """Every table and index as SQLite keeps it, spaces aside."""
+def declarations(path: Path) -> set[tuple[object, ...]]:
+    """Columns, keys and indexes of every table; a column that was added later may stand last."""
     connection = sqlite3.connect(path)
     try:
-        found = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {(name, "".join(sql.split())) for name, sql in found if name != "alembic_version"}
+        found: set[tuple[object, ...]] = set()
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall()
+        for (table,) in tables:
+            if table == "alembic_version":
+                continue
+            for _, *column in connection.execute(f"PRAGMA table_xinfo({table})"):
+                found.add((table, *column))
+            for _, _, *key in connection.execute(f"PRAGMA foreign_key_list({table})"):
+                found.add((table, *key))
+            for _, name, unique, origin, partial in connection.execute(
+                f"PRAGMA index_list({table})"
+            ):
+                parts = tuple(row[2] for row in connection.execute(f"PRAGMA index_info({name})"))
+                found.add((table, unique, origin, partial, parts))
+        named = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'")
+        found.update((name, "".join(sql.split())) for name, sql in named if sql is not None)
+        return found
     finally:
         connection.close()
 
@@ -146,3 +164,45 @@ def test_rows_that_refer_to_nothing_stop_the_start(path: Path) -> None:
     connection.close()
     with pytest.raises(StartError, match="a row of items refers to one that is missing"):
         upgrade(path)
+
+
+def test_what_the_first_release_wrote_belongs_to_the_first_organisation(path: Path) -> None:
+    """From revision 0003: keys, sessions, conversations and batches of nobody's organisation."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(configure(connection), "0003")
+    engine.dispose()
+    old = sqlite3.connect(path)
+    with old:
+        old.execute(
+            "INSERT INTO api_keys (id, name, secret_hash, hint, user_id, project_id, created_at)"
+            " VALUES ('key_1', 'old', 'hash', 'ty-', 'user_owner', 'proj_default', 1.5)"
+        )
+        old.execute(
+            "INSERT INTO web_sessions (id, token_hash, user_id, project_id, created_at, expires_at)"
+            " VALUES ('sess_1', 'cookie', 'user_owner', 'proj_default', 1.5, 9e9)"
+        )
+        old.execute("INSERT INTO sign_in_links VALUES ('link', 9e9)")
+    upgrade(path)
+    found = {
+        table: old.execute(f"SELECT {columns} FROM {table}").fetchall()
+        for table, columns in (
+            ("organisations", "id"),
+            ("projects", "id, organisation_id, archived_at"),
+            ("users", "id, organisation_id, kind, role, operator, removed_at"),
+            ("api_keys", "id, secret_hash, scopes, models, revoked_at"),
+            ("web_sessions", "id, last_used_at, agent"),
+            ("sign_in_links", "token_hash, user_id"),
+        )
+    }
+    made_at = old.execute("SELECT created_at FROM organisations").fetchone()[0]
+    old.close()
+    assert made_at > 1_700_000_000
+    assert found == {
+        "organisations": [("org_default",)],
+        "projects": [("proj_default", "org_default", None)],
+        "users": [("user_owner", "org_default", "person", "owner", 1, None)],
+        "api_keys": [("key_1", "hash", '["*"]', None, None)],
+        "web_sessions": [("sess_1", None, "")],
+        "sign_in_links": [("link", "user_owner")],
+    }

@@ -26,7 +26,7 @@ from contract.samples import (
     response,
     usage_row,
 )
-from contract.test_identity_store import key, session
+from contract.test_identity_store import entry, key, session
 from tokenyard.chat.records import ResponseStatus
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.clock import RealClock
@@ -104,7 +104,7 @@ async def test_two_processes_write_and_read_at_once(sqlite: SqliteOpener) -> Non
         assert child.stdout.readline() == b"ready\n"
         async with sqlite.open() as store:
             for number in range(20):
-                await store.identity.add_key(key(str(number)))
+                await store.identity.add_key(key(str(number)), entry())
                 assert await store.identity.find_key(f"hash-{number}") is not None
             line = b""
             while not line.startswith(b"finished"):
@@ -128,7 +128,7 @@ async def test_what_was_written_is_there_after_opening_again(sqlite: SqliteOpene
     async with sqlite.open() as store:
         await store.chat.add_conversation(conversation(), [item("a")])
         await store.ledger.add_usage(usage_row())
-        await store.identity.add_key(key())
+        await store.identity.add_key(key(), entry())
     async with sqlite.open() as store:
         assert await store.chat.find_conversation(conversation().id, MINE) == conversation()
         assert await store.identity.find_key("hash-a") == key()
@@ -140,7 +140,7 @@ async def test_what_was_written_is_there_after_opening_again(sqlite: SqliteOpene
 
 async def test_the_file_is_for_its_owner_alone(sqlite: SqliteOpener) -> None:
     async with sqlite.open() as store:
-        await store.identity.add_key(key())
+        await store.identity.add_key(key(), entry())
         for path in sqlite.path.parent.iterdir():
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
@@ -257,7 +257,7 @@ async def test_an_address_and_a_strange_path_name_the_same_file(
         async with open_sql_store(
             place, supervisor=supervisor, log=sqlite.log, clock=RealClock()
         ) as store:
-            await store.identity.add_sign_in_link(str(type(place)), AT)
+            await store.identity.add_sign_in_link(str(type(place)), ME, AT)
     assert path.exists()
     plain = tmp_path / "plain.db"
     async with open_sql_store(
@@ -306,14 +306,14 @@ async def test_no_query_walks_a_whole_table(
             await ledger.total_usage(MINE, since=0, until=AT, group_by=by)
         await ledger.spent_nanos(MINE, currency="USD", since=0, until=AT)
         await ledger.spent_by_project(currency="USD", since=AT, until=AT + 1)
-        await identity.add_key(key())
+        await identity.add_key(key(), entry())
         await identity.find_key("hash")
         await identity.list_keys(MINE)
-        await identity.revoke_key(KeyId("key_a"), MINE, AT)
-        await identity.add_session(session())
+        await identity.revoke_key(KeyId("key_a"), MINE, AT, entry())
+        await identity.add_session(session(), entry())
         await identity.find_session("hash")
-        await identity.remove_session(SessionId("sess_a"))
-        await identity.add_sign_in_link("hash", AT)
+        await identity.remove_session(SessionId("sess_a"), ME, entry())
+        await identity.add_sign_in_link("hash", ME, AT)
         await identity.take_sign_in_link("hash", AT)
         await chat.delete_conversation(conversation().id, MINE)
         seen = [(text, values) for text, values in statements if not text.startswith("BEGIN")]

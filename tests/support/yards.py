@@ -15,6 +15,7 @@ from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
 from tokenyard.jobs.executors.fake import FAKE, FakeExecutor, Outcome
@@ -31,7 +32,13 @@ from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.scripted import ScriptedUpstream
-from tokenyard.vocabulary.ids import NodeName
+from tokenyard.vocabulary.identity import (
+    DEFAULT_ORGANISATION,
+    DEFAULT_PROJECT,
+    EVERYTHING,
+    Project,
+)
+from tokenyard.vocabulary.ids import NodeName, ProjectId
 
 MODEL = "scripted"
 JOB_NODE = NodeRecord(NodeName("n0"), FAKE, 4, 64_000, 64_000)
@@ -60,6 +67,14 @@ class FakeYard:
     clock: SimulatedClock
     log: io.StringIO
     key: str
+
+    async def other_key(self, project: str = "proj_other") -> str:
+        """A key of another project of the same organisation, which is made if it is not there."""
+        there = Project(ProjectId(project), DEFAULT_ORGANISATION, project, 0.0)
+        self.store.people.projects.setdefault(there.id, there)
+        owner = command_line(there.id)
+        secret, _ = await self.identity.keys.create(owner, KeyTerms("other", scopes=(EVERYTHING,)))
+        return secret
 
 
 async def at_once(work: Callable[..., Any], /, *arguments: Any) -> Any:
@@ -173,7 +188,7 @@ async def _open_in(
         ledger = await ground.start_ledger()
         conversations = Conversations(store.chat, settings.chat, clock, randomness)
         responses = ground.make_responses(conversations, ledger)
-        identity = Identity(store.identity, settings.gateway, clock=clock, randomness=randomness)
+        identity = Identity(store.identity, settings.identity, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
         office = await ground.start_office(folder, ledger, admission)
         jobs = ground.make_job_office()
@@ -194,7 +209,8 @@ async def _open_in(
             metrics=metrics,
             log=log,
         )
-        key, _ = await identity.create_key("test")
+        owner = command_line(DEFAULT_PROJECT)
+        key, _ = await identity.keys.create(owner, KeyTerms("test", scopes=(EVERYTHING,)))
         yield FakeYard(
             client=AsgiClient(gateway.app, {"authorization": f"Bearer {key}"}),
             stranger=AsgiClient(gateway.app),

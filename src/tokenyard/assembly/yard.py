@@ -85,6 +85,9 @@ async def open_yard(
             keeping = ground.tasks.spawn(f"replica {replica.name}", replica.keep_running())
             stack.push_async_callback(ground.tasks.end, keeping)
         identity = _make_identity(ground)
+        stack.push_async_callback(identity.write_last_used)
+        noting = ground.tasks.spawn("identity.last_used", identity.keep_last_used())
+        stack.push_async_callback(ground.tasks.end, noting)
         jobs = await open_jobs(ground)
         url = await open_face(ground, listener, identity=identity, jobs=jobs, pool=pool)
         log.info(Event.STARTED, url=url, pid=os.getpid())
@@ -124,7 +127,7 @@ async def _open_ground(stack: AsyncExitStack, settings: Settings, home: Path, lo
 def _make_identity(ground: Ground) -> Identity:
     return Identity(
         ground.store.identity,
-        ground.settings.gateway,
+        ground.settings.identity,
         clock=ground.clock,
         randomness=ground.randomness,
     )

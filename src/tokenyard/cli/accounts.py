@@ -9,10 +9,12 @@ from typing import TypeVar
 
 from tokenyard.assembly import open_identity
 from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.settings import Settings
 from tokenyard.telemetry.logs import open_log
+from tokenyard.vocabulary.identity import DEFAULT_PROJECT
 from tokenyard.vocabulary.ids import KeyId
 
 T = TypeVar("T")
@@ -22,7 +24,7 @@ def create_key(settings: Settings, home: Path, name: str) -> str:
     """The secret of a new key."""
 
     async def create(identity: Identity) -> str:
-        secret, _ = await identity.create_key(name)
+        secret, _ = await identity.keys.create(command_line(DEFAULT_PROJECT), KeyTerms(name))
         return secret
 
     return _with_identity(settings, home, create)
@@ -30,7 +32,7 @@ def create_key(settings: Settings, home: Path, name: str) -> str:
 
 def list_keys(settings: Settings, home: Path, *, as_json: bool) -> str:
     """All keys as a table, or as JSON."""
-    keys = _with_identity(settings, home, lambda identity: identity.list_keys())
+    keys = _with_identity(settings, home, lambda identity: identity.keys.list(DEFAULT_PROJECT))
     if as_json:
         return json.dumps(
             [
@@ -57,12 +59,13 @@ def list_keys(settings: Settings, home: Path, *, as_json: bool) -> str:
 
 def revoke_key(settings: Settings, home: Path, key_id: str) -> None:
     """Revoke; raises NotFound."""
-    _with_identity(settings, home, lambda identity: identity.revoke_key(KeyId(key_id)))
+    owner = command_line(DEFAULT_PROJECT)
+    _with_identity(settings, home, lambda identity: identity.keys.revoke(owner, KeyId(key_id)))
 
 
 def make_sign_in_link(settings: Settings, home: Path, url: str | None) -> str:
     """A new one-time link."""
-    token = _with_identity(settings, home, lambda identity: identity.create_sign_in_token())
+    token = _with_identity(settings, home, lambda identity: identity.sessions.create_link_token())
     root = url or f"http://{settings.gateway.host}:{settings.gateway.port}"
     return f"{root.rstrip('/')}/sign-in?token={token}"
 

@@ -14,6 +14,7 @@ from tokenyard.assembly import Yard, open_yard
 from tokenyard.cli.checkpoints import MODELS_FOLDER
 from tokenyard.fleet.engines import command, llamacpp
 from tokenyard.fleet.engines.choice import EngineKind, check_startable
+from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.lifecycle import StopSignal, hold_home
@@ -21,6 +22,7 @@ from tokenyard.runtime.randomness import SystemRandomness
 from tokenyard.runtime.settings import Settings
 from tokenyard.telemetry.logs import bridge_library_logs, open_log, open_log_file
 from tokenyard.vocabulary.errors import StartError
+from tokenyard.vocabulary.identity import DEFAULT_PROJECT, EVERYTHING
 
 START_KEY_NAME = "printed by tokenyard up"
 _LOG_NAME = "gateway.log"
@@ -128,7 +130,7 @@ async def _ready_or_stopped(yard: Yard, stop: StopSignal) -> bool:
 async def _announce(
     yard: Yard, settings: Settings, seconds: float, ready_file: Path | None, log_path: Path
 ) -> None:
-    token = await yard.identity.create_sign_in_token()
+    token = await yard.identity.sessions.create_link_token()
     link = f"{yard.url}/sign-in?token={token}"
     key = await _new_start_key(yard)
     banner = _banner(yard, link, key, settings=settings, seconds=seconds, log_path=log_path)
@@ -142,10 +144,11 @@ async def _announce(
 
 async def _new_start_key(yard: Yard) -> str:
     """A key for trying out; it replaces the one that the start before this one printed."""
-    for old in await yard.identity.list_keys():
+    keys, owner = yard.identity.keys, command_line(DEFAULT_PROJECT)
+    for old in await keys.list(DEFAULT_PROJECT):
         if old.name == START_KEY_NAME and old.revoked_at is None:
-            await yard.identity.revoke_key(old.id)
-    secret, _ = await yard.identity.create_key(START_KEY_NAME)
+            await keys.revoke(owner, old.id)
+    secret, _ = await keys.create(owner, KeyTerms(START_KEY_NAME, scopes=(EVERYTHING,)))
     return secret
 
 
@@ -154,7 +157,7 @@ def _banner(
 ) -> str:
     url = yard.url
     model = yard.model or next((model.id for model in yard.pool.models()), "MODEL")
-    minutes = settings.gateway.sign_in_link_seconds / 60
+    minutes = settings.identity.sign_in_link_seconds / 60
     return f"""
 Ready after {seconds:.1f} s.
 

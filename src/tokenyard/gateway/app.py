@@ -38,6 +38,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.vocabulary.identity import Permission
 
 
 class Gateway:
@@ -98,7 +99,6 @@ class Gateway:
                 doorway=doorway,
                 identity=identity,
                 ledger=ledger,
-                session_seconds=settings.session_seconds,
             ),
             status,
         )
@@ -120,24 +120,25 @@ class Gateway:
 
 def _route(operations: Sequence[Operation]) -> Router:
     """A router over the operations; what none of them serves is the page's."""
-    routes = [_made_route(one.method, one.path, one.handler) for one in operations]
-    routes.append(_made_route("GET", STYLE_PATH, _style))
+    routes = [
+        Route(one.path, _Endpoint(one.path, one.handler, one.permission), methods=[one.method])
+        for one in operations
+    ]
+    routes.append(Route(STYLE_PATH, _Endpoint(STYLE_PATH, _style), methods=["GET"]))
     return Router(routes, redirect_slashes=False, default=_Endpoint("page", Pages().serve))
 
 
-def _made_route(method: str, path: str, handler: Handler) -> Route:
-    return Route(path, _Endpoint(path, handler), methods=[method])
-
-
 class _Endpoint:
-    """A handler as an ASGI application that notes its route for logs and metrics."""
+    """A handler as an ASGI application that notes its route, and what the door is to ask for."""
 
-    def __init__(self, path: str, handler: Handler) -> None:
+    def __init__(self, path: str, handler: Handler, permission: Permission | None = None) -> None:
         self._path = path
         self._handler = handler
+        self._permission = permission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["route"] = self._path
+        scope["state"]["permission"] = self._permission
         answer = await self._handler(Request(scope, receive, send))
         await answer(scope, receive, send)
 

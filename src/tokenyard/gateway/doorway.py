@@ -4,8 +4,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from tokenyard.gateway.connection import ReaderGone
 from tokenyard.gateway.identity import Identity, credentials_of
-from tokenyard.vocabulary.errors import BodyTooLarge, InvalidRequest
-from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.errors import BodyTooLarge, Forbidden, InvalidRequest
+from tokenyard.vocabulary.identity import Permission, Principal
+from tokenyard.vocabulary.ids import ProjectId
+from tokenyard.vocabulary.reasons import Reason
+
+# A path with it is about that project, and the caller is asked for what it may there.
+PROJECT_PARAMETER = "project_id"
 
 
 class Doorway:
@@ -16,10 +21,25 @@ class Doorway:
         self._body_bytes_max = body_bytes_max
 
     async def caller(self, request: Request) -> Principal:
-        """Who asks; raises Unauthenticated or Forbidden."""
-        return await self._identity.authenticate(
+        """Who asks, in the project that the path names or in its own.
+
+        Raises Unauthenticated, Forbidden when it lacks what the operation needs, or NotFound for a
+        project that it has no business in.
+        """
+        caller = await self._identity.authenticate(
             credentials_of(request.method, request.headers, request.cookies)
         )
+        project = request.path_params.get(PROJECT_PARAMETER)
+        if project is not None:
+            caller = await self._identity.in_project(caller, ProjectId(project))
+        needed: Permission = request.scope["state"]["permission"]
+        if not caller.may(needed):
+            raise Forbidden(
+                f"This needs the permission '{needed}', which your role"
+                f"{' and the scopes of this key do' if caller.key else ' does'} not give.",
+                reason=Reason.PERMISSION_DENIED,
+            )
+        return caller
 
     async def body(self, request: Request) -> bytes:
         """The whole body; raises BodyTooLarge as soon as it is known to be too long."""

@@ -1,41 +1,30 @@
-"""Who is calling: API keys, web sessions and the one-time links that start them.
+"""Who is calling: finds the key or the session of a request and what its owner may now.
 
-Decides whether credentials hold; does not decide what the caller may do with them.
+What was read is remembered until anything changes in the store: one small question for its
+revision, asked at most every `identity.revision_seconds`, covers all keys, sessions, roles and
+projects, so that a revocation by any gateway counts on all of them within that time. A store that
+does not answer denies. Decides whether credentials hold; the permission table decides the rest.
 """
 
+import asyncio
+import hmac
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tokenyard.gateway.keys import Keys
 from tokenyard.gateway.ports import IdentityStore
-from tokenyard.gateway.rules.keys import (
-    RANDOM_CHARACTERS,
-    hash_secret,
-    hint_of,
-    spell_key,
-    well_formed,
-)
+from tokenyard.gateway.rules.keys import hash_secret, well_formed
 from tokenyard.gateway.rules.origins import comes_from_us
+from tokenyard.gateway.rules.permissions import cut, grant, role_in_project
+from tokenyard.gateway.sessions import SESSION_COOKIE, Sessions
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.randomness import Randomness, base62, mint
-from tokenyard.runtime.settings import GatewaySettings
-from tokenyard.vocabulary.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
-from tokenyard.vocabulary.identity import (
-    DEFAULT_PROJECT,
-    DEFAULT_USER,
-    ApiKey,
-    Principal,
-    WebSession,
-)
-from tokenyard.vocabulary.ids import IdPrefix, KeyId, ProjectId, SessionId
+from tokenyard.runtime.identity_settings import IdentitySettings
+from tokenyard.runtime.randomness import Randomness
+from tokenyard.vocabulary.errors import Forbidden, NotFound, Unauthenticated
+from tokenyard.vocabulary.identity import ApiKey, Permission, Principal, Standing, WebSession
+from tokenyard.vocabulary.ids import KeyId, ProjectId, SessionId, UserId
 from tokenyard.vocabulary.reasons import Reason
-
-SESSION_COOKIE = "tokenyard_session"
-KEY_NAME_MAX = 100
-_SECRET_BYTES = 40
-# A revoked key stops working within this time on every gateway.
-_CACHE_SECONDS = 1.0
-_CACHE_KEYS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +39,22 @@ class Credentials:
     fetch_site: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store said of a secret."""
+
+    held: ApiKey | WebSession
+    # None when its owner may no longer work in its project.
+    principal: Principal | None
+
+
 class Identity:
-    """Makes, checks and ends keys and sessions."""
+    """Names the callers of one gateway; `keys` and `sessions` make and end what they come with."""
 
     def __init__(
         self,
         store: IdentityStore,
-        settings: GatewaySettings,
+        settings: IdentitySettings,
         *,
         clock: Clock,
         randomness: Randomness,
@@ -64,124 +62,147 @@ class Identity:
         self._store = store
         self._settings = settings
         self._clock = clock
-        self._randomness = randomness
-        # Keys lately seen and when they were read, the oldest first.
-        self._cache: OrderedDict[str, tuple[ApiKey, float]] = OrderedDict()
+        self.keys = Keys(store, settings, clock=clock, randomness=randomness, changed=self.forget)
+        self.sessions = Sessions(
+            store, settings, clock=clock, randomness=randomness, changed=self.forget
+        )
+        # By hash of the secret, the longest known first.
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._revision = -1
+        self._asked_at = float("-inf")
+        self._asking = asyncio.Lock()
+        self._keys_used: dict[KeyId, float] = {}
+        self._sessions_used: dict[SessionId, float] = {}
 
     async def authenticate(self, credentials: Credentials) -> Principal:
         """The caller; raises Unauthenticated, or Forbidden for a cookie on a foreign page."""
         if credentials.authorization is not None:
             return await self._by_key(credentials.authorization)
         if credentials.session is not None:
-            session = await self._store.find_session(hash_secret(credentials.session))
-            if session is None or session.expires_at <= self._clock.now():
-                raise Unauthenticated(
-                    "The sign-in has expired. Open a new sign-in link.",
-                    reason=Reason.EXPIRED_SESSION,
-                )
+            principal, _ = await self.by_session(credentials.session)
             if not comes_from_us(
                 credentials.method, credentials.host, credentials.origin, credentials.fetch_site
             ):
                 raise Forbidden("This request comes from a page of another site.")
-            return Principal(session.user, session.project, None)
+            return principal
         raise Unauthenticated(
             "Send an API key as 'Authorization: Bearer ty-…'. "
             "`tokenyard keys create --name NAME` makes one.",
             reason=Reason.MISSING_CREDENTIALS,
         )
 
-    async def create_key(
-        self, name: str, project: ProjectId = DEFAULT_PROJECT
-    ) -> tuple[str, ApiKey]:
-        """A new key: its secret, which is not kept, and its record."""
-        if not 1 <= len(name) <= KEY_NAME_MAX or not name.isprintable():
-            raise InvalidRequest(
-                f"A key's name has 1 to {KEY_NAME_MAX} printable characters.", param="name"
-            )
-        secret = spell_key(base62(self._randomness.bytes(_SECRET_BYTES), RANDOM_CHARACTERS))
-        key = ApiKey(
-            id=KeyId(mint(IdPrefix.KEY, self._randomness)),
-            name=name,
-            secret_hash=hash_secret(secret),
-            hint=hint_of(secret),
-            user=DEFAULT_USER,
-            project=project,
-            created_at=self._clock.now(),
+    async def by_session(self, cookie: str) -> tuple[Principal, WebSession]:
+        """Who is signed in with that cookie; raises Unauthenticated."""
+        token_hash = hash_secret(cookie)
+        known = await self._find(token_hash)
+        if known is not None and self._is_over(known.held):
+            # It may have been used elsewhere since it was read.
+            self._known.pop(token_hash, None)
+            known = await self._find(token_hash)
+        if known is None or not isinstance(known.held, WebSession) or self._is_over(known.held):
+            raise _session_over()
+        session, now = known.held, self._clock.now()
+        if known.principal is None:
+            raise _withdrawn()
+        self._sessions_used[session.id] = now
+        return known.principal, session
+
+    async def in_project(self, caller: Principal, project: ProjectId) -> Principal:
+        """The same caller in another project; raises NotFound where it has no business."""
+        if project == caller.project:
+            return caller
+        standing = await self._store.find_standing(caller.user, project)
+        there = None if standing is None else _principal(caller.user, project, standing)
+        # A key belongs to its project; elsewhere it may only what counts for the organisation.
+        if there is None or (caller.key is not None and not caller.may(Permission.PROJECTS_WRITE)):
+            raise no_project(project)
+        if caller.key is None:
+            return there
+        return Principal(
+            there.user,
+            project,
+            caller.key,
+            organisation=there.organisation,
+            role=there.role,
+            permissions=there.permissions & caller.permissions,
         )
-        await self._store.add_key(key)
-        return secret, key
 
-    async def list_keys(self, project: ProjectId = DEFAULT_PROJECT) -> list[ApiKey]:
-        """All keys of the project, revoked ones too."""
-        return await self._store.list_keys(project)
+    def forget(self) -> None:
+        """Read everything anew: something was changed here."""
+        self._asked_at = float("-inf")
 
-    async def revoke_key(self, key: KeyId, project: ProjectId = DEFAULT_PROJECT) -> None:
-        """Make a key worthless; raises NotFound."""
-        if not await self._store.revoke_key(key, project, self._clock.now()):
-            raise NotFound(f"There is no key '{key}'.", param="key")
-        self._cache.clear()
+    async def write_last_used(self) -> None:
+        """Write down when keys and sessions were last used, since this was last called."""
+        keys, self._keys_used = self._keys_used, {}
+        sessions, self._sessions_used = self._sessions_used, {}
+        if keys or sessions:
+            await self._store.note_used(keys, sessions)
 
-    async def create_sign_in_token(self) -> str:
-        """The secret part of a one-time sign-in link."""
-        token = base62(self._randomness.bytes(_SECRET_BYTES), RANDOM_CHARACTERS)
-        expires_at = self._clock.now() + self._settings.sign_in_link_seconds
-        await self._store.add_sign_in_link(hash_secret(token), expires_at)
-        return token
-
-    async def sign_in(self, token: str) -> str:
-        """Use up a sign-in token; the new session's cookie. Raises Unauthenticated."""
-        now = self._clock.now()
-        if not await self._store.take_sign_in_link(hash_secret(token), now):
-            raise Unauthenticated(
-                "This sign-in link was used already or has expired. "
-                "`tokenyard sign-in-link` prints a new one.",
-                reason=Reason.INVALID_SIGN_IN_LINK,
-            )
-        cookie = base62(self._randomness.bytes(_SECRET_BYTES), RANDOM_CHARACTERS)
-        await self._store.add_session(
-            WebSession(
-                id=SessionId(mint(IdPrefix.SESSION, self._randomness)),
-                token_hash=hash_secret(cookie),
-                user=DEFAULT_USER,
-                project=DEFAULT_PROJECT,
-                created_at=now,
-                expires_at=now + self._settings.session_seconds,
-            )
-        )
-        return cookie
-
-    async def sign_out(self, cookie: str) -> None:
-        """End the session of that cookie, if there is one."""
-        session = await self._store.find_session(hash_secret(cookie))
-        if session is not None:
-            await self._store.remove_session(session.id)
+    async def keep_last_used(self) -> None:
+        """Write it down now and then, for ever."""
+        while True:
+            await self._clock.sleep(self._settings.last_use_seconds)
+            await self.write_last_used()
 
     async def _by_key(self, authorization: str) -> Principal:
         scheme, _, secret = authorization.partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not well_formed(secret):
             raise Unauthenticated("This is not an API key of this server: check for typing errors.")
-        key = await self._find_key(hash_secret(secret))
-        if key is None:
+        secret_hash = hash_secret(secret)
+        known = await self._find(secret_hash)
+        if known is None or not isinstance(known.held, ApiKey):
             raise Unauthenticated("There is no such API key here.")
-        if key.revoked_at is not None:
-            raise Unauthenticated(
-                f"The API key '{key.name}' was revoked.", reason=Reason.REVOKED_API_KEY
-            )
-        return Principal(key.user, key.project, key.id)
+        now = self._clock.now()
+        _check_key(known.held, secret_hash, now)
+        if known.principal is None:
+            raise _withdrawn()
+        self._keys_used[known.held.id] = now
+        return known.principal
 
-    async def _find_key(self, secret_hash: str) -> ApiKey | None:
-        now = self._clock.monotonic()
-        cached = self._cache.get(secret_hash)
-        if cached is not None and now - cached[1] < _CACHE_SECONDS:
-            return cached[0]
-        key = await self._store.find_key(secret_hash)
-        self._cache.pop(secret_hash, None)
-        if key is not None:
-            self._cache[secret_hash] = (key, now)
-            if len(self._cache) > _CACHE_KEYS_MAX:
-                self._cache.popitem(last=False)
-        return key
+    def _is_over(self, held: ApiKey | WebSession) -> bool:
+        if isinstance(held, ApiKey):
+            return False
+        now, idle = self._clock.now(), self._settings.session_idle_seconds
+        used = self._sessions_used.get(held.id, held.last_used_at or held.created_at)
+        return held.expires_at <= now or used + idle <= now
+
+    async def _find(self, secret_hash: str) -> _Known | None:
+        await self._keep_up()
+        known = self._known.get(secret_hash)
+        if known is not None:
+            return known
+        revision = self._revision
+        held: ApiKey | WebSession | None = await self._store.find_key(secret_hash)
+        if held is None:
+            held = await self._store.find_session(secret_hash)
+        if held is None:
+            return None
+        standing = await self._store.find_standing(held.user, held.project)
+        known = _Known(held, None if standing is None else _caller(held, standing))
+        # What was read before a change that is known by now is not remembered.
+        if revision == self._revision:
+            self._known[secret_hash] = known
+            if len(self._known) > self._settings.remembered_max:
+                self._known.popitem(last=False)
+        return known
+
+    async def _keep_up(self) -> None:
+        """Forget what was read before the newest change."""
+        if self._is_fresh():
+            return
+        async with self._asking:
+            if self._is_fresh():
+                return
+            began = self._clock.monotonic()
+            revision = await self._store.revision()
+            if revision != self._revision:
+                self._known.clear()
+                self._revision = revision
+            self._asked_at = began
+
+    def _is_fresh(self) -> bool:
+        return self._clock.monotonic() - self._asked_at < self._settings.revision_seconds
 
 
 def credentials_of(
@@ -195,4 +216,68 @@ def credentials_of(
         session=cookies.get(SESSION_COOKIE),
         origin=headers.get("origin"),
         fetch_site=headers.get("sec-fetch-site"),
+    )
+
+
+def no_project(project: str) -> NotFound:
+    """The same words for one that is not there and one that is somebody else's."""
+    return NotFound(f"There is no project '{project}'.", param="project_id")
+
+
+def _check_key(key: ApiKey, secret_hash: str, now: float) -> None:
+    if key.revoked_at is not None:
+        raise Unauthenticated(
+            f"The API key '{key.name}' was revoked.", reason=Reason.REVOKED_API_KEY
+        )
+    if key.expires_at is not None and key.expires_at <= now:
+        raise Unauthenticated(
+            f"The API key '{key.name}' has expired.", reason=Reason.EXPIRED_API_KEY
+        )
+    if hmac.compare_digest(key.secret_hash, secret_hash):
+        return
+    if key.previous_until is None or key.previous_until <= now:
+        raise Unauthenticated(
+            f"The API key '{key.name}' was given a new secret; use that one.",
+            reason=Reason.REVOKED_API_KEY,
+        )
+
+
+def _caller(held: ApiKey | WebSession, standing: Standing) -> Principal | None:
+    there = _principal(held.user, held.project, standing)
+    if there is None or isinstance(held, WebSession):
+        return there
+    return Principal(
+        held.user,
+        held.project,
+        held.id,
+        organisation=there.organisation,
+        role=there.role,
+        permissions=cut(there.permissions, held.scopes),
+        models=None if held.models is None else frozenset(held.models),
+        monthly_cap_nanos=held.monthly_cap_nanos,
+    )
+
+
+def _principal(user: UserId, project: ProjectId, standing: Standing) -> Principal | None:
+    role = role_in_project(standing)
+    if role is None:
+        return None
+    return Principal(
+        user,
+        project,
+        None,
+        organisation=standing.organisation,
+        role=role,
+        permissions=grant(standing),
+    )
+
+
+def _session_over() -> Unauthenticated:
+    return Unauthenticated("The sign-in has expired. Sign in again.", reason=Reason.EXPIRED_SESSION)
+
+
+def _withdrawn() -> Unauthenticated:
+    return Unauthenticated(
+        "Who this belongs to no longer has access to its project.",
+        reason=Reason.ACCESS_WITHDRAWN,
     )

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.identity import Permission
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
@@ -49,6 +50,12 @@ class Operation:
     authenticated: bool = True
     content_type: str = "application/json"
     request_type: str = "application/json"
+    # What the caller must have, by the table in `rules.permissions`; compared at the door.
+    permission: Permission | None = None
+
+    def __post_init__(self) -> None:
+        if self.authenticated is (self.permission is None):
+            raise ValueError(f"{self.name}: say `permission=…`, or `authenticated=False`")
 
 
 def json_answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -103,6 +103,7 @@ class JobQueue:
                 project=caller.project,
                 user=caller.user,
                 key=caller.key,
+                organisation=caller.organisation,
                 spec=spec,
                 queue=next(name for name in self._leaves if name == spec.queue),
                 priority=priority_value(self._settings, spec.priority),

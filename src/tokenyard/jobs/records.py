@@ -11,7 +11,16 @@ from enum import StrEnum
 from tokenyard.jobs.rules.retries import FailureKind
 from tokenyard.jobs.rules.states import State
 from tokenyard.protocol.jobs import JobSpec
-from tokenyard.vocabulary.ids import JobId, KeyId, NodeName, ProjectId, QueueName, UserId
+from tokenyard.vocabulary.identity import DEFAULT_ORGANISATION
+from tokenyard.vocabulary.ids import (
+    JobId,
+    KeyId,
+    NodeName,
+    OrganisationId,
+    ProjectId,
+    QueueName,
+    UserId,
+)
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -74,6 +83,8 @@ class JobRecord:
     preemptions: int = 0
     # How often it failed, by kind, since it was last replayed by hand.
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
+    # Who pays, above the project; jobs that are older than organisations are the first one's.
+    organisation: OrganisationId = DEFAULT_ORGANISATION
     avoid_nodes: tuple[NodeName, ...] = ()
     gpu_seconds: float = 0.0
     lost_gpu_seconds: float = 0.0

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from tokenyard.runtime.branch import Branch as _Branch
 from tokenyard.runtime.branch import Count, Seconds
+from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.vocabulary.errors import StartError
@@ -48,12 +49,6 @@ class GatewaySettings(_Branch, frozen=True):
     heartbeat_seconds: Annotated[
         Seconds, Meta(description="A comment is sent on a stream that was silent for this long.")
     ] = 15.0
-    session_seconds: Annotated[Seconds, Meta(description="How long a web sign-in lasts.")] = (
-        30 * 86_400.0
-    )
-    sign_in_link_seconds: Annotated[
-        Seconds, Meta(description="How long a one-time sign-in link can be used.")
-    ] = 3_600.0
 
 
 class LimitSettings(_Branch, frozen=True):
@@ -402,6 +397,7 @@ class Settings(_Branch, frozen=True):
     """Everything that can be set."""
 
     gateway: GatewaySettings = GatewaySettings()
+    identity: IdentitySettings = IdentitySettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
     upstreams: UpstreamSettings = UpstreamSettings()

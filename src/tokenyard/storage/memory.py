@@ -14,18 +14,15 @@ from tokenyard.ledger.ports import GroupBy
 from tokenyard.ledger.records import UsageRow, UsageTotal
 from tokenyard.storage.days import day_number, day_text
 from tokenyard.storage.memory_batches import MemoryBatchStore
+from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
-from tokenyard.storage.retention import SESSION_KEPT_SECONDS
 from tokenyard.vocabulary.generation import Usage
-from tokenyard.vocabulary.identity import ApiKey, WebSession
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
-    KeyId,
     ProjectId,
     ResponseId,
-    SessionId,
     UserId,
 )
 from tokenyard.vocabulary.reasons import Reason
@@ -42,10 +39,6 @@ class MemoryState:
     item_ids: set[ItemId] = field(default_factory=set)
     responses: dict[ResponseId, Response] = field(default_factory=dict)
     usage: dict[str, UsageRow] = field(default_factory=dict)
-    keys: dict[KeyId, ApiKey] = field(default_factory=dict)
-    key_hashes: dict[str, KeyId] = field(default_factory=dict)
-    sessions: dict[str, WebSession] = field(default_factory=dict)
-    links: dict[str, float] = field(default_factory=dict)
 
     def append(self, conversation: ConversationId | None, items: Sequence[Item]) -> None:
         self.items.setdefault(conversation, []).extend(items)
@@ -326,73 +319,6 @@ def _sum(group: str, total: UsageTotal | None, row: UsageRow) -> UsageTotal:
     return UsageTotal(group, total.requests + 1, usage, total.cost + row.cost)
 
 
-class MemoryIdentityStore:
-    """Keeps `gateway.ports.IdentityStore`."""
-
-    def __init__(self, state: MemoryState) -> None:
-        self._state = state
-
-    async def add_key(self, key: ApiKey) -> None:
-        """Store a new key."""
-        if key.id in self._state.keys or key.secret_hash in self._state.key_hashes:
-            raise already_there("key")
-        self._state.keys[key.id] = key
-        self._state.key_hashes[key.secret_hash] = key.id
-
-    async def find_key(self, secret_hash: str) -> ApiKey | None:
-        """The key with that hash, revoked or not."""
-        key = self._state.key_hashes.get(secret_hash)
-        return None if key is None else self._state.keys[key]
-
-    async def list_keys(self, project: ProjectId) -> list[ApiKey]:
-        """All keys of the project, oldest first, revoked ones too."""
-        mine = [key for key in self._state.keys.values() if key.project == project]
-        return sorted(mine, key=lambda key: (key.created_at, key.id))
-
-    async def revoke_key(self, key: KeyId, project: ProjectId, at: float) -> bool:
-        """Stamp the key as revoked, keeping an earlier stamp; False when there is no such key."""
-        held = self._state.keys.get(key)
-        if held is None or held.project != project:
-            return False
-        if held.revoked_at is None:
-            self._state.keys[key] = replace(held, revoked_at=at)
-        return True
-
-    async def add_session(self, session: WebSession) -> None:
-        """Store a new web session, and forget those that ended long before it."""
-        sessions = self._state.sessions
-        if session.token_hash in sessions or session.id in {held.id for held in sessions.values()}:
-            raise already_there("session")
-        ended_before = session.created_at - SESSION_KEPT_SECONDS
-        for held in list(sessions.values()):
-            if held.expires_at < ended_before:
-                del sessions[held.token_hash]
-        sessions[session.token_hash] = session
-
-    async def find_session(self, token_hash: str) -> WebSession | None:
-        """The session with that hash, expired or not."""
-        return self._state.sessions.get(token_hash)
-
-    async def remove_session(self, session: SessionId) -> None:
-        """Forget the session; quiet when it is not there."""
-        for held in list(self._state.sessions.values()):
-            if held.id == session:
-                del self._state.sessions[held.token_hash]
-
-    async def add_sign_in_link(self, token_hash: str, expires_at: float) -> None:
-        """Store a one-time link."""
-        if token_hash in self._state.links:
-            raise already_there("sign-in link")
-        self._state.links[token_hash] = expires_at
-
-    async def take_sign_in_link(self, token_hash: str, now: float) -> bool:
-        """Use the link up; True for exactly one caller, and only before it expires."""
-        expires_at = self._state.links.pop(token_hash, None)
-        for held in [held for held, end in self._state.links.items() if end <= now]:
-            del self._state.links[held]
-        return expires_at is not None and now < expires_at
-
-
 class MemoryStore:
     """The stores over one state; a fresh object is an empty store."""
 
@@ -400,7 +326,8 @@ class MemoryStore:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
         self.ledger = MemoryLedgerStore(self.state)
-        self.identity = MemoryIdentityStore(self.state)
+        self.people = MemoryPeople()
+        self.identity = MemoryIdentityStore(self.people)
         self.batches = MemoryBatchStore(self.state.add_usage)
         self.jobs = MemoryJobStore()
 

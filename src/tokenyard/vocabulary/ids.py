@@ -7,6 +7,7 @@ Minting needs randomness and therefore lives in `runtime.randomness`.
 from enum import StrEnum
 from typing import NewType
 
+OrganisationId = NewType("OrganisationId", str)
 UserId = NewType("UserId", str)
 ProjectId = NewType("ProjectId", str)
 KeyId = NewType("KeyId", str)
@@ -29,7 +30,10 @@ BatchId = NewType("BatchId", str)
 class IdPrefix(StrEnum):
     """The first part of each kind of id; what follows the underscore is random."""
 
+    ORGANISATION = "org"
     USER = "user"
+    SERVICE_ACCOUNT = "svc"
+    INVITATION = "inv"
     PROJECT = "proj"
     KEY = "key"
     SESSION = "sess"

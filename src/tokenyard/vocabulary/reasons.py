@@ -30,6 +30,10 @@ class Reason(StrEnum):
     EXPIRED_SESSION = "expired_session"
     INVALID_SIGN_IN_LINK = "invalid_sign_in_link"
     FOREIGN_ORIGIN = "foreign_origin"
+    EXPIRED_API_KEY = "expired_api_key"
+    ACCESS_WITHDRAWN = "access_withdrawn"
+    PERMISSION_DENIED = "permission_denied"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
 
     # Not now (409, 429, 503).
     CONVERSATION_BUSY = "conversation_busy"

@@ -16,7 +16,6 @@ from tokenyard.upstreams.ports import Health
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.errors import InvalidRequest, Unavailable, UpstreamFailed
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT, DEFAULT_USER, Principal
-from tokenyard.vocabulary.ids import ProjectId
 from tokenyard.vocabulary.reasons import Reason
 
 PRICES = (PriceSettings(model=MODEL, input="2", cached_input="0.5", output="10"),)
@@ -384,7 +383,7 @@ async def test_open_batches_are_limited_and_listed() -> None:
 async def test_another_project_sees_nothing(yard: FakeYard) -> None:
     made = await create(yard, jsonl([line(1)]))
     await until(yard, made)
-    secret, _ = await yard.identity.create_key("other", project=ProjectId("proj_other"))
+    secret = await yard.other_key()
     theirs = {"authorization": f"Bearer {secret}"}
     for method, target in (
         ("GET", f"/v1/batches/{made['id']}"),

@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 
 from support.asgi import HOST
 from support.yards import MODEL, FakeYard, open_fake_yard
+from tokenyard.gateway.keys import command_line
 from tokenyard.gateway.rules.keys import hint_of, spell_key, well_formed
 from tokenyard.gateway.rules.limits import Allowed, Rate, Wait, admit
 from tokenyard.gateway.rules.origins import comes_from_us
+from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.settings import (
-    GatewaySettings,
     LedgerSettings,
     LimitSettings,
     PriceSettings,
     Settings,
 )
 from tokenyard.upstreams.scripted import Script
+from tokenyard.vocabulary.audit import entry_by
+from tokenyard.vocabulary.identity import DEFAULT_PROJECT
 
 PATH = "/v1/chat/completions"
 ASK: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
@@ -52,9 +55,10 @@ async def test_wrong_key_is_401(yard: FakeYard, authorization: str, code: str) -
 
 async def test_revoked_key_stops_within_a_second(yard: FakeYard) -> None:
     assert (await yard.client.call("GET", "/v1/models")).status == 200
-    (key,) = await yard.identity.list_keys()
+    (key,) = await yard.identity.keys.list(DEFAULT_PROJECT)
     # Another process does it: this one's cache is not told.
-    await yard.store.identity.revoke_key(key.id, key.project, yard.clock.now())
+    entry = entry_by(command_line(DEFAULT_PROJECT), yard.clock.now(), "test", key.id)
+    await yard.store.identity.revoke_key(key.id, key.project, yard.clock.now(), entry)
     await yard.clock.advance(1)
     answer = await yard.client.call("GET", "/v1/models")
     assert (answer.status, answer.error["code"]) == (401, "revoked_api_key")
@@ -62,7 +66,7 @@ async def test_revoked_key_stops_within_a_second(yard: FakeYard) -> None:
 
 async def test_secret_of_a_key_is_nowhere_but_with_its_owner(yard: FakeYard) -> None:
     await yard.client.call("POST", PATH, json_body=ASK)
-    (key,) = await yard.identity.list_keys()
+    (key,) = await yard.identity.keys.list(DEFAULT_PROJECT)
     assert yard.key not in repr(key)
     assert yard.key not in yard.log.getvalue()
     assert "Hi" not in yard.log.getvalue()
@@ -70,7 +74,7 @@ async def test_secret_of_a_key_is_nowhere_but_with_its_owner(yard: FakeYard) -> 
 
 
 async def sign_in(yard: FakeYard) -> dict[str, str]:
-    token = await yard.identity.create_sign_in_token()
+    token = await yard.identity.sessions.create_link_token()
     answer = await yard.stranger.call("GET", f"/sign-in?token={token}")
     assert (answer.status, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"]
@@ -80,16 +84,16 @@ async def sign_in(yard: FakeYard) -> dict[str, str]:
 
 
 async def test_sign_in_link_works_once(yard: FakeYard) -> None:
-    token = await yard.identity.create_sign_in_token()
+    token = await yard.identity.sessions.create_link_token()
     for place in ("/", "/?sign_in=invalid"):
         answer = await yard.stranger.call("GET", f"/sign-in?token={token}")
         assert answer.headers["location"] == place
 
 
 async def test_sign_in_link_and_session_expire() -> None:
-    settings = Settings(gateway=GatewaySettings(sign_in_link_seconds=10, session_seconds=100))
+    settings = Settings(identity=IdentitySettings(sign_in_link_seconds=10, session_seconds=100))
     async with open_fake_yard(settings) as yard:
-        token = await yard.identity.create_sign_in_token()
+        token = await yard.identity.sessions.create_link_token()
         await yard.clock.advance(11)
         answer = await yard.stranger.call("GET", f"/sign-in?token={token}")
         assert answer.headers["location"] == "/?sign_in=invalid"

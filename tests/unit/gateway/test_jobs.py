@@ -12,7 +12,7 @@ from tokenyard.runtime.job_settings import JobSettings, QueueSettings
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.runtime.settings import Settings
 from tokenyard.telemetry.logs import Log
-from tokenyard.vocabulary.ids import JobId, ProjectId
+from tokenyard.vocabulary.ids import JobId
 
 SPEC = {"name": "train", "command": ["true"], "roles": [{"gpus": 2}]}
 
@@ -185,7 +185,7 @@ async def test_a_bad_job_is_refused_with_its_field(
 
 async def test_strangers_and_other_projects_see_nothing(yard: FakeYard) -> None:
     job = await submit(yard)
-    key, _ = await yard.identity.create_key("other", ProjectId("proj_other"))
+    key = await yard.other_key()
     other = AsgiClient(yard.gateway.app, {"authorization": f"Bearer {key}"})
     for method, path in (
         ("GET", f"/api/jobs/{job}"),

@@ -7,10 +7,12 @@ from starlette.types import ASGIApp
 
 from tokenyard import __version__
 from tokenyard.gateway.doorway import Doorway
-from tokenyard.gateway.identity import SESSION_COOKIE, Identity
+from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.operation import Operation, Query, json_answer
+from tokenyard.gateway.sessions import SESSION_COOKIE
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.vocabulary.errors import Unauthenticated
+from tokenyard.vocabulary.identity import Permission
 
 _TAG = "Account"
 _TOKEN = Query("token", "The secret of the link.")
@@ -33,7 +35,11 @@ class SessionBody(msgspec.Struct):
     """Who is signed in, and where they stand."""
 
     user: Reference
+    organisation: Reference
     project: Reference
+    role: str
+    # The words of what the caller may; the page shows what they allow.
+    permissions: list[str]
     build: str
     currency: str
     month: Month
@@ -64,13 +70,10 @@ class SignedOut(msgspec.Struct):
 class AccountRoutes:
     """Handlers of the page's own account."""
 
-    def __init__(
-        self, *, doorway: Doorway, identity: Identity, ledger: Ledger, session_seconds: float
-    ) -> None:
+    def __init__(self, *, doorway: Doorway, identity: Identity, ledger: Ledger) -> None:
         self._doorway = doorway
         self._identity = identity
         self._ledger = ledger
-        self._session_seconds = session_seconds
 
     def operations(self) -> list[Operation]:
         """What this module serves."""
@@ -82,28 +85,32 @@ class AccountRoutes:
             ),
             Operation(
                 "GET", "/api/session", "getSession", "Who is calling, and this month's cost.",
-                self._session, _TAG, answer=SessionBody,
+                self._session, _TAG, answer=SessionBody, permission=Permission.ACCOUNT,
             ),
             Operation(
                 "POST", "/api/sign-out", "signOut", "End the session of this browser.",
-                self._sign_out, _TAG, answer=SignedOut,
+                self._sign_out, _TAG, answer=SignedOut, permission=Permission.ACCOUNT,
             ),
             Operation(
                 "GET", "/api/prices", "listPrices", "The price book.",
-                self._prices, _TAG, answer=PriceList,
+                self._prices, _TAG, answer=PriceList, permission=Permission.MODELS_READ,
             ),
         ]  # fmt: skip
 
     async def _sign_in(self, request: Request) -> ASGIApp:
         try:
-            cookie = await self._identity.sign_in(request.query_params.get("token", ""))
+            cookie = await self._identity.sessions.sign_in_with_link(
+                request.query_params.get("token", ""),
+                agent=request.headers.get("user-agent", ""),
+                before=request.cookies.get(SESSION_COOKIE, ""),
+            )
         except Unauthenticated:
             return RedirectResponse("/?sign_in=invalid", status_code=303)
         answer = RedirectResponse("/", status_code=303)
         answer.set_cookie(
             SESSION_COOKIE,
             cookie,
-            max_age=int(self._session_seconds),
+            max_age=int(self._identity.sessions.seconds_max),
             httponly=True,
             samesite="lax",
             secure=request.url.scheme == "https",
@@ -117,7 +124,10 @@ class AccountRoutes:
         return json_answer(
             SessionBody(
                 user=Reference(caller.user),
+                organisation=Reference(caller.organisation),
                 project=Reference(caller.project),
+                role=caller.role,
+                permissions=sorted(caller.permissions),
                 build=__version__,
                 currency=self._ledger.currency,
                 month=Month(spent.nanos, None if budget is None else budget.nanos),
@@ -125,8 +135,9 @@ class AccountRoutes:
         )
 
     async def _sign_out(self, request: Request) -> ASGIApp:
-        await self._doorway.caller(request)
-        await self._identity.sign_out(request.cookies.get(SESSION_COOKIE, ""))
+        caller = await self._doorway.caller(request)
+        cookie = request.cookies.get(SESSION_COOKIE, "")
+        await self._identity.sessions.end_by_cookie(cookie, caller.organisation)
         answer = json_answer(SignedOut())
         answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
         return answer

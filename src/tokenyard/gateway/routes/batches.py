@@ -10,6 +10,7 @@ from tokenyard.jobs.batches.batches import BatchAsk, Batches
 from tokenyard.jobs.batches.rendering import render_batch
 from tokenyard.protocol.batches import BatchBody, BatchList, CreateBatchRequest
 from tokenyard.protocol.decode import decode_request
+from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import BatchId, FileId
 
 _TAG = "Batches"
@@ -34,19 +35,23 @@ class BatchRoutes:
                 "Run the requests of an uploaded file beside interactive answers, at the price of "
                 "batches.",
                 self._create, _TAG, CreateBatchRequest, BatchBody, errors=(404, 413, 429, 503),
+                permission=Permission.BATCHES_WRITE,
             ),
             Operation(
                 "GET", "/v1/batches", "listBatches", "The project's batches, the newest first.",
                 self._list, _TAG, answer=BatchList, query=(_LIMIT, _AFTER),
+                permission=Permission.BATCHES_READ,
             ),
             Operation(
                 "GET", _PATH, "retrieveBatch", "A batch as it stands.",
                 self._get, _TAG, answer=BatchBody, errors=(404,),
+                permission=Permission.BATCHES_READ,
             ),
             Operation(
                 "POST", f"{_PATH}/cancel", "cancelBatch",
                 "Stop a batch and keep the lines that have ended.",
                 self._cancel, _TAG, answer=BatchBody, errors=(404, 409),
+                permission=Permission.BATCHES_WRITE,
             ),
         ]  # fmt: skip
 

@@ -27,6 +27,7 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
 from tokenyard.vocabulary.errors import NotFound
+from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import ModelName, ProjectId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -72,26 +73,28 @@ class CompletionRoutes:
                 "POST", "/v1/chat/completions", "createChatCompletion",
                 "Answer a conversation, whole or as a stream of chunks.",
                 self._chat, _TAG, ChatCompletionRequest, ChatCompletion, ChatCompletionChunk,
-                errors=(404, 413, 429, 502, 503),
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
             ),
             Operation(
                 "POST", "/v1/completions", "createCompletion",
                 "Continue a text, whole or as a stream of chunks.",
                 self._text, _TAG, CompletionRequest, Completion, Completion,
-                errors=(404, 413, 429, 502, 503),
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
             ),
             Operation(
                 "POST", "/api/requests/{request_id}/stop", "stopRequest",
                 "Stop a completion by its x-request-id; its own answer ends with what it used.",
                 self._stop, _TAG, answer=RequestStopped, errors=(404,),
+                permission=Permission.INFERENCE,
             ),
             Operation(
                 "GET", "/v1/models", "listModels", "The models that answer now.",
-                self._list_models, "Models", answer=ModelList,
+                self._list_models, "Models", answer=ModelList, permission=Permission.MODELS_READ,
             ),
             Operation(
                 "GET", "/v1/models/{model}", "retrieveModel", "One model.",
                 self._get_model, "Models", answer=Model, errors=(404,),
+                permission=Permission.MODELS_READ,
             ),
         ]  # fmt: skip
 

@@ -23,6 +23,7 @@ from tokenyard.protocol.responses import (
     MessageList,
     UpdateConversationRequest,
 )
+from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import ConversationId, ItemId
 from tokenyard.vocabulary.messages import Message
 
@@ -46,43 +47,50 @@ class ConversationRoutes:
             Operation(
                 "POST", "/v1/conversations", "createConversation", "A new conversation.",
                 self._create, _TAG, CreateConversationRequest, ConversationBody, errors=(413,),
+                permission=Permission.CHAT_WRITE,
             ),
             Operation(
                 "GET", "/api/conversations", "listConversations",
                 "The caller's conversations, the most recently used first.",
                 self._list, _TAG, answer=ConversationList, query=(LIMIT, AFTER),
+                permission=Permission.CHAT_READ,
             ),
             Operation(
                 "GET", _PATH, "getConversation", "One conversation.",
                 self._get, _TAG, answer=ConversationBody, errors=(404,),
+                permission=Permission.CHAT_READ,
             ),
             Operation(
                 "POST", _PATH, "updateConversation", "Replace its metadata.",
                 self._update, _TAG, UpdateConversationRequest, ConversationBody,
-                errors=(404, 413),
+                errors=(404, 413), permission=Permission.CHAT_WRITE,
             ),
             Operation(
                 "DELETE", _PATH, "deleteConversation",
                 "Delete it with all its items and responses.",
                 self._delete, _TAG, answer=ConversationDeleted, errors=(404,),
+                permission=Permission.CHAT_WRITE,
             ),
             Operation(
                 "GET", f"{_PATH}/items", "listConversationItems", "Its messages.",
                 self._items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
-                errors=(404,),
+                errors=(404,), permission=Permission.CHAT_READ,
             ),
             Operation(
                 "POST", f"{_PATH}/items", "createConversationItems", "Append messages.",
                 self._add_items, _TAG, AddItemsRequest, MessageList, errors=(404, 413),
+                permission=Permission.CHAT_WRITE,
             ),
             Operation(
                 "GET", f"{_PATH}/items/{{item_id}}", "getConversationItem", "One message.",
                 self._item, _TAG, answer=MessageBody, errors=(404,),
+                permission=Permission.CHAT_READ,
             ),
             Operation(
                 "DELETE", f"{_PATH}/items/{{item_id}}", "deleteConversationItem",
                 "Remove one message; answers with the conversation.",
                 self._delete_item, _TAG, answer=ConversationBody, errors=(404,),
+                permission=Permission.CHAT_WRITE,
             ),
         ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from tokenyard.jobs.batches.records import Purpose
 from tokenyard.jobs.batches.rendering import render_file
 from tokenyard.protocol.batches import FileBody, FileDeleted, FileList, KeptAfter, UploadForm
 from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import FileId
 
 _TAG = "Files"
@@ -41,23 +42,26 @@ class FileRoutes:
             Operation(
                 "POST", "/v1/files", "createFile", "Upload a file.",
                 self._create, _TAG, UploadForm, FileBody, errors=(413, 429, 503),
-                request_type="multipart/form-data",
+                request_type="multipart/form-data", permission=Permission.FILES_WRITE,
             ),
             Operation(
                 "GET", "/v1/files", "listFiles", "The project's files.",
                 self._list, _TAG, answer=FileList, query=(_LIMIT, _AFTER, _ORDER, _PURPOSE),
+                permission=Permission.FILES_READ,
             ),
             Operation(
                 "GET", _PATH, "retrieveFile", "What is known of a file.",
-                self._get, _TAG, answer=FileBody, errors=(404,),
+                self._get, _TAG, answer=FileBody, errors=(404,), permission=Permission.FILES_READ,
             ),
             Operation(
                 "GET", f"{_PATH}/content", "downloadFile", "The bytes of a file.",
                 self._content, _TAG, errors=(404,), content_type="application/octet-stream",
+                permission=Permission.FILES_READ,
             ),
             Operation(
                 "DELETE", _PATH, "deleteFile", "Delete a file that no open batch reads.",
                 self._delete, _TAG, answer=FileDeleted, errors=(404, 409),
+                permission=Permission.FILES_WRITE,
             ),
         ]  # fmt: skip
 

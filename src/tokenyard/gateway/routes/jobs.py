@@ -44,7 +44,7 @@ from tokenyard.protocol.sse import frame
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.errors import InvalidRequest
-from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import JobId, NodeName
 
 _TAG = "Jobs"
@@ -90,72 +90,90 @@ class JobRoutes:
 
     def operations(self) -> list[Operation]:
         """What this module serves."""
+        return [*self._about_jobs(), *self._about_the_cluster()]
+
+    def _about_jobs(self) -> list[Operation]:
         return [
             Operation(
                 "POST", "/api/jobs", "submitJob", "Submit a job, or an array of them.",
                 self._submit, _TAG, JobSpec, JobList, errors=(413, 429, 503),
+                permission=Permission.JOBS_WRITE,
             ),
             Operation(
                 "GET", "/api/jobs", "listJobs", "The project's jobs, the newest first.",
                 self._list, _TAG, answer=JobList,
                 query=(_LIMIT, _AFTER, _STATES, _QUEUE, _TYPE, _NAME, _SEARCH),
+                permission=Permission.JOBS_READ,
             ),
             Operation(
                 "GET", _JOB, "getJob", "A job as it stands, with its spec.",
-                self._get, _TAG, answer=JobBody, errors=(404,),
+                self._get, _TAG, answer=JobBody, errors=(404,), permission=Permission.JOBS_READ,
             ),
             Operation(
                 "GET", f"{_JOB}/explain", "explainJob",
                 "Why a job waits, when it should start, and what would help.",
                 self._explain, _TAG, answer=ExplanationBody, errors=(404,),
+                permission=Permission.JOBS_READ,
             ),
             Operation(
                 "GET", f"{_JOB}/timeline", "getJobTimeline", "What happened to a job.",
                 self._timeline, _TAG, answer=TimelineBody, errors=(404,),
+                permission=Permission.JOBS_READ,
             ),
             Operation(
                 "GET", f"{_JOB}/logs", "getJobLogs", "What a member has written.",
                 self._logs, _TAG, answer=LogBody, streams=LogBody,
                 query=(_ATTEMPT, _RANK, _OFFSET, _TAIL, _FOLLOW), errors=(404,),
+                permission=Permission.JOBS_READ,
             ),
             Operation(
                 "POST", f"{_JOB}/cancel", "cancelJob", "Stop a job, or take it out of its queue.",
                 self._cancel, _TAG, answer=JobBody, errors=(404, 409),
+                permission=Permission.JOBS_WRITE,
             ),
             Operation(
                 "POST", f"{_JOB}/retry", "retryJob", "Try a failed or dead job again.",
                 self._retry, _TAG, answer=JobBody, errors=(404, 409),
+                permission=Permission.JOBS_WRITE,
             ),
             Operation(
                 "POST", f"{_JOB}/priority", "setJobPriority", "Change a job's priority class.",
                 self._set_priority, _TAG, ChangePriorityRequest, JobBody, errors=(404, 409, 413),
+                permission=Permission.JOBS_WRITE,
             ),
             Operation(
                 "POST", "/api/job-files/check", "checkJobFile",
                 "Read a job file, and say what is wrong with it and where.",
                 self._check_file, _TAG, JobFileCheck, JobFileAnswer, errors=(413,),
+                permission=Permission.JOBS_READ,
             ),
             Operation(
                 "GET", "/api/job-files/samples", "listJobSamples",
                 "Job files to begin with, which run on this cluster.",
-                self._samples, _TAG, answer=JobSampleList,
+                self._samples, _TAG, answer=JobSampleList, permission=Permission.JOBS_READ,
             ),
+        ]  # fmt: skip
+
+    def _about_the_cluster(self) -> list[Operation]:
+        return [
             Operation(
                 "GET", "/api/queues", "listQueues", "Queues, who waits in them, and how long.",
-                self._queues, _TAG, answer=QueueList,
+                self._queues, _TAG, answer=QueueList, permission=Permission.CLUSTER_READ,
             ),
             Operation(
                 "GET", "/api/cluster", "getCluster", "Nodes, what is free, and what failed.",
-                self._cluster, _TAG, answer=ClusterBody,
+                self._cluster, _TAG, answer=ClusterBody, permission=Permission.CLUSTER_READ,
             ),
             Operation(
                 "POST", "/api/cluster/nodes/{node}", "setNode", "Open, cordon or drain a node.",
                 self._set_node, _TAG, ChangeNodeRequest, NodeBody, errors=(404, 413),
+                permission=Permission.CLUSTER_MANAGE,
             ),
             Operation(
                 "GET", "/api/cluster/history", "getClusterHistory",
                 "Queues and nodes over time.",
                 self._history, _TAG, answer=HistoryBody, query=(_SINCE, _UNTIL, _POINTS, _NAMES),
+                permission=Permission.CLUSTER_READ,
             ),
         ]  # fmt: skip
 

@@ -36,7 +36,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
-from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, ResponseId
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
@@ -79,29 +79,31 @@ class ResponseRoutes:
                 "POST", "/v1/responses", "createResponse",
                 "Answer in a conversation or alone; the answer goes on when the client leaves.",
                 self._create, _TAG, CreateResponseRequest, ResponseBody, ResponseEvent,
-                errors=(404, 409, 413, 429, 503),
+                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE,
             ),
             Operation(
                 "GET", "/v1/responses/{response_id}", "getResponse",
                 "A response as it stands, or its events from any place on.",
                 self._get, _TAG, answer=ResponseBody, streams=ResponseEvent,
-                query=(_STREAM, _AFTER), errors=(404,),
+                query=(_STREAM, _AFTER), errors=(404,), permission=Permission.CHAT_READ,
             ),
             Operation(
                 "POST", "/v1/responses/{response_id}/cancel", "cancelResponse",
                 "Stop a response and keep what there is of it.",
                 self._cancel, _TAG, answer=ResponseBody, errors=(404,),
+                permission=Permission.INFERENCE,
             ),
             Operation(
                 "DELETE", "/v1/responses/{response_id}", "deleteResponse",
                 "Stop a response if it runs, and delete it.",
                 self._delete, _TAG, answer=ResponseDeleted, errors=(404,),
+                permission=Permission.CHAT_WRITE,
             ),
             Operation(
                 "GET", "/v1/responses/{response_id}/input_items", "listInputItems",
                 "What was asked of a response.",
                 self._input_items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
-                errors=(404,),
+                errors=(404,), permission=Permission.CHAT_READ,
             ),
         ]  # fmt: skip
 

@@ -118,6 +118,7 @@ class Batches:
             project=caller.project,
             user=caller.user,
             key=caller.key,
+            organisation=caller.organisation,
             endpoint=ask.endpoint,
             input_file=file.id,
             status=BatchStatus.VALIDATING,

@@ -6,8 +6,16 @@ from enum import StrEnum
 
 from tokenyard.jobs.batches.rules.states import BatchStatus
 from tokenyard.vocabulary.generation import Usage
-from tokenyard.vocabulary.identity import Principal
-from tokenyard.vocabulary.ids import BatchId, FileId, KeyId, ModelName, ProjectId, UserId
+from tokenyard.vocabulary.identity import DEFAULT_ORGANISATION, Principal
+from tokenyard.vocabulary.ids import (
+    BatchId,
+    FileId,
+    KeyId,
+    ModelName,
+    OrganisationId,
+    ProjectId,
+    UserId,
+)
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -76,6 +84,7 @@ class Batch:
     status: BatchStatus
     created_at: float
     expires_at: float
+    organisation: OrganisationId = DEFAULT_ORGANISATION
     metadata: Mapping[str, str] = field(default_factory=dict)
     # How long output files are kept; None for as long as nobody deletes them.
     output_seconds: int | None = None
@@ -96,4 +105,4 @@ class Batch:
     @property
     def caller(self) -> Principal:
         """Who pays."""
-        return Principal(self.user, self.project, self.key)
+        return Principal(self.user, self.project, self.key, self.organisation)

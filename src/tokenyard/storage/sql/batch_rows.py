@@ -8,7 +8,15 @@ from sqlalchemy import Row
 from tokenyard.jobs.batches.records import Batch, LineFault, LineResult, Purpose, StoredFile
 from tokenyard.jobs.batches.rules.states import BatchStatus
 from tokenyard.vocabulary.generation import Usage
-from tokenyard.vocabulary.ids import BatchId, FileId, KeyId, ModelName, ProjectId, UserId
+from tokenyard.vocabulary.ids import (
+    BatchId,
+    FileId,
+    KeyId,
+    ModelName,
+    OrganisationId,
+    ProjectId,
+    UserId,
+)
 from tokenyard.vocabulary.reasons import Reason
 
 Values = dict[str, Any]
@@ -47,6 +55,7 @@ def write_batch(batch: Batch) -> Values:
         "project_id": batch.project,
         "user_id": batch.user,
         "key_id": batch.key,
+        "organisation_id": batch.organisation,
         "endpoint": batch.endpoint,
         "input_file_id": batch.input_file,
         "created_at": batch.created_at,
@@ -80,6 +89,7 @@ def read_batch(row: Row[Any]) -> Batch:
         project=ProjectId(row.project_id),
         user=UserId(row.user_id),
         key=None if row.key_id is None else KeyId(row.key_id),
+        organisation=OrganisationId(row.organisation_id),
         endpoint=row.endpoint,
         input_file=FileId(row.input_file_id),
         status=BatchStatus(row.status),

@@ -10,7 +10,6 @@ from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.days import day_number
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
-from tokenyard.vocabulary.identity import ApiKey, WebSession
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
@@ -18,7 +17,6 @@ from tokenyard.vocabulary.ids import (
     ModelName,
     ProjectId,
     ResponseId,
-    SessionId,
     UserId,
 )
 from tokenyard.vocabulary.messages import Role
@@ -148,54 +146,6 @@ def write_usage_row(row: UsageRow) -> Values:
         "currency": row.cost.currency,
         "finish": row.finish.value,
     }
-
-
-def write_key(key: ApiKey) -> Values:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "secret_hash": key.secret_hash,
-        "hint": key.hint,
-        "user_id": key.user,
-        "project_id": key.project,
-        "created_at": key.created_at,
-        "revoked_at": key.revoked_at,
-    }
-
-
-def read_key(row: Row[Any]) -> ApiKey:
-    return ApiKey(
-        id=KeyId(row.id),
-        name=row.name,
-        secret_hash=row.secret_hash,
-        hint=row.hint,
-        user=UserId(row.user_id),
-        project=ProjectId(row.project_id),
-        created_at=row.created_at,
-        revoked_at=row.revoked_at,
-    )
-
-
-def write_session(session: WebSession) -> Values:
-    return {
-        "id": session.id,
-        "token_hash": session.token_hash,
-        "user_id": session.user,
-        "project_id": session.project,
-        "created_at": session.created_at,
-        "expires_at": session.expires_at,
-    }
-
-
-def read_session(row: Row[Any]) -> WebSession:
-    return WebSession(
-        id=SessionId(row.id),
-        token_hash=row.token_hash,
-        user=UserId(row.user_id),
-        project=ProjectId(row.project_id),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-    )
 
 
 def _write_usage(usage: Usage) -> Values:

@@ -13,21 +13,15 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
     text,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-    }
-)
+# Its tables hang on the same catalogue.
+import tokenyard.storage.sql.identity_tables  # noqa: F401
+from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414
 
 _OPEN = text("status = 'in_progress'")
 _OPEN_BATCH = text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')")
@@ -116,38 +110,6 @@ usage_rows = Table(
     Index(None, "at"),
 )
 
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("secret_hash", String, nullable=False, unique=True),
-    Column("hint", String, nullable=False),
-    Column("user_id", String, nullable=False),
-    Column("project_id", String, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("revoked_at", Double),
-    Index(None, "project_id", "created_at", "id"),
-)
-
-web_sessions = Table(
-    "web_sessions",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("token_hash", String, nullable=False, unique=True),
-    Column("user_id", String, nullable=False),
-    Column("project_id", String, nullable=False),
-    Column("created_at", Double, nullable=False),
-    Column("expires_at", Double, nullable=False, index=True),
-)
-
-sign_in_links = Table(
-    "sign_in_links",
-    metadata,
-    Column("token_hash", String, primary_key=True),
-    Column("expires_at", Double, nullable=False, index=True),
-)
-
 files = Table(
     "files",
     metadata,
@@ -169,6 +131,7 @@ batches = Table(
     Column("project_id", String, nullable=False),
     Column("user_id", String, nullable=False),
     Column("key_id", String),
+    Column("organisation_id", String, nullable=False, server_default="org_default"),
     Column("endpoint", String, nullable=False),
     # No foreign key: the file may be deleted once the batch has ended.
     Column("input_file_id", String, nullable=False),
