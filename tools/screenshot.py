@@ -1,59 +1,153 @@
-"""The picture in the README, of the real page: `PYTHONPATH=tests python -m tools.screenshot`.
+"""The pictures of the page: `PYTHONPATH=tests python -m tools.screenshot [--to FOLDER] [PAGE …]`.
 
-Starts a whole Tokenyard on a data folder of its own, asks one question in the Playground and takes
-the picture when the answer is there. Needs Chromium and the model, as the acceptance tests do.
+Starts a whole Tokenyard on a data folder of its own with eight fake GPUs, gives it conversations,
+jobs and a batch, and photographs every page in light, dark and on a phone. The light one of the
+Playground is the README's. Needs Chromium and the model, as the acceptance tests do.
 """
 
+import argparse
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from acceptance import yard as yards
 from acceptance.browser import Window, sign_in_address
 from tokenyard.runtime.settings import home_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURE = ROOT / "docs" / "images" / "playground.png"
+IMAGES = ROOT / "docs" / "images"
 QUESTION = "Why is the sky blue?"
-WIDTH, HEIGHT = 1280, 760
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+SETTINGS = """\
+[jobs]
+local_execution = "all"
+[jobs.node]
+gpus = 8
+"""
+FORMS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "dark"},
+    "phone": {
+        "viewport": {"width": 390, "height": 780},
+        "color_scheme": "light",
+        "has_touch": True,
+        "is_mobile": True,
+    },
+}
+PAGES = {
+    "playground": "/playground",
+    "chat": "/chat",
+    "jobs": "/jobs",
+    "job": "/jobs",
+    "submit": "/jobs",
+    "batches": "/batches",
+    "cluster": "/cluster",
+}
+SETTLE_MS = 700
 
 
-def take(yard: yards.Yard, chromium: str) -> None:
-    """Sign in, ask, and photograph the answer."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        window = Window(page)
-        window.go(sign_in_address(yard))
-        window.draft.wait_for()
-        page.get_by_label("Temperature", exact=True).fill("0")
-        window.run(QUESTION)
+def give_work(yard: yards.Yard) -> None:
+    """Jobs of every kind of state, and a batch."""
+    sleeper = {"command": ["sh", "-c", "echo step 1 of 90; sleep 90"], "type": "training"}
+    specs: list[dict[str, Any]] = [
+        {"name": "eval-mmlu", "command": ["sh", "-c", "echo done"], "type": "evaluation"},
+        {"name": "distil", "command": ["sh", "-c", "echo out of range; exit 3"]},
+        {"name": "sft-ledger", "roles": [{"replicas": 3, "gpus": 2}], **sleeper},
+        {"name": "pretrain", "roles": [{"replicas": 2, "gpus": 2}], "priority": "high", **sleeper},
+        {"name": "embed-docs", "roles": [{"gpus": 3}], "priority": "low", **sleeper},
+        {"name": "too-large", "roles": [{"gpus": 64}], **sleeper},
+    ]
+    for spec in specs:
+        yard.request("POST", "/api/jobs", spec)
+
+
+def ask_once(page: Page, yard: yards.Yard) -> None:
+    """One answer in the Playground, and one in a chat; both are there when this returns."""
+    window = Window(page)
+    window.go(sign_in_address(yard))
+    window.draft.wait_for()
+    page.get_by_label("Temperature", exact=True).fill("0")
+    window.run(QUESTION)
+    window.wait_for_end()
+    window.go(f"{yard.url}/chat")
+    window.draft.wait_for()
+    for question in ("Say hello to the harbour.", QUESTION):
+        window.send(question)
+        window.wait_for_text(2)
         window.wait_for_end()
-        PICTURE.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=PICTURE)
-        browser.close()
 
 
-def main() -> None:
-    """Start, take, stop."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        raise SystemExit("There is no Chromium. Install it, or name it with CHROMIUM=/path.")
+def show(page: Page, yard: yards.Yard, name: str) -> None:
+    """Go to a page and bring it into the state that its picture shows."""
+    page.goto(f"{yard.url}{PAGES[name]}")
+    page.locator("h1").first.wait_for()
+    if name == "chat":
+        latest = yard.request("GET", "/api/conversations?limit=1").json()["data"]
+        page.goto(f"{yard.url}/chat/{latest[0]['id']}")
+        page.locator("[data-meter]").last.wait_for()
+    if name == "job":
+        page.get_by_role("link", name="sft-ledger").click()
+    if name == "submit":
+        page.get_by_role("button", name="Submit a job").first.click()
+    page.wait_for_timeout(SETTLE_MS)
+
+
+def take(yard: yards.Yard, browser: Browser, folder: Path, names: list[str]) -> Iterator[Path]:
+    """Every wanted page in every form."""
+    first = browser.new_context(**FORMS["light"])
+    ask_once(first.new_page(), yard)
+    state = first.storage_state()
+    for form, options in FORMS.items():
+        context = browser.new_context(storage_state=state, **options)
+        page = context.new_page()
+        for name in names:
+            show(page, yard, name)
+            path = folder / f"{name}-{form}.png"
+            page.screenshot(path=path)
+            yield path
+        context.close()
+
+
+@contextmanager
+def started() -> Iterator[yards.Yard]:
+    """A yard with work in it."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         shutil.copytree(home_folder(os.environ) / "models", home / "models")
+        (home / "settings.toml").write_text(SETTINGS, encoding="utf-8")
         yard = yards.start(home, Path(folder))
         try:
             yard.wait_until_ready()
-            take(yard, chromium)
+            give_work(yard)
+            yield yard
             yard.interrupt()
             yard.wait_for_end()
         finally:
             yard.destroy()
+
+
+def main() -> None:
+    """Start, take, stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", nargs="*", help=f"of {', '.join(PAGES)}; all of them without")
+    parser.add_argument("--to", type=Path, default=IMAGES, help="the folder of the pictures")
+    given = parser.parse_args()
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        raise SystemExit("There is no Chromium. Install it, or name it with CHROMIUM=/path.")
+    given.to.mkdir(parents=True, exist_ok=True)
+    with started() as yard, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        taken = list(take(yard, browser, given.to, given.pages or list(PAGES)))
+        browser.close()
+    if (given.to / "playground-light.png") in taken:
+        shutil.copyfile(given.to / "playground-light.png", given.to / "playground.png")
 
 
 if __name__ == "__main__":

@@ -3,26 +3,34 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { Component, lazy, type ReactNode, Suspense } from "react";
 import { Link, Redirect, Route, Switch } from "wouter";
 import { ApiError } from "./api/errors";
-import { Chat } from "./chat/chat";
 import { queries } from "./frame/client";
 import { Frame } from "./frame/frame";
+import { Keys } from "./frame/keys";
 import { useSession } from "./frame/session";
-import { t } from "./language/t";
+import { t, useLanguage } from "./language/t";
 import { Announcer } from "./parts/announcer";
 import { Button } from "./parts/button";
 import { Notice } from "./parts/notice";
 import { SignIn } from "./sign-in/sign-in";
 
-const Playground = lazy(async () => ({
-  default: (await import("./playground/playground")).Playground,
-}));
+// Each area is a part of its own, loaded when it is first opened.
+const Playground = lazy(async () => {
+  const { keepOnLeaving } = await import("./playground/store");
+  keepOnLeaving();
+  return { default: (await import("./playground/playground")).Playground };
+});
+const Chat = lazy(async () => ({ default: (await import("./chat/chat")).Chat }));
+const Jobs = lazy(async () => ({ default: (await import("./jobs/jobs")).Jobs }));
+const Batches = lazy(async () => ({ default: (await import("./batches/batches")).Batches }));
+const Cluster = lazy(async () => ({ default: (await import("./cluster/cluster")).Cluster }));
 
 export function App() {
+  const { language } = useLanguage();
   return (
     <Broken>
       <QueryClientProvider client={queries}>
         <Announcer />
-        <Door />
+        <Door key={language} />
       </QueryClientProvider>
     </Broken>
   );
@@ -41,6 +49,7 @@ function Door() {
   }
   return (
     <Frame session={session}>
+      <Keys />
       <Suspense fallback={null}>
         <Areas />
       </Suspense>
@@ -59,6 +68,11 @@ function Areas() {
       </Route>
       <Route path="/chat/:conversation?">
         {({ conversation }) => <Chat conversation={conversation ?? null} />}
+      </Route>
+      <Route path="/jobs/:job?">{({ job }) => <Jobs job={job ?? null} />}</Route>
+      <Route path="/batches/:batch?">{({ batch }) => <Batches batch={batch ?? null} />}</Route>
+      <Route path="/cluster">
+        <Cluster />
       </Route>
       <Route>
         <div className="space-y-3 p-5">

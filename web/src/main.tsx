@@ -3,22 +3,24 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import { queries } from "./frame/client";
+import { watchFreshness } from "./frame/fresh";
 import { watchSession } from "./frame/session";
 import { watchTheme } from "./frame/theme";
-import { speak } from "./language/t";
-import { keepOnLeaving } from "./playground/store";
+import { startLanguage } from "./language/t";
 import "./styles.css";
 
-document.documentElement.lang = speak(navigator.languages);
 watchTheme();
+watchFreshness();
 watchSession(queries);
-keepOnLeaving();
 
 const root = document.getElementById("root");
-if (root !== null) {
+const start = () => {
+  if (root === null) return;
   createRoot(root).render(
     <StrictMode>
       <App />
     </StrictMode>,
   );
-}
+};
+// English stands in for a language whose words cannot be had.
+startLanguage().then(start, start);

@@ -1,5 +1,8 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
+import { de } from "../src/language/de";
 import { en } from "../src/language/en";
+import { pick, plural, speak, t } from "../src/language/t";
+import { zh } from "../src/language/zh";
 
 const sources = Object.values(
   import.meta.glob<string>("../src/**/*.{ts,tsx}", {
@@ -10,12 +13,17 @@ const sources = Object.values(
 );
 
 /** Keys that are put together from a prefix and a word that the server or a list gives. */
-const MADE = /^(theme|role|code|finish|limit|words)\./;
+const MADE =
+  /^(theme|role|code|finish|limit|words|state|event|batch|node)\.|_(all|waiting|running|done|failed|cancelled|starting|stopping|open|cordoned|draining|input|output|errors|created|began|completed|expired)$|\.(one|other)$/;
+
+const places = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
+
+afterEach(() => speak("en"));
 
 describe("the sentences", () => {
   it("are all used", () => {
     expect(sources.length).toBeGreaterThan(30);
-    const used = sources.filter((source) => !source.includes("export const en = {")).join("\n");
+    const used = sources.filter((source) => !/^export const (en|de|zh)\b/m.test(source)).join("\n");
     const unused = Object.keys(en).filter((key) => !MADE.test(key) && !used.includes(`"${key}"`));
     expect(unused).toEqual([]);
   });
@@ -27,5 +35,33 @@ describe("the sentences", () => {
     );
     const prose = stray.filter((line) => !/^\s*(\*|\/\/)/.test(line));
     expect(prose).toEqual([]);
+  });
+
+  it.each([
+    ["German", de],
+    ["Chinese", zh],
+  ])("are complete in %s, with the same places to fill in", (_, table: Record<string, string>) => {
+    expect(Object.keys(table).sort()).toEqual(Object.keys(en).sort());
+    for (const [key, text] of Object.entries(en)) {
+      expect(table[key]?.trim(), key).not.toBe("");
+      expect(places(table[key] ?? ""), key).toEqual(places(text));
+    }
+  });
+});
+
+describe("the language", () => {
+  it("is the first that the browser wants and the page has", () => {
+    expect(pick(["fr-CA", "de-AT", "en"])).toBe("de");
+    expect(pick(["zh-Hant-TW"])).toBe("zh-CN");
+    expect(pick(["toString", "fr"])).toBe("en");
+  });
+
+  it("changes what is said, how numbers are written, and the document", async () => {
+    await speak("de");
+    expect(t("meter.out", { count: 1234 })).toBe("1.234 aus");
+    expect(plural("words", 1)).toBe("1 Wort");
+    expect(document.documentElement.lang).toBe("de");
+    await speak("zh-CN");
+    expect(plural("words", 2)).toBe("2 个词");
   });
 });

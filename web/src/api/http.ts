@@ -2,7 +2,7 @@
 import { ConnectionLost, errorFromResponse, isAbort } from "./errors";
 
 export interface Call {
-  method?: "GET" | "POST" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   body?: unknown;
   signal?: AbortSignal;
 }
@@ -22,7 +22,9 @@ export async function open(path: string, call: Call = {}): Promise<Response> {
     cache: "no-store",
   };
   if (call.signal) init.signal = call.signal;
-  if (call.body !== undefined) {
+  if (call.body instanceof FormData) {
+    init.body = call.body;
+  } else if (call.body !== undefined) {
     init.body = JSON.stringify(call.body);
     init.headers = { "content-type": "application/json" };
   }

@@ -37,7 +37,7 @@ export function Chat({ conversation }: { conversation: string | null }) {
     <div className="grid h-full grid-rows-[minmax(0,1fr)] lg:grid-cols-[15rem_minmax(0,1fr)]">
       <aside
         aria-label={t("chat.list")}
-        className="min-h-0 overflow-y-auto border-r border-line p-3 max-lg:hidden"
+        className="min-h-0 overflow-y-auto border-e border-line p-3 max-lg:hidden"
       >
         <ConversationList current={conversation} onChoose={() => undefined} />
       </aside>
@@ -82,7 +82,7 @@ function useTitle(conversation: string | null): string | null {
 
 function Start() {
   return (
-    <div className="py-6 md:pl-[6.75rem]">
+    <div className="py-6 md:ps-[6.75rem]">
       <p>{t("chat.start")}</p>
       <p className="text-soft">{t("chat.start_more")}</p>
     </div>

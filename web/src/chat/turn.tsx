@@ -31,7 +31,7 @@ function Row({
         {copy !== "" && <CopyButton text={copy} inline className="md:hidden" />}
       </div>
       <div className="min-w-0">{children}</div>
-      <div className="w-12 text-right opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
+      <div className="w-12 text-end opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
         {copy !== "" && <CopyButton text={copy} inline />}
       </div>
     </article>

@@ -4,9 +4,14 @@ import type { Key } from "../language/en";
 export interface Area {
   path: string;
   label: Key;
+  /** The letter that goes there after `g`. */
+  letter: string;
 }
 
 export const AREAS: readonly Area[] = [
-  { path: "/chat", label: "nav.chat" },
-  { path: "/playground", label: "nav.playground" },
+  { path: "/chat", label: "nav.chat", letter: "c" },
+  { path: "/playground", label: "nav.playground", letter: "p" },
+  { path: "/jobs", label: "nav.jobs", letter: "j" },
+  { path: "/batches", label: "nav.batches", letter: "b" },
+  { path: "/cluster", label: "nav.cluster", letter: "l" },
 ];

@@ -12,11 +12,11 @@ export function Frame({ session, children }: { session: Session; children: React
     <div className="grid h-dvh md:grid-cols-[11rem_minmax(0,1fr)]">
       <a
         href="#content"
-        className="sr-only z-10 bg-paper p-3 focus:not-sr-only focus:absolute focus:top-2 focus:left-2"
+        className="sr-only z-10 bg-paper p-3 focus:not-sr-only focus:absolute focus:top-2 focus:start-2"
       >
         {t("app.skip")}
       </a>
-      <div className="min-h-0 border-r border-line max-md:hidden">
+      <div className="min-h-0 border-e border-line max-md:hidden">
         <Navigation session={session} />
       </div>
       <Modal open={open} onClose={closeMenu} title={t("app.name")} place="left">

@@ -20,7 +20,7 @@ export function PageHead({
       </Button>
       <h1 className="min-w-0 truncate">{title}</h1>
       {about}
-      <div className="ml-auto flex items-center gap-4">{children}</div>
+      <div className="ms-auto flex items-center gap-4">{children}</div>
     </header>
   );
 }

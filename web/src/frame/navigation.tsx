@@ -4,12 +4,14 @@ import { Link, useLocation } from "wouter";
 import { server } from "../api/server";
 import type { Session } from "../api/wire";
 import { money } from "../language/format";
-import { t } from "../language/t";
+import { chooseLanguage, LANGUAGES, type Language, t, useLanguage } from "../language/t";
 import { Button } from "../parts/button";
+import { isMac } from "../parts/composer";
 import { Hairline } from "../parts/gauge";
 import { forgetAll } from "../parts/memory";
 import { AREAS } from "./areas";
 import { closeMenu } from "./menu";
+import { openPalette } from "./palette";
 import { chooseTheme, THEMES, type Theme, useTheme } from "./theme";
 
 export function Navigation({ session }: { session: Session }) {
@@ -39,10 +41,14 @@ export function Navigation({ session }: { session: Session }) {
         })}
       </ul>
       <div className="mt-auto space-y-3 p-4 text-xs text-soft max-md:px-0">
-        <div className="flex items-center justify-between">
+        <Button className="w-full justify-between! text-xs" onClick={openPalette}>
+          {t("palette.title")} <kbd className="font-sans">{isMac() ? "⌘ K" : "Ctrl K"}</kbd>
+        </Button>
+        <div className="flex flex-wrap items-center justify-between gap-x-2">
           <ThemeChoice />
-          <SignOut />
+          <LanguageChoice />
         </div>
+        <SignOut />
         <Month session={session} />
       </div>
     </nav>
@@ -68,11 +74,29 @@ function ThemeChoice() {
       aria-label={t("theme.label")}
       value={theme}
       onChange={(event) => chooseTheme(event.target.value as Theme)}
-      className="-ml-1 min-h-8 min-w-0 shrink bg-transparent hover:text-ink"
+      className="-ms-1 min-h-8 min-w-0 shrink bg-transparent hover:text-ink"
     >
       {THEMES.map((each) => (
         <option key={each} value={each}>
           {t(`theme.${each}`)}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+function LanguageChoice() {
+  const { language } = useLanguage();
+  return (
+    <select
+      aria-label={t("language.label")}
+      value={language}
+      onChange={(event) => void chooseLanguage(event.target.value as Language)}
+      className="-ms-1 min-h-8 min-w-0 shrink bg-transparent hover:text-ink"
+    >
+      {(Object.keys(LANGUAGES) as Language[]).map((each) => (
+        <option key={each} value={each} lang={each}>
+          {LANGUAGES[each]}
         </option>
       ))}
     </select>

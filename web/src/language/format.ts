@@ -63,3 +63,43 @@ export function when(unixSeconds: number, nowMs: number): string {
 export function wordCount(text: string): number {
   return text.split(/\s+/).filter((word) => word !== "").length;
 }
+
+/** A length of time in its one or two largest units: "40 s", "6 min", "1 h 4 min", "3 d 2 h". */
+export function span(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return t("span.seconds", { seconds: whole });
+  const minutes = Math.round(whole / 60);
+  if (minutes < 60) return t("span.minutes", { minutes });
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) {
+    return minutes % 60 === 0
+      ? t("span.hours", { hours })
+      : t("wait.hours", { hours, minutes: minutes % 60 });
+  }
+  return t("span.days", { days: Math.floor(hours / 24), hours: hours % 24 });
+}
+
+/** A moment: the time of day, with the date when it is not today. */
+export function moment(unixSeconds: number): string {
+  const date = new Date(unixSeconds * 1000);
+  const today = date.toDateString() === new Date().toDateString();
+  return new Intl.DateTimeFormat(languageTag(), {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+    ...(today ? {} : { day: "numeric", month: "short" }),
+  }).format(date);
+}
+
+/** Bytes in powers of 1,000. */
+export function bytes(value: number): string {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"] as const;
+  const power = Math.min(3, Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)));
+  return new Intl.NumberFormat(languageTag(), {
+    style: "unit",
+    unit: units[power] ?? "byte",
+    unitDisplay: "short",
+    maximumFractionDigits: power === 0 ? 0 : 1,
+  }).format(value / 1000 ** power);
+}

@@ -38,7 +38,7 @@ export function Composer({
         </div>
         <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
           {left}
-          <div className="ml-auto flex items-center gap-3">{children}</div>
+          <div className="ms-auto flex items-center gap-3">{children}</div>
         </div>
       </div>
     </div>

@@ -21,3 +21,13 @@ export function useSecondsUntil(at: number | null): number {
   useEffect(() => setOver(at !== null && left === 0), [at, left]);
   return left;
 }
+
+/** Seconds since the epoch, renewed at an interval; for ages that are shown. */
+export function useWallClock(everyMs: number): number {
+  const [now, setNow] = useState(() => Date.now() / 1000);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now() / 1000), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}

@@ -2,7 +2,7 @@
 // forgetting is then the honest behaviour, not an error.
 const PREFIX = "tokenyard.";
 /** Choices that outlive a sign-out; everything else is the signed-in person's own. */
-const LASTING = new Set(["theme"]);
+const LASTING = new Set(["theme", "language"]);
 
 export function remember(name: string, value: unknown): void {
   try {

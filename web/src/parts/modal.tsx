@@ -7,8 +7,9 @@ import { Button } from "./button";
 const PLACES = {
   center:
     "m-auto w-[min(44rem,calc(100vw-2rem))] max-h-[calc(100dvh-2rem)] rounded border border-line",
-  left: "mr-auto ml-0 h-dvh w-[min(17rem,85vw)] border-r border-line",
-  right: "ml-auto mr-0 h-dvh w-[min(20rem,90vw)] border-l border-line",
+  left: "me-auto ms-0 h-dvh w-[min(17rem,85vw)] border-e border-line",
+  right: "ms-auto me-0 h-dvh w-[min(20rem,90vw)] border-s border-line",
+  side: "ms-auto me-0 h-dvh w-[min(46rem,100vw)] border-s border-line",
 };
 
 export function Modal({

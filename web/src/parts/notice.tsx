@@ -34,7 +34,7 @@ export function Notice({
   const seconds = api?.retryAfterSeconds ?? null;
   const left = useSecondsUntil(seconds === null ? null : (api?.at ?? 0) + seconds * 1000);
   return (
-    <div className="border-l-2 border-red py-1 pl-3">
+    <div className="border-s-2 border-red py-1 ps-3">
       {/* Only the sentences are spoken; a countdown would be read out every second. */}
       <p role="alert">
         {sentence(error)} {kept}

@@ -62,7 +62,7 @@ function ModelChoice() {
           id={id}
           value={model?.id}
           onChange={(event) => chooseModel(event.target.value)}
-          className="-ml-1 w-full min-w-0 truncate bg-transparent max-md:min-h-11"
+          className="-ms-1 w-full min-w-0 truncate bg-transparent max-md:min-h-11"
         >
           {models.map((each) => (
             <option key={each.id}>{each.id}</option>
@@ -106,7 +106,7 @@ function NumberRow({ name }: { name: NumberName }) {
           onChange={(event) => change(event.target.value)}
           aria-invalid={!good}
           aria-describedby={`${id}-hint`}
-          className={`w-28 min-w-0 bg-transparent text-right ${good ? "" : "text-red"}`}
+          className={`w-28 min-w-0 bg-transparent text-end ${good ? "" : "text-red"}`}
         />
       </div>
       {range.step !== undefined && (
@@ -199,7 +199,7 @@ function StopRow() {
               value={text}
               placeholder={place === 0 ? t("common.none") : ""}
               onChange={(event) => change(place, event.target.value)}
-              className="w-full min-w-0 bg-transparent text-right"
+              className="w-full min-w-0 bg-transparent text-end"
             />
           ))}
         </div>

@@ -66,7 +66,7 @@ export function Playground() {
       </div>
       <aside
         aria-label={t("play.parameters")}
-        className="min-h-0 overflow-y-auto border-l border-line p-4 max-lg:hidden"
+        className="min-h-0 overflow-y-auto border-s border-line p-4 max-lg:hidden"
       >
         <Ledger />
       </aside>
@@ -112,12 +112,12 @@ function Turns({ locked }: { locked: boolean }) {
 
 function Samples() {
   return (
-    <div className="py-4 text-soft md:pl-[6.75rem]">
+    <div className="py-4 text-soft md:ps-[6.75rem]">
       <p>{t("play.start")}</p>
       <ul className="mt-2 space-y-1">
         {SAMPLES.map((key) => (
           <li key={key}>
-            <Button kind="link" className="text-left" onClick={() => setDraft(t(key))}>
+            <Button kind="link" className="text-start" onClick={() => setDraft(t(key))}>
               {t(key)}
             </Button>
           </li>
