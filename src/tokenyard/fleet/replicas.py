@@ -1,6 +1,6 @@
-"""The model servers that we run ourselves: started, announced to the pool, started again.
+"""The model servers of this machine: started, announced to the pool, started again.
 
-Decides when a process is started and when it has had its chance; does not choose who answers a
+A `Replica` is run by this process, a `Neighbour` by another one. Does not choose who answers a
 request (the pool does).
 """
 
@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tokenyard.fleet.rules.restart import Backoff, count_deaths, wait_seconds
+from tokenyard.fleet.restarts import Restarts
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import FleetSettings
@@ -18,6 +18,7 @@ from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import Upstream
 
 _ADDRESS_POLL_SECONDS = 0.05
+_NEIGHBOUR_POLL_SECONDS = 0.2
 
 Connect = Callable[[str], Upstream]
 Command = Callable[[Path], tuple[str, ...]]
@@ -52,34 +53,24 @@ class Replica:
         self._settings = settings
         self._pool = pool
         self._clock = clock
-        self._metrics = metrics
         self._log = log
         self.log_path = folder / f"{name}.log"
-        # How often it died in a row; a server that ran for long starts anew at one.
-        self.deaths = 0
+        self._restarts = Restarts(
+            name, settings, see=str(self.log_path), clock=clock, metrics=metrics, log=log
+        )
+
+    @property
+    def deaths(self) -> int:
+        """How often it died in a row; a server that ran for long starts anew at one."""
+        return self._restarts.deaths
 
     async def keep_running(self) -> None:
         """Run the server until cancelled, then stop it; start a dead one again after a wait."""
-        backoff = Backoff(self._settings.restart_seconds_min, self._settings.restart_seconds_max)
-        while True:
-            began = self._clock.monotonic()
-            status = await self._run_once()
-            self.deaths = count_deaths(self.deaths, self._clock.monotonic() - began)
-            wait = wait_seconds(self.deaths, backoff)
-            self._metrics.replica_restarts.inc()
-            self._log.error(
-                Event.REPLICA_DIED,
-                replica=self.name,
-                status=status,
-                deaths=self.deaths,
-                restart_in_seconds=wait,
-                see=str(self.log_path),
-            )
-            await self._clock.sleep(wait)
+        await self._restarts.keep(self._run_once)
 
     async def _run_once(self) -> int:
         """Start it, announce it, and return its exit status once it is dead."""
-        address_file = self._folder / f"{self.name}.address"
+        address_file = find_address_file(self._folder, self.name)
         address_file.parent.mkdir(parents=True, exist_ok=True)
         address_file.unlink(missing_ok=True)
         process = await start_process(
@@ -104,6 +95,39 @@ class Replica:
                 return address
             await self._clock.sleep(_ADDRESS_POLL_SECONDS)
         return None
+
+
+class Neighbour:
+    """A model server that another process of this data folder runs; found by its address file."""
+
+    def __init__(
+        self, name: str, *, connect: Connect, folder: Path, pool: UpstreamPool, clock: Clock
+    ) -> None:
+        self.name = name
+        self._connect = connect
+        self._file = find_address_file(folder, name)
+        self._pool = pool
+        self._clock = clock
+
+    async def keep_attached(self) -> None:
+        """Follow the file until cancelled: it is gone while the server is down."""
+        known: str | None = None
+        try:
+            while True:
+                address = await asyncio.to_thread(_read_if_there, self._file)
+                if address != known and address is not None:
+                    await self._pool.attach(self.name, self._connect(address))
+                elif address != known:
+                    await self._pool.detach(self.name)
+                known = address
+                await self._clock.sleep(_NEIGHBOUR_POLL_SECONDS)
+        finally:
+            await self._pool.detach(self.name)
+
+
+def find_address_file(folder: Path, name: str) -> Path:
+    """Where a model server tells its address."""
+    return folder / f"{name}.address"
 
 
 def _read_if_there(file: Path) -> str | None:

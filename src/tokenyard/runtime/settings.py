@@ -271,8 +271,17 @@ class ChatSettings(_Branch, frozen=True):
 
 
 class FleetSettings(_Branch, frozen=True):
-    """The model servers that we start ourselves."""
+    """The processes that we start ourselves."""
 
+    gateways: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="How many gateways to start on this machine; more than one stand behind "
+            "nginx, on Postgres and Valkey.",
+        ),
+    ] = 1
     engines: Annotated[int, Meta(ge=0, le=64, description="How many of our engines to start.")] = 1
     restart_seconds_min: Annotated[
         Seconds, Meta(description="Wait before a dead server is started again, at first.")

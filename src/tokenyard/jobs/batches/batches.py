@@ -2,12 +2,13 @@
 
 Each open batch has one task that looks at the stored status, does what that status asks for, and
 looks again. So a start of the process, a cancellation and a failure are all the same: the task
-begins anew from what is stored. Does not know HTTP, nor how lines are run.
+begins anew from what is stored. Of several processes over one store one carries the batches of all;
+what the others take in or cancel it finds in the store. Does not know HTTP, nor how lines are run.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tokenyard.jobs.batches.execution import Execution
@@ -93,13 +94,21 @@ class Batches:
         self._open: dict[BatchId, Batch] = {}
         self._executions: dict[BatchId, Execution] = {}
         self._closed = False
+        self._carries = False
         metrics.batch_queue_age.set_function(self._queue_age)
 
-    async def start(self) -> None:
-        """Take up the batches that had not ended when the process did."""
-        self._tasks.spawn("pace of batches", self._pacer.keep_pace())
-        for batch in await self._store.open_batches():
-            self._carry(batch)
+    def put_down(self) -> None:
+        """Carry nothing any more: another process does."""
+        self._carries = False
+        for task in self._carrying.values():
+            task.cancel()
+
+    def take_over(self, found: Iterable[Batch]) -> None:
+        """Carry what is new here of all that is open, and what somebody else has cancelled."""
+        self._carries = True
+        for batch in found:
+            if _is_news(batch, self._open.get(batch.id)):
+                self._carry(batch)
 
     async def create(self, caller: Principal, ask: BatchAsk) -> Batch:
         """A new batch; raises InvalidRequest, NotFound for its file, LimitReached, Unavailable."""
@@ -188,7 +197,9 @@ class Batches:
             await asyncio.wait(carrying)
 
     def _carry(self, batch: Batch) -> None:
-        """Give the batch a task; one that it has is stopped first."""
+        """Give the batch a task if we carry; one that it has is stopped first."""
+        if not self._carries:
+            return
         self._open[batch.id] = batch
         before = self._carrying.get(batch.id)
         if before is not None:
@@ -350,3 +361,8 @@ class Batches:
         if not self._open:
             return 0.0
         return self._clock.now() - min(batch.created_at for batch in self._open.values())
+
+
+def _is_news(batch: Batch, known: Batch | None) -> bool:
+    cancelled = batch.status is BatchStatus.CANCELLING
+    return known is None or (cancelled and known.status is not BatchStatus.CANCELLING)

@@ -9,6 +9,7 @@ from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.lines import LineRunner
 from tokenyard.jobs.batches.pacer import Pacer
 from tokenyard.jobs.batches.ports import BatchStore, FileStore
+from tokenyard.jobs.batches.watch import BatchWatch
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness
@@ -25,13 +26,26 @@ class BatchOffice:
 
     files: Files
     batches: Batches
+    watch: BatchWatch
+    pacer: Pacer
     tasks: TaskSupervisor
 
     async def start(self) -> None:
         """Sweep what a crash left, then take up the batches that had not ended."""
         await self.files.start()
         self.tasks.spawn("sweep of files", self.files.keep_swept())
-        await self.batches.start()
+        self.tasks.spawn("pace of batches", self.pacer.keep_pace())
+        await self.watch.look(leads=True)
+
+    def share(self, leads: Callable[[], bool]) -> None:
+        """In the place of `start`, for one of several processes over one store.
+
+        leads: whether this one is to do what one has to do for all. What a crash left of uploads is
+        not swept, as it may be an upload that another process takes in.
+        """
+        self.tasks.spawn("sweep of files", self.files.keep_swept())
+        self.tasks.spawn("pace of batches", self.pacer.keep_pace())
+        self.tasks.spawn("batches of all", self.watch.keep(leads))
 
 
 def make_office(
@@ -84,4 +98,4 @@ def make_office(
         log=log,
         metrics=metrics,
     )
-    return BatchOffice(desk, made, tasks)
+    return BatchOffice(desk, made, BatchWatch(batches, made, clock, log), pacer, tasks)
