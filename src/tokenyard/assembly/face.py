@@ -2,7 +2,7 @@
 
 from socket import socket
 
-from tokenyard.assembly.ground import FILES_FOLDER, Ground
+from tokenyard.assembly.ground import FILES_FOLDER, Ground, Part
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
@@ -30,7 +30,7 @@ async def open_face(
     conversations = Conversations(ground.store.chat, settings.chat, ground.clock, ground.randomness)
     responses = _make_responses(ground, conversations, ledger, pool)
     admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
-    office = await _open_batches(ground, admission, ledger, pool)
+    office = await _open_batches(ground, admission, ledger, pool, jobs)
     gateway = Gateway(
         settings.gateway,
         identity=identity,
@@ -93,7 +93,7 @@ def _make_responses(
 
 
 async def _open_batches(
-    ground: Ground, admission: Admission, ledger: Ledger, pool: UpstreamPool
+    ground: Ground, admission: Admission, ledger: Ledger, pool: UpstreamPool, jobs: JobOffice
 ) -> BatchOffice:
     office = make_office(
         ground.settings,
@@ -109,7 +109,17 @@ async def _open_batches(
         log=ground.log,
         metrics=ground.metrics,
     )
-    await office.start()
+    match ground.part:
+        case Part.WHOLE if ground.shares_store:
+            # Who leads the scheduler does all that one of many has to do.
+            office.share(lambda: jobs.scheduler.leads)
+        case Part.WHOLE:
+            await office.start()
+        case Part.SUPERVISOR:
+            await office.files.start()
+            office.share(lambda: True)
+        case Part.GATEWAY:
+            pass
     return office
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenyard.assembly.ground import MODELS_FOLDER, RUN_FOLDER, Ground
 from tokenyard.fleet.engines.choice import EngineKind, drawing_defaults
-from tokenyard.fleet.replicas import Replica
+from tokenyard.fleet.replicas import Neighbour, Replica
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import (
     ENGINE_KIND_VARIABLE,
@@ -40,8 +40,39 @@ def open_pool(ground: Ground) -> UpstreamPool:
     return pool
 
 
-def build_replicas(ground: Ground, pool: UpstreamPool) -> tuple[Replica, ...]:
-    """The model servers that we are to start, not started yet."""
+def start_replicas(
+    ground: Ground, pool: UpstreamPool, model: ModelName | None
+) -> tuple[Replica, ...]:
+    """The model servers that we run ourselves, of that model, until the ground is closed."""
+    replicas = _build_replicas(ground, pool)
+    for replica in replicas:
+        pool.expect(replica.name, frozenset({model} if model else ()))
+        keeping = ground.tasks.spawn(f"replica {replica.name}", replica.keep_running())
+        ground.stack.push_async_callback(ground.tasks.end, keeping)
+    return replicas
+
+
+def follow_neighbours(ground: Ground, pool: UpstreamPool, model: ModelName | None) -> None:
+    """The model servers that the supervisor of this machine runs."""
+    connect = _connect_engine(ground)
+    for number in range(ground.settings.fleet.engines):
+        name = _name_engine(number)
+        pool.expect(name, frozenset({model} if model else ()))
+        neighbour = Neighbour(
+            name,
+            connect=connect,
+            folder=ground.home / RUN_FOLDER,
+            pool=pool,
+            clock=ground.clock,
+        )
+        ground.tasks.spawn(f"neighbour {name}", neighbour.keep_attached())
+
+
+def _name_engine(number: int) -> str:
+    return f"engine-{number}"
+
+
+def _build_replicas(ground: Ground, pool: UpstreamPool) -> tuple[Replica, ...]:
     settings = ground.settings
     environment = {
         HOME_VARIABLE: str(ground.home),
@@ -51,7 +82,7 @@ def build_replicas(ground: Ground, pool: UpstreamPool) -> tuple[Replica, ...]:
     connect = _connect_engine(ground)
     return tuple(
         Replica(
-            f"engine-{number}",
+            _name_engine(number),
             command=engine_command,
             connect=connect,
             environment=environment,

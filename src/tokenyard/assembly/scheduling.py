@@ -3,7 +3,7 @@
 import importlib.util
 from typing import TYPE_CHECKING
 
-from tokenyard.assembly.ground import JOBS_FOLDER, Ground
+from tokenyard.assembly.ground import JOBS_FOLDER, Ground, Part
 from tokenyard.jobs.executors.devices import find_devices
 from tokenyard.jobs.executors.local import LocalExecutor
 from tokenyard.jobs.office import JobOffice, make_job_office
@@ -37,11 +37,13 @@ def _make_executor(ground: Ground) -> "LocalExecutor | RayExecutor":
 
 
 async def open_jobs(ground: Ground) -> JobOffice:
-    """Schedule jobs onto this machine until the ground is closed."""
+    """Schedule jobs onto this machine, or a cluster, until the ground is closed.
+
+    A gateway beside others only takes jobs in and tells of them when they run on this machine: then
+    their processes are children of the supervisor.
+    """
     settings = ground.settings
     executor = _make_executor(ground)
-    await executor.open()
-    ground.stack.push_async_callback(executor.close)
     office = make_job_office(
         settings.jobs,
         store=ground.store.jobs,
@@ -51,6 +53,10 @@ async def open_jobs(ground: Ground) -> JobOffice:
         randomness=ground.randomness,
         log=ground.log,
     )
+    if ground.part is Part.GATEWAY and settings.jobs.executor == "local":
+        return office
+    await executor.open()
+    ground.stack.push_async_callback(executor.close)
     executor.changed = office.scheduler.poke
     scheduling = ground.tasks.spawn("jobs.scheduler", office.scheduler.run(ground.tasks))
     ground.stack.push_async_callback(ground.tasks.end, scheduling)

@@ -7,31 +7,50 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokenyard.assembly.face import open_face
-from tokenyard.assembly.ground import DATABASE_NAME, MODELS_FOLDER, Ground
+from tokenyard.assembly.ground import MODELS_FOLDER, Ground, Part, open_ground
 from tokenyard.assembly.model_servers import (
     attach_servers,
-    build_replicas,
     first_model,
+    follow_neighbours,
     open_pool,
     read_server_keys,
+    start_replicas,
 )
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.fleet.engines.choice import served_model
+from tokenyard.fleet.engines.contract import url_of
 from tokenyard.fleet.replicas import Replica
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.server import bind
-from tokenyard.runtime.clock import Clock, RealClock
-from tokenyard.runtime.randomness import SystemRandomness
-from tokenyard.runtime.settings import Settings
-from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.store import open_sql_store
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.settings import GatewaySettings, Settings
 from tokenyard.telemetry.logs import Event, Log
-from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.ids import ModelName
 from tokenyard.vocabulary.reasons import Reason
 
-_READY_POLL_SECONDS = 0.05
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One of several gateways of this machine: where it listens, and a way to ask it."""
+
+    host: str
+    port: int
+    probe: HttpUpstream
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return url_of(self.host, self.port)
+
+    async def is_live(self) -> bool:
+        """Whether it answers."""
+        return await self.probe.status("/health/live") == 200
+
+    async def is_ready(self) -> bool:
+        """Whether it can answer with a model."""
+        return await self.probe.status("/health/ready") == 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +64,19 @@ class Yard:
     replicas: tuple[Replica, ...]
     pool: UpstreamPool
     clock: Clock
+    # The gateways behind `url`, if there are several.
+    doors: tuple[Door, ...] = ()
 
-    async def wait_until_ready(self) -> None:
-        """Return once every model server can answer."""
-        while not self.pool.ready:
-            await self.clock.sleep(_READY_POLL_SECONDS)
+    async def is_ready(self) -> bool:
+        """Whether every model server can answer, and every gateway knows it."""
+        return self.pool.ready and all([await door.is_ready() for door in self.doors])
 
 
 @asynccontextmanager
 async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterator[Identity]:
     """Only keys and sessions, for commands that run beside a running server."""
     async with AsyncExitStack() as stack:
-        yield _make_identity(await _open_ground(stack, settings, home, log))
+        yield _make_identity(await open_ground(stack, settings, home, log))
 
 
 @asynccontextmanager
@@ -73,21 +93,12 @@ async def open_yard(
         # First of all, so that a taken port is told before anything is started.
         listener = bind(settings.gateway)
         stack.callback(listener.close)
-        ground = await _open_ground(stack, settings, home, log)
-        await ground.store.chat.fail_abandoned(
-            Reason.PRODUCER_LOST, "The server stopped while this was written.", ground.clock.now()
-        )
+        ground = await open_ground(stack, settings, home, log)
+        await fail_abandoned(ground)
         pool = open_pool(ground)
-        replicas = build_replicas(ground, pool)
         await attach_servers(settings.upstreams, keys, pool, ground.clock)
-        for replica in replicas:
-            pool.expect(replica.name, frozenset({model} if model else ()))
-            keeping = ground.tasks.spawn(f"replica {replica.name}", replica.keep_running())
-            stack.push_async_callback(ground.tasks.end, keeping)
-        identity = _make_identity(ground)
-        stack.push_async_callback(identity.write_last_used)
-        noting = ground.tasks.spawn("identity.last_used", identity.keep_last_used())
-        stack.push_async_callback(ground.tasks.end, noting)
+        replicas = start_replicas(ground, pool, model)
+        identity = start_identity(ground)
         jobs = await open_jobs(ground)
         url = await open_face(ground, listener, identity=identity, jobs=jobs, pool=pool)
         log.info(Event.STARTED, url=url, pid=os.getpid())
@@ -97,31 +108,48 @@ async def open_yard(
     log.info(Event.STOPPED)
 
 
-async def _open_ground(stack: AsyncExitStack, settings: Settings, home: Path, log: Log) -> Ground:
-    clock = RealClock()
-    # The store's writer outlives every other task: what they end with is still to be written.
-    writers = await stack.enter_async_context(TaskSupervisor(log.task_failed))
-    store = await stack.enter_async_context(
-        open_sql_store(
-            settings.storage.database_url or home / DATABASE_NAME,
-            supervisor=writers,
-            log=log,
-            clock=clock,
-            settings=settings.storage,
-        )
+@asynccontextmanager
+async def open_gateway(
+    settings: Settings, home: Path, log: Log, environment: Mapping[str, str], bound: GatewaySettings
+) -> AsyncIterator[str]:
+    """One of the gateways of this machine; its model servers are run by the supervisor.
+
+    bound: where it listens, which is not where the platform is found.
+    """
+    keys = read_server_keys(settings.upstreams, environment)
+    model = served_model(settings.engine, home / MODELS_FOLDER) if settings.fleet.engines else None
+    async with AsyncExitStack() as stack:
+        listener = bind(bound)
+        stack.callback(listener.close)
+        ground = await open_ground(stack, settings, home, log, Part.GATEWAY)
+        pool = open_pool(ground)
+        await attach_servers(settings.upstreams, keys, pool, ground.clock)
+        follow_neighbours(ground, pool, model)
+        identity = start_identity(ground)
+        jobs = await open_jobs(ground)
+        url = await open_face(ground, listener, identity=identity, jobs=jobs, pool=pool)
+        log.info(Event.STARTED, url=url, pid=os.getpid())
+        yield url
+        log.info(Event.STOPPING)
+    log.info(Event.STOPPED)
+
+
+async def fail_abandoned(ground: Ground) -> None:
+    """Mark the answers of a process before this one as failed, unless others write some now."""
+    if ground.part is Part.WHOLE and ground.shares_store:
+        return
+    await ground.store.chat.fail_abandoned(
+        Reason.PRODUCER_LOST, "The server stopped while this was written.", ground.clock.now()
     )
-    tasks = await stack.enter_async_context(TaskSupervisor(log.task_failed))
-    return Ground(
-        stack=stack,
-        settings=settings,
-        home=home,
-        store=store,
-        tasks=tasks,
-        clock=clock,
-        randomness=SystemRandomness(),
-        metrics=GatewayMetrics(),
-        log=log,
-    )
+
+
+def start_identity(ground: Ground) -> Identity:
+    """Keys, sessions and people; when a key was last used is written down from time to time."""
+    identity = _make_identity(ground)
+    ground.stack.push_async_callback(identity.write_last_used)
+    noting = ground.tasks.spawn("identity.last_used", identity.keep_last_used())
+    ground.stack.push_async_callback(ground.tasks.end, noting)
+    return identity
 
 
 def _make_identity(ground: Ground) -> Identity:

@@ -36,19 +36,40 @@ def main() -> None:
     help="Model server to start: ours, llama.cpp, or vLLM by its command.  [default: own]",
 )
 @click.option(
+    "--replicas",
+    type=click.IntRange(1, 64),
+    help="Gateways; more than one stand behind nginx, on Postgres and Valkey.  [default: 1]",
+)
+@click.option("--engines", type=click.IntRange(0, 64), help="Model servers to start.  [default: 1]")
+@click.option(
     "--ready-file",
     type=click.Path(path_type=Path),
     help="Write address, sign-in link, key and process id there as JSON once all is ready.",
 )
 @told_in_words
-def up(host: str | None, port: int | None, engine: str | None, ready_file: Path | None) -> None:
+def up(ready_file: Path | None, **options: Any) -> None:
     """Start everything on this machine and stay until Ctrl-C."""
     from tokenyard.cli.serving import serve_all
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    settings = _load_settings(home, host, port, engine)
+    settings = _load_settings(home, beside=False, **options)
     sys.exit(serve_all(settings, home, ready_file, os.environ))
+
+
+@main.command(hidden=True)
+@click.argument("name")
+@click.option("--host", required=True)
+@click.option("--port", required=True, type=int)
+@told_in_words
+def gateway(name: str, host: str, port: int) -> None:
+    """Run one gateway of several, as `up --replicas` does."""
+    from tokenyard.cli.serving import serve_gateway
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    settings = _load_settings(home, beside=False)
+    sys.exit(serve_gateway(settings, home, name, host=host, port=port, environment=os.environ))
 
 
 @main.command(hidden=True)
@@ -198,16 +219,32 @@ def fit_model(name: str | None, **options: Any) -> None:
     click.echo(describe_fit(Question(name=name, **options), home_folder(os.environ)))
 
 
-def _load_settings(
-    home: Path, host: str | None = None, port: int | None = None, engine: str | None = None
-) -> "Settings":
-    from tokenyard.runtime.settings import ENGINE_KIND_VARIABLE, load_settings
+_VARIABLES = {
+    "engine": "TOKENYARD_ENGINE__KIND",
+    "host": "TOKENYARD_GATEWAY__HOST",
+    "port": "TOKENYARD_GATEWAY__PORT",
+    "replicas": "TOKENYARD_FLEET__GATEWAYS",
+    "engines": "TOKENYARD_FLEET__ENGINES",
+}
 
-    environment = dict(os.environ)
-    if engine is not None:
-        environment[ENGINE_KIND_VARIABLE] = engine
-    if host is not None:
-        environment["TOKENYARD_GATEWAY__HOST"] = host
-    if port is not None:
-        environment["TOKENYARD_GATEWAY__PORT"] = str(port)
-    return load_settings(home, environment)
+
+def _load_settings(home: Path, *, beside: bool = True, **options: Any) -> "Settings":
+    """The settings, with the options of a command over them.
+
+    beside: whether the command works beside a running server, whose stores it has to find.
+    """
+    from tokenyard.runtime.settings import load_settings
+
+    told = {_VARIABLES[name]: str(value) for name, value in options.items() if value is not None}
+    known = _running_stores(home) if beside else {}
+    return load_settings(home, {**known, **os.environ, **told})
+
+
+def _running_stores(home: Path) -> dict[str, str]:
+    """Where `up --replicas` keeps what it keeps, while it runs."""
+    import json
+
+    try:
+        return dict(json.loads((home / "run" / "stores.json").read_text()))
+    except FileNotFoundError:
+        return {}

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 import click
+import msgspec
 
 from tokenyard import __version__
-from tokenyard.assembly import Yard, open_yard
+from tokenyard.assembly import Yard, open_gateway, open_scaled_yard, open_yard
 from tokenyard.cli.checkpoints import MODELS_FOLDER
 from tokenyard.fleet.engines import command, llamacpp
 from tokenyard.fleet.engines.choice import EngineKind, check_startable
+from tokenyard.fleet.engines.contract import hold_lifeline
 from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
 from tokenyard.runtime.clock import RealClock
@@ -46,12 +50,13 @@ def serve_all(
         log_path = home / "run" / _LOG_NAME
         with open_log_file(log_path, clock, settings.logs) as log:
             bridge_library_logs(log)
+            opening = open_scaled_yard if settings.fleet.gateways > 1 else open_yard
 
             async def main() -> None:
                 stop = StopSignal()
                 stop.listen()
                 began = clock.monotonic()
-                async with open_yard(settings, home, log, environment) as yard:
+                async with opening(settings, home, log, environment) as yard:
                     click.echo(f"Tokenyard {__version__}: {_loading(settings, yard)} …")
                     if await _ready_or_stopped(yard, stop):
                         seconds = clock.monotonic() - began
@@ -61,6 +66,32 @@ def serve_all(
 
             run(main())
     click.echo("Stopped.")
+    return 0
+
+
+def serve_gateway(
+    settings: Settings,
+    home: Path,
+    name: str,
+    *,
+    host: str,
+    port: int,
+    environment: Mapping[str, str],
+) -> int:
+    """Run one gateway beside others until a stop signal, or until the supervisor is gone."""
+    clock = RealClock()
+    bound = msgspec.structs.replace(settings.gateway, host=host, port=port)
+    with open_log_file(home / "run" / f"{name}.events.log", clock, settings.logs) as log:
+        bridge_library_logs(log)
+
+        async def main() -> None:
+            stop = StopSignal()
+            stop.listen()
+            hold_lifeline(partial(os.kill, os.getpid(), signal.SIGTERM))
+            async with open_gateway(settings, home, log, environment, bound):
+                await stop.wait()
+
+        run(main())
     return 0
 
 
@@ -115,7 +146,7 @@ def _loading(settings: Settings, yard: Yard) -> str:
 async def _ready_or_stopped(yard: Yard, stop: StopSignal) -> bool:
     """True once all is ready; raises StartError when a model server cannot be brought up."""
     while not stop.is_set:
-        if yard.pool.ready:
+        if await yard.is_ready():
             return True
         for replica in yard.replicas:
             if replica.deaths >= _DEATHS_MAX:
@@ -183,8 +214,15 @@ With Python (pip install openai):
   for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
-Logs: {log_path.parent}   Stop: Ctrl-C
+{_doors_line(yard)}Logs: {log_path.parent}   Stop: Ctrl-C
 """
+
+
+def _doors_line(yard: Yard) -> str:
+    """Where the gateways are; whoever has no nginx spreads clients over them by hand."""
+    if not yard.doors:
+        return ""
+    return f"Gateways: {' '.join(door.url for door in yard.doors)}\n"
 
 
 def _tail(path: Path) -> str:

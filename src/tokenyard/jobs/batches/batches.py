@@ -191,8 +191,7 @@ class Batches:
         while self._pacer.running and self._clock.monotonic() < deadline:
             await self._clock.sleep(_POLL_SECONDS)
         carrying = list(self._carrying.values())
-        for task in carrying:
-            task.cancel()
+        self.put_down()
         if carrying:
             await asyncio.wait(carrying)
 
