@@ -30,13 +30,16 @@ export type ChatCompletionRequest = {
   response_format?: ResponseFormat | null;
   logprobs?: boolean | null;
   top_logprobs?: number | null;
-  tools?: Record<string, unknown>[] | null;
-  tool_choice?: string | Record<string, unknown> | null;
+  tools?: Tool[] | null;
+  tool_choice?: "auto" | "none" | "required" | ChosenTool | null;
   parallel_tool_calls?: boolean | null;
   reasoning_effort?: string | null;
   service_tier?: string | null;
   store?: boolean | null;
   metadata?: Record<string, string> | null;
+  add_generation_prompt?: boolean | null;
+  continue_final_message?: boolean | null;
+  chat_template_kwargs?: Record<string, string | number | boolean | null> | null;
 };
 
 export type StreamOptions = {
@@ -53,8 +56,15 @@ export type StructuredOutputs = {
 
 export type ChatMessage = {
   role: Role;
-  content: string | TextPart[];
+  content?: string | TextPart[] | null;
   name?: string | null;
+  tool_calls?: ToolCall[] | null;
+  reasoning_content?: string | null;
+  refusal?: string | null;
+  audio?: null;
+  function_call?: null;
+  annotations?: unknown[] | null;
+  tool_call_id?: string | null;
 };
 
 export type Role = "assistant" | "developer" | "system" | "tool" | "user";
@@ -64,9 +74,41 @@ export type TextPart = {
   text: string;
 };
 
+export type ToolCall = {
+  id: string;
+  function: FunctionCall;
+  type?: "function";
+};
+
+export type FunctionCall = {
+  name: string;
+  arguments: string;
+};
+
 export type ResponseFormat = {
   type: "json_object" | "json_schema" | "text";
   json_schema?: Record<string, unknown> | null;
+};
+
+export type Tool = {
+  type: "function";
+  function: FunctionDefinition;
+};
+
+export type FunctionDefinition = {
+  name: string;
+  description?: string | null;
+  parameters?: Record<string, unknown> | null;
+  strict?: boolean | null;
+};
+
+export type ChosenTool = {
+  type: "function";
+  function: ChosenFunction;
+};
+
+export type ChosenFunction = {
+  name: string;
 };
 
 export type ChatCompletion = {
@@ -82,7 +124,7 @@ export type ChatCompletion = {
 export type ChatChoice = {
   index: number;
   message: AnswerMessage;
-  finish_reason: "abort" | "length" | "stop";
+  finish_reason: "abort" | "length" | "stop" | "tool_calls";
   logprobs?: ChatLogprobs | null;
   token_ids?: number[];
 };
@@ -91,6 +133,8 @@ export type AnswerMessage = {
   content: string | null;
   role?: "assistant";
   refusal?: string | null;
+  tool_calls?: ToolCall[];
+  reasoning_content?: string;
 };
 
 export type ChatLogprobs = {
@@ -146,7 +190,7 @@ export type ChatCompletionChunk = {
 export type ChunkChoice = {
   index: number;
   delta: Delta;
-  finish_reason?: "abort" | "length" | "stop" | null;
+  finish_reason?: "abort" | "length" | "stop" | "tool_calls" | null;
   logprobs?: ChatLogprobs | null;
   token_ids?: number[];
 };
@@ -154,6 +198,20 @@ export type ChunkChoice = {
 export type Delta = {
   role?: "assistant";
   content?: string;
+  tool_calls?: ToolCallDelta[];
+  reasoning_content?: string;
+};
+
+export type ToolCallDelta = {
+  index: number;
+  function: FunctionCallDelta;
+  id?: string;
+  type?: "function";
+};
+
+export type FunctionCallDelta = {
+  name?: string;
+  arguments?: string;
 };
 
 export type CompletionRequest = {

@@ -49,12 +49,13 @@ class Served:
         tasks: TaskSupervisor,
         next_token: NextToken,
         before_step: Callable[[Sequence[Chunk]], None] | None,
+        context_tokens: int,
     ) -> None:
         self.logged = io.StringIO()
         log, metrics = Log(self.logged, RealClock()), EngineMetrics()
         settings = EngineSettings(body_bytes_max=20_000, sequences_max=2, queued_requests_max=1)
         self.engine = Engine(
-            ScriptedRunner(next_token, before_step=before_step, context_tokens=200),
+            ScriptedRunner(next_token, before_step=before_step, context_tokens=context_tokens),
             tokenizer,
             settings,
             clock=RealClock(),
@@ -90,12 +91,13 @@ async def open_served(
     template: str | None,
     next_token: NextToken | None = None,
     before_step: Callable[[Sequence[Chunk]], None] | None = None,
+    context_tokens: int = 200,
 ) -> AsyncIterator[Served]:
     """A running server that says `text`, or what `next_token` gives."""
     failures: list[str] = []
     script = next_token or say(tokenizer.encode(text, specials=False), END)
     async with TaskSupervisor(lambda name, error: failures.append(name)) as tasks:
-        served = Served(tokenizer, template, tasks, script, before_step)
+        served = Served(tokenizer, template, tasks, script, before_step, context_tokens)
         served.engine.start()
         try:
             yield served

@@ -49,6 +49,10 @@ class Piece:
     reports: tuple[TokenReport, ...] = ()
     # Those tokens; the last piece has what was drawn without adding text, such as an end token.
     tokens: tuple[int, ...] = ()
+    # How many letters of the text each of them added.
+    lengths: tuple[int, ...] = ()
+    # Of the first piece of an answer that was begun elsewhere: what each of those tokens added.
+    replayed: tuple[str, ...] = ()
     finish: FinishReason | None = None
     usage: Usage | None = None
     # Seconds from arrival to the first scheduling, the first token and the end.
@@ -64,6 +68,8 @@ class Piece:
             text=self.text + next.text,
             reports=self.reports + next.reports,
             tokens=self.tokens + next.tokens,
+            lengths=self.lengths + next.lengths,
+            replayed=self.replayed + next.replayed,
         )
 
 
@@ -112,9 +118,11 @@ class Generation:
         if piece.error is not None and piece.text:
             # The text first; the error is left for the next call.
             with self._lock:
-                self._waiting = replace(piece, text="", reports=(), tokens=())
+                self._waiting = replace(
+                    piece, text="", reports=(), tokens=(), lengths=(), replayed=()
+                )
             self._ready.set()
-            return Piece(piece.text, piece.reports, piece.tokens)
+            return Piece(piece.text, piece.reports, piece.tokens, piece.lengths, piece.replayed)
         self._ended = piece.finish is not None
         if piece.error is not None:
             raise piece.error

@@ -18,7 +18,7 @@ from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.vocabulary.errors import InvalidRequest, StartError
 
 # Without this the automata may take blanks at will, and a small model writes blanks for ever.
-_JSON_OPTIONS: Any = {
+JSON_OPTIONS: Any = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
@@ -135,7 +135,7 @@ def _source(form: Form) -> str:
     """The form in the library's words."""
     try:
         if form.kind is FormKind.JSON_SCHEMA:
-            return str(LLMatcher.grammar_from_json_schema(form.source, overrides=_JSON_OPTIONS))
+            return str(LLMatcher.grammar_from_json_schema(form.source, overrides=JSON_OPTIONS))
         if form.kind is FormKind.REGEX:
             return str(LLMatcher.grammar_from_regex(form.source))
         return str(LLMatcher.grammar_from_lark(form.source))

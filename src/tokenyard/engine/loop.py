@@ -46,11 +46,13 @@ class _Running:
     # Of tokens whose text has not been put yet.
     reports: list[TokenReport] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
     def take_news(self, text: str) -> Piece:
         """The text with what belongs to it: reports and tokens that have not been put yet."""
-        news = Piece(text, tuple(self.reports), tuple(self.tokens))
-        self.reports, self.tokens = [], []
+        replayed, self.writer.replayed = self.writer.replayed, ()
+        news = Piece(text, tuple(self.reports), tuple(self.tokens), tuple(self.lengths), replayed)
+        self.reports, self.tokens, self.lengths = [], [], []
         return news
 
 
@@ -288,6 +290,7 @@ class StepLoop:
         except InternalFailure as failure:
             self._fail(running.sequence, failure)
             return
+        running.lengths.append(len(written.text))
         if not written.shown and running.reports:
             # A token without a text has no report either.
             running.reports.pop()

@@ -6,9 +6,11 @@ The template is a program from the checkpoint. It runs in a sandbox, with a limi
 executes and on what it puts out. Does not know tokens beyond their text.
 """
 
+import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,14 +18,17 @@ from typing import Any, NoReturn
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
+from tokenyard.engine.calls import Function, read_manners, spell_out
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.vocabulary.errors import InvalidRequest, StartError
-from tokenyard.vocabulary.messages import Message, Role
+from tokenyard.vocabulary.messages import Message, Role, ToolUse
 from tokenyard.vocabulary.reasons import Reason
 
 MARK_BYTES = 16
 TEMPLATE_FILE = "<template>"
 PRODUCT_MAX = 1_000_000
+# After the mark: where the turn that is to go on ends.
+_END = "end"
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -38,6 +43,22 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if abs(left) > PRODUCT_MAX or abs(right) > PRODUCT_MAX:
             raise TemplateError("a product is too large")
         return SandboxedEnvironment.call_binop(self, context, operator, left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked for beside the turns. opens_turn: the assistant's turn is begun at the end.
+
+    goes_on: the last turn is not closed, the answer continues it. variables: for the template.
+    """
+
+    functions: tuple[Function, ...] = ()
+    opens_turn: bool = True
+    goes_on: bool = False
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = Asking()
 
 
 class ChatTemplate:
@@ -58,6 +79,9 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         sandbox.globals["raise_exception"] = _raise_from_template
+        # Jinja's own is made for HTML.
+        sandbox.filters["tojson"] = _to_json
+        self.manners = read_manners(source)
         try:
             self._template = sandbox.from_string(source)
         except TemplateError as error:
@@ -71,7 +95,9 @@ class ChatTemplate:
         }
         self._control_start = re.compile(f"(?={tokenizer.control.pattern})", re.DOTALL)
 
-    def encode(self, messages: Sequence[Message], *, mark: bytes, now: float) -> list[int]:
+    def encode(
+        self, messages: Sequence[Message], *, mark: bytes, now: float, asking: Asking = PLAIN
+    ) -> list[int]:
         """Token ids of the conversation, ready for the assistant's answer.
 
         mark: random bytes that nobody outside can guess. now: seconds since the epoch, for
@@ -79,15 +105,23 @@ class ChatTemplate:
         raises, or passes a limit.
         """
         word = "q" + mark.hex() + "q"
-        turns = [
-            {
-                # Chat templates know OpenAI's older word only.
-                "role": (Role.SYSTEM if turn.role is Role.DEVELOPER else turn.role).value,
-                "content": self._taken_apart(turn.content, word),
-            }
-            for turn in messages
-        ]
-        text = self._render(turns, now)
+        functions: list[dict[str, Any]] | None = None
+        if not self.manners.takes_tools:
+            messages = spell_out(messages, asking.functions)
+        elif asking.functions:
+            functions = [one.described() for one in asking.functions]
+        turns = [_describe(turn) for turn in messages]
+        if asking.goes_on:
+            turns[-1]["content"] += word + _END
+        variables = {
+            **asking.variables,
+            "messages": turns,
+            "tools": functions,
+            "add_generation_prompt": asking.opens_turn and not asking.goes_on,
+        }
+        text = self._render(self._all_apart(variables, word), now)
+        if asking.goes_on:
+            text = text.partition(word + _END)[0]
         ids: list[int] = []
         start = 0
         for match in self._tokenizer.control.finditer(text):
@@ -96,6 +130,19 @@ class ChatTemplate:
             start = match.end()
         ids.extend(self._encode_between(text[start:], word))
         return self._tokenizer.with_bos(ids)
+
+    def _all_apart(self, value: Any, word: str) -> Any:
+        """The same for every text in a value as JSON has them."""
+        if isinstance(value, str):
+            return self._taken_apart(value, word)
+        if isinstance(value, list):
+            return [self._all_apart(one, word) for one in value]
+        if isinstance(value, dict):
+            return {
+                self._taken_apart(key, word): self._all_apart(one, word)
+                for key, one in value.items()
+            }
+        return value
 
     def _taken_apart(self, content: str, word: str) -> str:
         """Replace the first letter of each control token's text by the mark and its code."""
@@ -114,19 +161,13 @@ class ChatTemplate:
             text = re.sub(f"{word}([0-9a-f]+)z", lambda match: chr(int(match[1], 16)), text)
         return self._tokenizer.encode(text, specials=False)
 
-    def _render(self, turns: list[dict[str, str]], now: float) -> str:
+    def _render(self, variables: dict[str, Any], now: float) -> str:
         def strftime_now(layout: str) -> str:
             return datetime.fromtimestamp(now, UTC).strftime(layout)
 
-        variables = {
-            "messages": turns,
-            "add_generation_prompt": True,
-            "strftime_now": strftime_now,
-            **self._constants,
-        }
         try:
             with _LineLimit(self._lines_max):
-                return self._collect(variables)
+                return self._collect({**variables, "strftime_now": strftime_now, **self._constants})
         except InvalidRequest:
             raise
         except Exception as error:
@@ -166,6 +207,36 @@ class _LineLimit:
         if self._left < 0:
             raise _failed("The chat template ran for too long.")
         return self._trace if frame.f_code.co_filename == TEMPLATE_FILE else None
+
+
+def _describe(turn: Message) -> dict[str, Any]:
+    """A turn as templates expect it; they know OpenAI's older word only."""
+    role = Role.SYSTEM if turn.role is Role.DEVELOPER else turn.role
+    described: dict[str, Any] = {"role": role.value, "content": turn.content}
+    if turn.calls:
+        described["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": _read_arguments(call)},
+            }
+            for call in turn.calls
+        ]
+    if turn.answers:
+        described["tool_call_id"] = turn.answers
+    return described
+
+
+def _read_arguments(call: ToolUse) -> Any:
+    """Templates write the object themselves; text that is none stays text."""
+    try:
+        return json.loads(call.arguments or "{}")
+    except (ValueError, RecursionError):
+        return call.arguments
+
+
+def _to_json(value: Any, indent: int | None = None, **_: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _failed(message: str) -> InvalidRequest:

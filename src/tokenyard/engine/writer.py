@@ -38,6 +38,8 @@ class AnswerWriter:
         self._stops = StopScanner(sampling.stop)
         self._matcher = None if request.grammar is None else request.grammar.start()
         self.generated = 0
+        # What each token that was generated elsewhere added.
+        self.replayed: tuple[str, ...] = ()
 
     def allowed(self) -> bytes | None:
         """A bit for each token that the form allows next; None when there is no form."""
@@ -67,16 +69,22 @@ class AnswerWriter:
 
         Raises InvalidRequest when they are not the beginning of an answer to this request.
         """
+        texts: list[str] = []
         for place, token in enumerate(tokens, start=1):
             try:
-                finish = self.push(token).finish
+                written = self.push(token)
             except InternalFailure:
                 raise _not_ours("do not have the form that is asked for") from None
+            texts.append(written.text)
+            finish = written.finish
             if finish is not None:
                 if place < len(tokens):
                     raise _not_ours("go on after the answer's end")
-                return finish
-        return None
+                break
+        else:
+            finish = None
+        self.replayed = tuple(texts)
+        return finish
 
     def _follow(self, token: int) -> bool:
         """Whether the form is complete with this token."""

@@ -11,9 +11,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tokenyard.protocol.models import SamplingDefaults
+from tokenyard.protocol.tools import CALLS_MAX, ToolCall, ToolCallDelta, ToolChoice, Tools
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
-from tokenyard.vocabulary.messages import Message, Role
+from tokenyard.vocabulary.messages import Message, Role, ToolUse
 from tokenyard.vocabulary.reasons import Reason
 
 OPENAI_DEFAULTS = SamplingDefaults()
@@ -39,6 +40,8 @@ CONTINUED_TOKENS_MAX = 1_000_000
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
+# `abort` is only seen between our own processes: the gateway asked the engine to stop.
+ChatFinish = Literal["stop", "length", "tool_calls", "abort"]
 FormText = Annotated[str, Meta(min_length=1, max_length=65_536)]
 
 
@@ -50,17 +53,53 @@ class TextPart(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class ChatMessage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One turn of the conversation, text only."""
+    """One turn of the conversation, text only.
+
+    The fields that are always null are there because clients send an answer back as it came.
+    """
 
     role: Role
-    content: str | list[TextPart]
+    content: str | list[TextPart] | None = None
     name: str | None = None
+    # Of an assistant's turn.
+    tool_calls: Annotated[list[ToolCall], Meta(max_length=CALLS_MAX)] | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    audio: None = None
+    function_call: None = None
+    annotations: Annotated[list[Any], Meta(max_length=0)] | None = None
+    # Of a tool's turn: the call that it answers.
+    tool_call_id: str | None = None
 
     def text(self) -> str:
         """The content as one string."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content)
+        return self.content or ""
+
+    def turn(self, place: int) -> Message:
+        """The turn without its wire form; raises InvalidRequest when it says nothing.
+
+        place: its index among the messages.
+        """
+        if self.content is None and not self.tool_calls and self.refusal is None:
+            raise InvalidRequest(
+                f"'messages[{place}].content' is missing.", param=f"messages[{place}].content"
+            )
+        if (self.role is Role.TOOL) != (self.tool_call_id is not None):
+            raise InvalidRequest(
+                "A turn of a tool names the call that it answers, and no other turn does.",
+                param=f"messages[{place}].tool_call_id",
+            )
+        if self.tool_calls and self.role is not Role.ASSISTANT:
+            raise InvalidRequest(
+                "Only an assistant calls tools.", param=f"messages[{place}].tool_calls"
+            )
+        calls = tuple(
+            ToolUse(call.id, call.function.name, call.function.arguments)
+            for call in self.tool_calls or ()
+        )
+        return Message(self.role, self.text() or self.refusal or "", calls, self.tool_call_id or "")
 
 
 class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -160,13 +199,18 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     service_tier: str | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
+    # vLLM's extensions: whether the assistant's turn is opened, or the last turn goes on, and
+    # variables for the chat template.
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: dict[str, str | int | float | bool | None] | None = None
 
     def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters; `max_completion_tokens` wins over the older `max_tokens`."""
@@ -180,7 +224,7 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
 
     def turns(self) -> tuple[Message, ...]:
         """The conversation without its wire form."""
-        return tuple(Message(message.role, message.text()) for message in self.messages)
+        return tuple(message.turn(place) for place, message in enumerate(self.messages))
 
 
 class CompletionRequest(_Sampling, kw_only=True):
@@ -315,6 +359,9 @@ class AnswerMessage(msgspec.Struct, kw_only=True):
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: str | None = None
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    # As DeepSeek and vLLM have it: what the model wrote for itself.
+    reasoning_content: str | UnsetType = UNSET
 
 
 class ChatChoice(msgspec.Struct, kw_only=True):
@@ -322,8 +369,7 @@ class ChatChoice(msgspec.Struct, kw_only=True):
 
     index: int
     message: AnswerMessage
-    # `abort` is only seen between our own processes: the gateway asked the engine to stop.
-    finish_reason: Literal["stop", "length", "abort"]
+    finish_reason: ChatFinish
     logprobs: ChatLogprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
 
@@ -345,6 +391,8 @@ class Delta(msgspec.Struct, kw_only=True):
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
 
 
 class ChunkChoice(msgspec.Struct, kw_only=True):
@@ -352,7 +400,7 @@ class ChunkChoice(msgspec.Struct, kw_only=True):
 
     index: int
     delta: Delta
-    finish_reason: Literal["stop", "length", "abort"] | None = None
+    finish_reason: ChatFinish | None = None
     logprobs: ChatLogprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
 

@@ -15,8 +15,19 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A function that the assistant called. arguments: JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of text."""
+    """One turn. calls: of an assistant's. answers: of a tool's, the id of the call it answers."""
 
     role: Role
     content: str
+    calls: tuple[ToolUse, ...] = ()
+    answers: str = ""

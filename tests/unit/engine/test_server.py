@@ -113,13 +113,6 @@ async def test_before_the_model_is_there_it_says_so(serve: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("path", "change", "status", "code", "param"),
     [
-        (
-            "chat/completions",
-            {"tools": [{"type": "function"}]},
-            400,
-            "unsupported_parameter",
-            "tools",
-        ),
         ("chat/completions", {"top_logprobs": 3}, 400, "invalid_value", "top_logprobs"),
         ("chat/completions", {"n": 3}, 400, "invalid_value", "n"),
         ("completions", {"prompt": "x", "best_of": 2}, 400, "unsupported_parameter", "best_of"),

@@ -12,12 +12,14 @@ from msgspec import UNSET, UnsetType
 
 from tokenyard.engine.generation import GenerationGroup, Piece
 from tokenyard.engine.rules.drawing import TokenReport
+from tokenyard.engine.rules.speech import SpeechParser
+from tokenyard.engine.server.speech import ChoiceSpeech
 from tokenyard.protocol import sse
 from tokenyard.protocol.chat_completions import (
-    AnswerMessage,
     ChatChoice,
     ChatCompletion,
     ChatCompletionChunk,
+    ChatFinish,
     ChatLogprobs,
     ChunkChoice,
     Completion,
@@ -71,8 +73,12 @@ class AnswerForm(Protocol):
         """Events before the first text of a choice."""
         ...
 
-    def text(self, choice: int, piece: Piece) -> msgspec.Struct:
-        """The event that adds some text to a choice."""
+    def take(self, choice: int, piece: Piece) -> None:
+        """Hear of a piece of an answer that does not stream, before `whole` is asked for."""
+        ...
+
+    def text(self, choice: int, piece: Piece) -> msgspec.Struct | None:
+        """The event that adds some text to a choice; None when there is nothing to show yet."""
         ...
 
     def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
@@ -81,12 +87,16 @@ class AnswerForm(Protocol):
 
 
 class ChatForm:
-    """Chat Completions."""
+    """Chat Completions. parse: makes what tells words, thoughts and calls apart."""
 
-    def __init__(self, head: AnswerHead, spell: Spell, tells: Telling) -> None:
+    def __init__(
+        self, head: AnswerHead, spell: Spell, tells: Telling, parse: Callable[[], SpeechParser]
+    ) -> None:
         self._head = head
         self._spell = spell
         self.tells = tells
+        self._parse = parse
+        self._speeches: dict[int, ChoiceSpeech] = {}
         # OpenAI: with `include_usage` every chunk but the last has a null usage.
         self._no_usage: UnsetType | None = None if tells.usage else UNSET
 
@@ -94,8 +104,8 @@ class ChatForm:
         choices = [
             ChatChoice(
                 index=index,
-                message=AnswerMessage(content=answer.text),
-                finish_reason=_wire_finish(answer),
+                message=self._finished(index).message(),
+                finish_reason=self._finish(index, answer),
                 logprobs=self._logprobs(answer.reports),
                 token_ids=self.tells.ids(answer),
             )
@@ -106,38 +116,65 @@ class ChatForm:
             created=self._head.created,
             model=self._head.model,
             choices=choices,
-            usage=_usage(answers),
+            usage=_usage(answers, self._thought_tokens),
             timings=_timings(answers),
         )
 
     def opening(self, choice: int) -> list[msgspec.Struct]:
         return [self._chunk(choice, Delta(role="assistant", content=""))]
 
-    def text(self, choice: int, piece: Piece) -> msgspec.Struct:
-        chunk = self._chunk(choice, Delta(content=piece.text))
+    def take(self, choice: int, piece: Piece) -> None:
+        self._speech(choice).add(piece)
+
+    def text(self, choice: int, piece: Piece) -> msgspec.Struct | None:
+        delta = self._speech(choice).add(piece)
+        if delta is None and not piece.reports and not self.tells.token_ids:
+            return None
+        chunk = self._chunk(choice, delta or Delta(content=""))
         chunk.choices[0].logprobs = self._logprobs(piece.reports)
         chunk.choices[0].token_ids = self.tells.ids(piece)
         return chunk
 
     def closing(self, choice: int, last: Piece, ends: Sequence[Piece]) -> list[msgspec.Struct]:
-        end = self._chunk(choice, Delta(), _wire_finish(last))
+        rest = self._speech(choice).finish()
+        held: list[msgspec.Struct] = [] if rest is None else [self._chunk(choice, rest)]
+        end = self._chunk(choice, Delta(), self._finish(choice, last))
         if not ends:
-            return [end]
+            return [*held, end]
         if not self.tells.usage:
             end.timings = _timings(ends)
-            return [end]
+            return [*held, end]
         tail = ChatCompletionChunk(
             id=self._head.id,
             created=self._head.created,
             model=self._head.model,
             choices=[],
-            usage=_usage(ends),
+            usage=_usage(ends, self._thought_tokens),
             timings=_timings(ends),
         )
-        return [end, tail]
+        return [*held, end, tail]
+
+    def _speech(self, choice: int) -> ChoiceSpeech:
+        if choice not in self._speeches:
+            calls = f"call_{self._head.id.rpartition('_')[2]}_{choice}_"
+            self._speeches[choice] = ChoiceSpeech(self._parse(), calls)
+        return self._speeches[choice]
+
+    def _finished(self, choice: int) -> ChoiceSpeech:
+        speech = self._speech(choice)
+        speech.finish()
+        return speech
+
+    def _finish(self, choice: int, last: Piece) -> ChatFinish:
+        told = _wire_finish(last)
+        return "tool_calls" if told == "stop" and self._speech(choice).called else told
+
+    @property
+    def _thought_tokens(self) -> int:
+        return sum(speech.thought_tokens for speech in self._speeches.values())
 
     def _chunk(
-        self, choice: int, delta: Delta, finish: WireFinish | None = None
+        self, choice: int, delta: Delta, finish: ChatFinish | None = None
     ) -> ChatCompletionChunk:
         return ChatCompletionChunk(
             id=self._head.id,
@@ -184,6 +221,9 @@ class TextForm:
 
     def opening(self, choice: int) -> list[msgspec.Struct]:
         return []
+
+    def take(self, choice: int, piece: Piece) -> None:
+        """The whole answer is made of the whole pieces."""
 
     def text(self, choice: int, piece: Piece) -> msgspec.Struct:
         return self._completion([self._choice(choice, piece, None)], self._no_usage)
@@ -245,6 +285,7 @@ async def collect(group: GenerationGroup, form: AnswerForm) -> bytes:
     """The whole answer as JSON; raises what ended a generation early."""
     wholes: dict[int, Piece] = {}
     async for choice, piece in group:
+        form.take(choice, piece)
         before = wholes.get(choice)
         wholes[choice] = piece if before is None else before.then(piece)
     answers = [wholes[choice] for choice in sorted(wholes)]
@@ -268,8 +309,9 @@ async def stream(group: GenerationGroup, form: AnswerForm) -> AsyncGenerator[byt
         if choice not in opened:
             opened.add(choice)
             events += form.opening(choice)
-        if piece.text or piece.reports or (piece.tokens and form.tells.token_ids):
-            events.append(form.text(choice, piece))
+        if piece.text or piece.replayed or piece.reports or (piece.tokens and form.tells.token_ids):
+            event = form.text(choice, piece)
+            events += [] if event is None else [event]
         if piece.finish is not None:
             over = [ends[one] for one in sorted(ends)] if len(ends) == group.size else []
             events += form.closing(choice, piece, over)
@@ -292,7 +334,7 @@ def _wire_finish(last: Piece) -> WireFinish:
     return "length" if last.finish is FinishReason.LENGTH else "stop"
 
 
-def _usage(ends: Sequence[Piece]) -> UsageBody:
+def _usage(ends: Sequence[Piece], thought_tokens: int = 0) -> UsageBody:
     """The prompt counts once, as it is sent once; the answers count all."""
     counts = [end.usage or Usage(0, 0) for end in ends]
     return UsageBody.of(
@@ -300,6 +342,7 @@ def _usage(ends: Sequence[Piece]) -> UsageBody:
             prompt_tokens=counts[0].prompt_tokens,
             completion_tokens=sum(count.completion_tokens for count in counts),
             cached_tokens=counts[0].cached_tokens,
+            reasoning_tokens=thought_tokens,
         )
     )
 

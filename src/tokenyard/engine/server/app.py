@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 from tokenyard.engine.catalogue import ModelFile
 from tokenyard.engine.front import Engine
 from tokenyard.engine.generation import GenerationGroup
-from tokenyard.engine.grammar import Grammar, GrammarCompiler
+from tokenyard.engine.grammar import Form, Grammar, GrammarCompiler
+from tokenyard.engine.rules.speech import THOUGHT_OPENS, SpeechParser
 from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
@@ -38,10 +39,12 @@ from tokenyard.engine.server.requests import (
     TokenizeRequest,
     check_model,
     check_supported,
+    read_asking,
     read_form,
+    read_tools,
     unsupported,
 )
-from tokenyard.engine.template import MARK_BYTES, ChatTemplate
+from tokenyard.engine.template import MARK_BYTES, PLAIN, Asking, ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.protocol import sse
 from tokenyard.protocol.chat_completions import (
@@ -90,6 +93,16 @@ class LoadedModel:
     # None when the checkpoint has no chat template.
     template: ChatTemplate | None
     grammars: GrammarCompiler
+
+    def chat_template(self) -> ChatTemplate:
+        """Raises InvalidRequest when the checkpoint has none."""
+        if self.template is None:
+            raise InvalidRequest(
+                "This model has no chat template; use /v1/completions.",
+                reason=Reason.TEMPLATE_FAILED,
+                param="messages",
+            )
+        return self.template
 
 
 @dataclass(slots=True)
@@ -211,8 +224,12 @@ class _Routes:
         check_stream_options(body)
         check_model(body.model, server.model.name)
         loaded = server.ready()
-        prompt = await _encode_chat(server, loaded, body.turns())
-        grammar = await _compile_form(loaded, body)
+        template = loaded.chat_template()
+        manners = template.manners
+        tools = read_tools(body, manners.style)
+        asking = read_asking(body, manners, tools.functions)
+        prompt = await _encode_chat(server, template, body.turns(), asking)
+        grammar = await _compile_form(loaded, body, tools.form)
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
         generation = loaded.engine.submit_group(
             prompt,
@@ -225,7 +242,17 @@ class _Routes:
             before=body.continue_token_ids or (),
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
-        form = ChatForm(head, loaded.tokenizer.spell, _tells(body))
+        opened = manners.thinks and _opens_thought(loaded.tokenizer, prompt)
+
+        def parse() -> SpeechParser:
+            return SpeechParser(
+                style=manners.style if tools.functions else None,
+                offered={one.name for one in tools.functions},
+                thinks=manners.thinks,
+                opened=opened,
+            )
+
+        form = ChatForm(head, loaded.tokenizer.spell, _tells(body), parse)
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def complete(self, request: Request) -> Response:
@@ -258,8 +285,8 @@ class _Routes:
         if (body.messages is None) == (body.prompt is None):
             raise InvalidRequest("Give either 'messages' or 'prompt'.", param="messages")
         if body.messages is not None:
-            turns = tuple(Message(one.role, one.text()) for one in body.messages)
-            tokens = await _encode_chat(server, loaded, turns)
+            turns = tuple(one.turn(place) for place, one in enumerate(body.messages))
+            tokens = await _encode_chat(server, loaded.chat_template(), turns)
         else:
             tokens = await _encode_prompt(loaded, body.prompt or "")
         capacity = loaded.engine.capacity_tokens
@@ -313,9 +340,11 @@ async def _answer(
 
 
 async def _compile_form(
-    loaded: LoadedModel, request: ChatCompletionRequest | CompletionRequest
+    loaded: LoadedModel,
+    request: ChatCompletionRequest | CompletionRequest,
+    forced: Form | None = None,
 ) -> Grammar | None:
-    form = read_form(request)
+    form = read_form(request, forced)
     if form is None:
         return None
     if not loaded.engine.masks_tokens:
@@ -324,18 +353,16 @@ async def _compile_form(
 
 
 async def _encode_chat(
-    server: ModelServer, loaded: LoadedModel, turns: tuple[Message, ...]
+    server: ModelServer, template: ChatTemplate, turns: tuple[Message, ...], asking: Asking = PLAIN
 ) -> list[int]:
-    template = loaded.template
-    if template is None:
-        raise InvalidRequest(
-            "This model has no chat template; use /v1/completions.",
-            reason=Reason.TEMPLATE_FAILED,
-            param="messages",
-        )
     mark, now = server.randomness.bytes(MARK_BYTES), server.clock.now()
     size = sum(len(turn.content) for turn in turns)
-    return await _beside(size, lambda: template.encode(turns, mark=mark, now=now))
+    return await _beside(size, lambda: template.encode(turns, mark=mark, now=now, asking=asking))
+
+
+def _opens_thought(tokenizer: Tokenizer, prompt: list[int]) -> bool:
+    """Whether the template has begun a thought for the model, as some do."""
+    return tokenizer.decode(prompt[-4:]).rstrip().endswith(THOUGHT_OPENS)
 
 
 async def _encode_prompt(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:

@@ -4,12 +4,16 @@ Does not know HTTP nor how an answer is written.
 """
 
 import json
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from tokenyard.engine.calls import Function, Manners, force_calls
 from tokenyard.engine.grammar import Form, FormKind, any_json_object, one_of
+from tokenyard.engine.rules.speech import CallStyle
+from tokenyard.engine.template import Asking
 from tokenyard.protocol.chat_completions import (
     ChatCompletionRequest,
     ChatMessage,
@@ -17,19 +21,19 @@ from tokenyard.protocol.chat_completions import (
     ResponseFormat,
     StructuredOutputs,
 )
+from tokenyard.protocol.tools import ChosenTool, Tool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.reasons import Reason
 
 # A value that asks for nothing is as good as none.
 _NOTHING: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "reasoning_effort": (),
     "store": (False,),
     "echo": (False,),
     "best_of": (1,),
     "suffix": ("",),
 }
+# Efforts that ask for an answer without thoughts.
+_THOUGHTLESS = ("none", "minimal")
 
 
 class TokenizeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -68,9 +72,14 @@ def check_supported(request: ChatCompletionRequest | CompletionRequest) -> None:
             raise unsupported(name)
 
 
-def read_form(request: ChatCompletionRequest | CompletionRequest) -> Form | None:
-    """What the answer has to look like; raises InvalidRequest when that is said in two ways."""
-    found = []
+def read_form(
+    request: ChatCompletionRequest | CompletionRequest, forced: Form | None = None
+) -> Form | None:
+    """What the answer has to look like; raises InvalidRequest when that is said in two ways.
+
+    forced: of an answer that has to be a call.
+    """
+    found = [forced]
     if isinstance(request, ChatCompletionRequest) and request.response_format is not None:
         found.append(_read_response_format(request.response_format))
     if request.structured_outputs is not None:
@@ -127,3 +136,67 @@ def check_model(asked: str | None, served: str) -> None:
             reason=Reason.MODEL_NOT_FOUND,
             param="model",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPlan:
+    """What a request says of tools. form: what forces a call; None when the model may choose."""
+
+    functions: tuple[Function, ...] = ()
+    form: Form | None = None
+
+
+def read_tools(request: ChatCompletionRequest, style: CallStyle) -> ToolPlan:
+    """The tools that the model is told of; raises InvalidRequest when the choice is not offered."""
+    choice = request.tool_choice
+    if not request.tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
+        return ToolPlan()
+    if choice == "none":
+        return ToolPlan()
+    functions = tuple(_read_function(tool) for tool in request.tools)
+    if len({one.name for one in functions}) < len(functions):
+        raise InvalidRequest("Two tools have the same name.", param="tools")
+    if choice in (None, "auto"):
+        return ToolPlan(functions)
+    forced = functions
+    if isinstance(choice, ChosenTool):
+        forced = tuple(one for one in functions if one.name == choice.function.name)
+        if not forced:
+            raise InvalidRequest(
+                f"'tool_choice' names {choice.function.name!r}, which is not among the tools.",
+                param="tool_choice",
+            )
+    many = choice == "required" and request.parallel_tool_calls is not False
+    return ToolPlan(functions, force_calls(style, forced, many=many))
+
+
+def read_asking(
+    request: ChatCompletionRequest, manners: Manners, functions: tuple[Function, ...]
+) -> Asking:
+    """What the template is asked for; raises InvalidRequest when that contradicts itself."""
+    goes_on = bool(request.continue_final_message)
+    if goes_on and request.add_generation_prompt:
+        raise InvalidRequest(
+            "A turn that goes on and a new one cannot both be asked for.",
+            param="continue_final_message",
+        )
+    variables = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        if not manners.thought_optional:
+            raise unsupported("reasoning_effort")
+        variables.setdefault("enable_thinking", request.reasoning_effort not in _THOUGHTLESS)
+    return Asking(
+        functions=functions,
+        opens_turn=request.add_generation_prompt is not False,
+        goes_on=goes_on,
+        variables=variables,
+    )
+
+
+def _read_function(tool: Tool) -> Function:
+    told = tool.function
+    return Function(
+        told.name, told.description or "", told.parameters or {"type": "object", "properties": {}}
+    )
