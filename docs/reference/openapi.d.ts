@@ -295,8 +295,8 @@ export type SamplingDefaults = {
 };
 
 export type CreateResponseRequest = {
-  model: string;
-  input: string | InputMessage[];
+  model?: string | null;
+  input?: string | InputItem[];
   conversation?: string | ConversationReference | null;
   instructions?: string | null;
   stream?: boolean | null;
@@ -308,33 +308,79 @@ export type CreateResponseRequest = {
   metadata?: Record<string, string> | null;
   truncation?: "auto" | "disabled" | null;
   previous_response_id?: string | null;
+  prompt?: PromptOption | null;
   tools?: Record<string, unknown>[] | null;
   tool_choice?: string | Record<string, unknown> | null;
   parallel_tool_calls?: boolean | null;
-  text?: Record<string, unknown> | null;
+  text?: TextOptions | null;
+  include?: string[] | null;
+  reasoning?: Record<string, unknown> | null;
+  service_tier?: string | null;
+  top_logprobs?: number | null;
+  stream_options?: ResponseStreamOptions | null;
   user?: string | null;
+  safety_identifier?: string | null;
+  prompt_cache_key?: string | null;
+  parent_item_id?: string | null;
   top_k?: number | null;
   seed?: number | null;
 };
 
-export type InputMessage = {
-  role: Role;
-  content: string | InputText[];
+export type InputItem = {
   type?: "message";
+  role: Role;
+  content: string | (InputText | AnswerText | InputFile)[];
   id?: string | null;
   status?: string | null;
   phase?: string | null;
+  response_id?: string | null;
+  parent_id?: string | null;
 };
 
 export type InputText = {
-  type: "input_text" | "output_text";
+  type: "input_text";
+  text: string;
+};
+
+export type AnswerText = {
+  type: "output_text";
   text: string;
   annotations?: unknown[] | null;
   logprobs?: unknown[] | null;
 };
 
+export type InputFile = {
+  type: "input_file";
+  file_id?: string | null;
+  file_data?: string | null;
+  filename?: string | null;
+};
+
 export type ConversationReference = {
   id: string;
+};
+
+export type PromptOption = {
+  id: string;
+  version?: string | null;
+  variables?: Record<string, string | number | boolean> | null;
+};
+
+export type TextOptions = {
+  format?: TextFormat | null;
+  verbosity?: string | null;
+};
+
+export type TextFormat = {
+  type: "json_object" | "json_schema" | "text";
+  name?: string | null;
+  description?: string | null;
+  schema?: Record<string, unknown> | null;
+  strict?: boolean | null;
+};
+
+export type ResponseStreamOptions = {
+  include_obfuscation?: boolean | null;
 };
 
 export type ResponseBody = {
@@ -356,10 +402,11 @@ export type ResponseBody = {
   object?: "response";
   background?: boolean;
   parallel_tool_calls?: boolean;
-  previous_response_id?: null;
+  previous_response_id?: string | null;
+  prompt?: PromptBody | null;
   tools?: unknown[];
   tool_choice?: "auto";
-  truncation?: "disabled";
+  truncation?: "auto" | "disabled";
   text?: Record<string, unknown>;
   cost?: Cost;
   timings?: Timings;
@@ -369,9 +416,11 @@ export type MessageBody = {
   id: string;
   role: string;
   status: "completed" | "in_progress" | "incomplete";
-  content: (OutputText | InputTextBody)[];
+  content: (OutputText | InputTextBody | InputFileBody)[];
   type?: "message";
   response_id?: string;
+  parent_id?: string | null;
+  summary_through?: string;
 };
 
 export type OutputText = {
@@ -384,6 +433,13 @@ export type OutputText = {
 export type InputTextBody = {
   type: "input_text";
   text: string;
+};
+
+export type InputFileBody = {
+  type: "input_file";
+  filename: string;
+  file_id?: string | null;
+  characters: number;
 };
 
 export type ResponseErrorBody = {
@@ -411,6 +467,12 @@ export type InputTokensDetails = {
 
 export type OutputTokensDetails = {
   reasoning_tokens?: number;
+};
+
+export type PromptBody = {
+  id: string;
+  version: string;
+  variables: Record<string, string>;
 };
 
 export type Cost = {
@@ -516,7 +578,7 @@ export type MessageList = {
 
 export type CreateConversationRequest = {
   metadata?: Record<string, string> | null;
-  items?: InputMessage[] | null;
+  items?: InputItem[] | null;
 };
 
 export type ConversationBody = {
@@ -526,6 +588,12 @@ export type ConversationBody = {
   object?: "conversation";
   updated_at: number;
   active_response_id?: string | null;
+  title: string;
+  title_by: "model" | "nobody" | "user";
+  folder: string;
+  pinned: boolean;
+  archived: boolean;
+  leaf_id: string | null;
 };
 
 export type ConversationList = {
@@ -537,7 +605,11 @@ export type ConversationList = {
 };
 
 export type UpdateConversationRequest = {
-  metadata: Record<string, string>;
+  metadata?: Record<string, string> | null;
+  title?: string | null;
+  folder?: string | null;
+  pinned?: boolean | null;
+  archived?: boolean | null;
 };
 
 export type ConversationDeleted = {
@@ -547,7 +619,28 @@ export type ConversationDeleted = {
 };
 
 export type AddItemsRequest = {
-  items: InputMessage[];
+  items: InputItem[];
+};
+
+export type ConversationTree = {
+  conversation_id: string;
+  leaf_id: string | null;
+  nodes: TreeNode[];
+  object?: "conversation.tree";
+};
+
+export type TreeNode = {
+  id: string;
+  parent_id: string | null;
+  role: string;
+  kind: string;
+  status: "completed" | "incomplete";
+  created_at: number;
+  response_id: string | null;
+};
+
+export type SwitchRequest = {
+  item_id: string;
 };
 
 export type UploadForm = {
@@ -977,7 +1070,7 @@ export interface Routes {
   "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };
   "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
   "POST /v1/conversations": { body: CreateConversationRequest; answer: ConversationBody };
-  "GET /api/conversations": { query: { limit?: number; after?: string; }; answer: ConversationList };
+  "GET /api/conversations": { query: { limit?: number; after?: string; folder?: string; pinned?: boolean; archived?: boolean; }; answer: ConversationList };
   "GET /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationBody };
   "POST /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; body: UpdateConversationRequest; answer: ConversationBody };
   "DELETE /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationDeleted };
@@ -985,6 +1078,8 @@ export interface Routes {
   "POST /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; body: AddItemsRequest; answer: MessageList };
   "GET /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: MessageBody };
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
+  "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
+  "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
   "POST /v1/files": { answer: FileBody };
   "GET /v1/files": { query: { limit?: number; after?: string; order?: "asc" | "desc"; purpose?: "batch" | "batch_output" | "user_data"; }; answer: FileList };
   "GET /v1/files/{file_id}": { path: { file_id: string; }; answer: FileBody };

@@ -206,3 +206,34 @@ def test_what_the_first_release_wrote_belongs_to_the_first_organisation(path: Pa
         "web_sessions": [("sess_1", None, "")],
         "sign_in_links": [("link", "user_owner")],
     }
+
+
+def test_items_of_old_conversations_become_branches(path: Path) -> None:
+    database = SqliteDatabase(path, SETTINGS)
+    engine = database.connect_migrator()
+    with engine.connect() as connection, connection.begin():
+        command.upgrade(configure(connection), "0004")
+    engine.dispose()
+    raw = sqlite3.connect(path)
+    with raw:
+        for name in ("c1", "c2", "c3"):
+            raw.execute(
+                "INSERT INTO conversations (id, project_id, user_id, created_at, updated_at, "
+                "metadata) VALUES (?, 'p', 'u', 0, 0, '{}')",
+                [name],
+            )
+        for item, conversation, response in [
+            ("a", "c1", None), ("x", "c2", None), ("b", "c1", "r1"), ("c", "c1", "r1"),
+            ("q", None, "r2"), ("r", None, "r2"), ("s", None, "r3"),
+        ]:  # fmt: skip
+            raw.execute(
+                "INSERT INTO items (id, conversation_id, response_id, role, text, created_at, "
+                "complete) VALUES (?, ?, ?, 'user', '', 0, 1)",
+                [item, conversation, response],
+            )
+    upgrade(path)
+    parents = dict(raw.execute("SELECT id, parent_id FROM items").fetchall())
+    leaves = dict(raw.execute("SELECT id, leaf_id FROM conversations").fetchall())
+    raw.close()
+    assert parents == {"a": None, "b": "a", "c": "b", "x": None, "q": None, "r": "q", "s": None}
+    assert leaves == {"c1": "c", "c2": "x", "c3": None}

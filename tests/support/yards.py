@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.asgi import AsgiClient
+from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
@@ -129,7 +130,11 @@ class _Ground:
         )
         return Responses(
             store=self.store.chat,
+            threads=self.store.threads,
             conversations=conversations,
+            histories=Histories(
+                self.store.chat, self.store.threads, conversations, self.settings.chat
+            ),
             streams=streams,
             pool=self.pool,
             ledger=ledger,
@@ -186,7 +191,7 @@ async def _open_in(
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         ledger = await ground.start_ledger()
-        conversations = Conversations(store.chat, settings.chat, clock, randomness)
+        conversations = Conversations(store.chat, store.threads, settings.chat, clock, randomness)
         responses = ground.make_responses(conversations, ledger)
         identity = Identity(store.identity, settings.identity, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)

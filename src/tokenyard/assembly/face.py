@@ -3,6 +3,7 @@
 from socket import socket
 
 from tokenyard.assembly.ground import FILES_FOLDER, Ground, Part
+from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
@@ -27,7 +28,9 @@ async def open_face(
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
     ledger = await _open_ledger(ground)
-    conversations = Conversations(ground.store.chat, settings.chat, ground.clock, ground.randomness)
+    conversations = Conversations(
+        ground.store.chat, ground.store.threads, settings.chat, ground.clock, ground.randomness
+    )
     responses = _make_responses(ground, conversations, ledger, pool)
     admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
@@ -77,7 +80,9 @@ def _make_responses(
     settings = ground.settings.chat
     return Responses(
         store=ground.store.chat,
+        threads=ground.store.threads,
         conversations=conversations,
+        histories=Histories(ground.store.chat, ground.store.threads, conversations, settings),
         streams=StreamRegistry(
             ground.clock,
             kept_seconds=settings.streams_kept_seconds,

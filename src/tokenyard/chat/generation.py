@@ -4,8 +4,9 @@ Turns the chunks of a model server's stream into text, usage and timings; does n
 anything.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -43,7 +44,11 @@ class Generated:
 
 
 def chat_call(
-    model: str, turns: Sequence[Message], sampling: SamplingParameters, request_id: str
+    model: str,
+    turns: Sequence[Message],
+    sampling: SamplingParameters,
+    request_id: str,
+    text_format: Mapping[str, Any] | None = None,
 ) -> GenerationCall:
     """The request for a streamed chat completion, with its usage at the end."""
     body: dict[str, object] = {
@@ -60,7 +65,15 @@ def chat_call(
         body["seed"] = sampling.seed
     if sampling.max_tokens is not None:
         body["max_completion_tokens"] = sampling.max_tokens
+    if text_format:
+        body["response_format"] = _spell_format(text_format)
     return GenerationCall(GenerationPath.CHAT, msgspec.json.encode(body), request_id)
+
+
+def _spell_format(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The form as Chat Completions spells it: the schema one level deeper."""
+    rest = {name: value for name, value in form.items() if name != "type"}
+    return {"type": form["type"], **({"json_schema": rest} if rest else {})}
 
 
 async def generate(

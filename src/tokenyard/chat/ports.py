@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tokenyard.chat.records import Conversation, Item, Response
+from tokenyard.chat.records import (
+    EVERY_CONVERSATION,
+    Conversation,
+    ConversationDetails,
+    ConversationFilter,
+    Item,
+    Node,
+    Response,
+)
 from tokenyard.ledger.records import UsageRow
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
 from tokenyard.vocabulary.reasons import Reason
@@ -23,7 +31,13 @@ class ChatStore(Protocol):
         ...
 
     async def list_conversations(
-        self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
+        self,
+        project: ProjectId,
+        user: UserId,
+        *,
+        limit: int,
+        after: ConversationId | None,
+        only: ConversationFilter = EVERY_CONVERSATION,
     ) -> list[Conversation]:
         """Most recently updated first; `after` names the last one of the page before."""
         ...
@@ -52,11 +66,14 @@ class ChatStore(Protocol):
     async def add_items(
         self, conversation: ConversationId, project: ProjectId, items: Sequence[Item], at: float
     ) -> bool:
-        """Append items; False, and nothing written, when there is no such conversation."""
+        """Append items to the branch in use, one below the other, whatever parents they name.
+
+        False, and nothing written, when there is no such conversation.
+        """
         ...
 
     async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
-        """Remove one item; False when it is not in that conversation."""
+        """Remove one item; its children become its parent's. False when it is not there."""
         ...
 
     async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
@@ -68,13 +85,17 @@ class ChatStore(Protocol):
         ...
 
     async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
-        """Store a response in progress and append what was asked to its conversation, at once."""
+        """Store a response in progress and what was asked, below the parents that it names.
+
+        In a conversation, the last of what was asked becomes the leaf.
+        """
         ...
 
     async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
         """Store the final state, the output item and the usage row in one transaction.
 
-        Exactly once: False, and nothing written, when the response is already final. Of a response
+        The answer becomes the leaf of its conversation if its parent still is that. Exactly once:
+        False, and nothing written, when the response is already final. Of a response
         that was deleted meanwhile only the usage row is stored.
         """
         ...
@@ -99,4 +120,31 @@ class ChatStore(Protocol):
 
         For the start of a process that owns the store alone.
         """
+        ...
+
+
+class ThreadStore(Protocol):
+    """Conversations as trees, and what a list of them shows. Over the same data as `ChatStore`."""
+
+    async def list_path(self, tip: ItemId, *, limit: int) -> list[Item]:
+        """The items from that one up to the root, itself first; none when it is not there.
+
+        Whose item it is has been checked before.
+        """
+        ...
+
+    async def list_nodes(self, conversation: ConversationId, *, limit: int) -> list[Node]:
+        """The shape of the tree, in the order in which items were added."""
+        ...
+
+    async def set_leaf(
+        self, conversation: ConversationId, project: ProjectId, leaf: ItemId
+    ) -> bool:
+        """Choose the branch in use; False when there is no such conversation."""
+        ...
+
+    async def set_details(
+        self, conversation: ConversationId, project: ProjectId, details: ConversationDetails
+    ) -> bool:
+        """Set title, folder and marks; False when there is no such conversation."""
         ...

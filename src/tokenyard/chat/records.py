@@ -1,11 +1,14 @@
 """What the chat keeps: conversations, their items, and the responses that made some of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
+    FileId,
     ItemId,
     KeyId,
     ModelName,
@@ -28,9 +31,47 @@ class ResponseStatus(StrEnum):
     FAILED = "failed"
 
 
+class TitleBy(StrEnum):
+    """Who wrote a conversation's title; a person's is never written over by a program."""
+
+    NOBODY = "nobody"
+    MODEL = "model"
+    USER = "user"
+
+
+class ItemKind(StrEnum):
+    """What an item is to the model and to a reader."""
+
+    MESSAGE = "message"
+    # Stands for all items above it, up to `through`; deleting it brings those back.
+    SUMMARY = "summary"
+    FUNCTION_CALL = "function_call"
+    FUNCTION_OUTPUT = "function_call_output"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that was given with a message, as the text that the model reads."""
+
+    filename: str
+    text: str
+    file: FileId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """Which call an item makes or answers; `name` is empty in an answer."""
+
+    id: str
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A thread of items that belongs to one user of one project."""
+    """A tree of items that belongs to one user of one project.
+
+    What is shown and what the model sees is the path from the root to `leaf`.
+    """
 
     id: ConversationId
     project: ProjectId
@@ -39,11 +80,69 @@ class Conversation:
     updated_at: float
     # At most 16 pairs, keys up to 64 and values up to 512 characters, as OpenAI has it.
     metadata: dict[str, str] = field(default_factory=dict)
+    title: str = ""
+    title_by: TitleBy = TitleBy.NOBODY
+    # Empty for none.
+    folder: str = ""
+    pinned: bool = False
+    archived: bool = False
+    # The end of the branch in use; None while there is no item.
+    leaf: ItemId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationDetails:
+    """What a person sets of a conversation, whole: what is not changed is given again."""
+
+    title: str
+    title_by: TitleBy
+    folder: str
+    pinned: bool
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFilter:
+    """Which conversations a list shows; None does not ask."""
+
+    folder: str | None = None
+    pinned: bool | None = None
+    archived: bool | None = None
+
+
+EVERY_CONVERSATION = ConversationFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An item without its text: what the shape of a tree needs."""
+
+    id: ItemId
+    parent: ItemId | None
+    role: Role
+    kind: ItemKind
+    response: ResponseId | None
+    complete: bool
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An item before it has an id and a place."""
+
+    role: Role
+    text: str
+    kind: ItemKind = ItemKind.MESSAGE
+    attachments: tuple[Attachment, ...] = ()
+    call: FunctionCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One message of a conversation, or of a response without one."""
+    """One message of a conversation, or of a response without one.
+
+    Items form trees: an answer that is asked for again is a sibling of the first one.
+    """
 
     id: ItemId
     role: Role
@@ -53,6 +152,54 @@ class Item:
     response: ResponseId | None = None
     # False when the answer was cut off (stopped, out of tokens, failed).
     complete: bool = True
+    # The item before it; None for the first.
+    parent: ItemId | None = None
+    kind: ItemKind = ItemKind.MESSAGE
+    attachments: tuple[Attachment, ...] = ()
+    call: FunctionCall | None = None
+    # Of a summary: the last item that it stands for.
+    through: ItemId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReference:
+    """The stored prompt that a response was asked with, as it was resolved."""
+
+    id: str
+    version: int
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseOptions:
+    """What else a response was asked with, to be told again; decides nothing once it runs."""
+
+    previous: ResponseId | None = None
+    background: bool = False
+    # Drop the oldest turns when they do not fit, instead of refusing.
+    truncate: bool = False
+    # The `text.format` of the request; empty for plain text.
+    text_format: dict[str, Any] = field(default_factory=dict)
+    prompt: PromptReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants answered.
+
+    under: the item that the turns are put below; only where `branches`, else the branch in use.
+    """
+
+    model: ModelName
+    turns: tuple[Draft, ...]
+    sampling: SamplingParameters
+    conversation: ConversationId | None = None
+    branches: bool = False
+    under: ItemId | None = None
+    instructions: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    stored: bool = True
+    options: ResponseOptions = ResponseOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +224,6 @@ class Response:
     error_reason: Reason | None = None
     error_message: str | None = None
     output: Item | None = None
+    # False: not to be found after its end, and deleted soon after it.
+    stored: bool = True
+    options: ResponseOptions = ResponseOptions()

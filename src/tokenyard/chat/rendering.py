@@ -1,20 +1,25 @@
 """Records as the wire shows them: conversations, messages and responses in OpenAI's form."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
-from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.chat.records import Conversation, Item, Node, Response, ResponseStatus
 from tokenyard.protocol.chat_completions import Timings
 from tokenyard.protocol.responses import (
     ConversationBody,
     ConversationReference,
+    ConversationTree,
     Cost,
     IncompleteDetails,
+    InputFileBody,
     InputTextBody,
     MessageBody,
     OutputText,
+    PromptBody,
     ResponseBody,
     ResponseErrorBody,
     ResponseUsage,
+    TreeNode,
 )
 from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
@@ -34,20 +39,54 @@ def render_conversation(
         updated_at=int(conversation.updated_at),
         metadata=conversation.metadata,
         active_response_id=active,
+        title=conversation.title,
+        title_by=conversation.title_by.value,
+        folder=conversation.folder,
+        pinned=conversation.pinned,
+        archived=conversation.archived,
+        leaf_id=conversation.leaf,
+    )
+
+
+def render_tree(conversation: Conversation, nodes: Sequence[Node]) -> ConversationTree:
+    """The shape of a conversation."""
+    return ConversationTree(
+        conversation_id=conversation.id,
+        leaf_id=conversation.leaf,
+        nodes=[
+            TreeNode(
+                id=node.id,
+                parent_id=node.parent,
+                role=node.role,
+                kind=node.kind,
+                status="completed" if node.complete else "incomplete",
+                created_at=int(node.created_at),
+                response_id=node.response,
+            )
+            for node in nodes
+        ],
     )
 
 
 def render_item(item: Item, progress: Progress | None = None) -> MessageBody:
     """A message; what the assistant wrote is output, everything else is input."""
-    part = (
-        OutputText(text=item.text) if item.role is Role.ASSISTANT else InputTextBody(text=item.text)
-    )
+    parts: list[OutputText | InputTextBody | InputFileBody] = [
+        InputFileBody(filename=one.filename, file_id=one.file, characters=len(one.text))
+        for one in item.attachments
+    ]
+    if item.role is Role.ASSISTANT:
+        parts.append(OutputText(text=item.text))
+    elif item.text or not parts:
+        parts.append(InputTextBody(text=item.text))
     body = MessageBody(
         id=item.id,
         role=item.role,
         status=progress or ("completed" if item.complete else "incomplete"),
-        content=[part],
+        content=parts,
+        parent_id=item.parent,
     )
+    if item.through is not None:
+        body.summary_through = item.through
     if item.response is not None:
         body.response_id = item.response
     return body
@@ -72,6 +111,15 @@ def render_response(
             None if response.conversation is None else ConversationReference(response.conversation)
         ),
     )
+    options = response.options
+    body.background = options.background
+    body.previous_response_id = options.previous
+    body.truncation = "auto" if options.truncate else "disabled"
+    if options.text_format:
+        body.text = {"format": options.text_format}
+    if options.prompt is not None:
+        used = options.prompt
+        body.prompt = PromptBody(id=used.id, version=str(used.version), variables=used.variables)
     if response.finished_at is not None:
         body.completed_at = int(response.finished_at)
     if response.usage is not None:

@@ -5,13 +5,15 @@ gateway does), nor how one response is written (`writer` does).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
-from tokenyard.chat.ports import ChatStore
-from tokenyard.chat.records import Item, Response, ResponseStatus
+from tokenyard.chat.ports import ChatStore, ThreadStore
+from tokenyard.chat.records import Ask, Item, Response, ResponseStatus
 from tokenyard.chat.rendering import render_response
+from tokenyard.chat.rules.context import show_items, spell_turn
 from tokenyard.chat.streams import LiveStream, StreamRegistry
 from tokenyard.chat.writer import Run, write_response
 from tokenyard.ledger.ledger import Ledger
@@ -22,24 +24,11 @@ from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.upstreams.pool import UpstreamPool
-from tokenyard.vocabulary.errors import Conflict, NotFound
-from tokenyard.vocabulary.generation import SamplingParameters
+from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Principal
-from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ModelName, ResponseId
+from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ResponseId
 from tokenyard.vocabulary.messages import Message, Role
 from tokenyard.vocabulary.reasons import Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a caller wants answered."""
-
-    model: ModelName
-    turns: tuple[Message, ...]
-    sampling: SamplingParameters
-    conversation: ConversationId | None = None
-    instructions: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,9 @@ class Responses:
         self,
         *,
         store: ChatStore,
+        threads: ThreadStore,
         conversations: Conversations,
+        histories: Histories,
         streams: StreamRegistry,
         pool: UpstreamPool,
         ledger: Ledger,
@@ -67,7 +58,9 @@ class Responses:
         log: Log,
     ) -> None:
         self._store = store
+        self._threads = threads
         self._conversations = conversations
+        self._histories = histories
         self._streams = streams
         self._pool = pool
         self._ledger = ledger
@@ -101,7 +94,14 @@ class Responses:
                 permit.release()
 
     async def get(self, caller: Principal, id: ResponseId) -> ResponseBody:
-        """The response as it stands; raises NotFound."""
+        """The response as it stands; raises NotFound, also when it ended and was not stored."""
+        response = await self._find(caller, id)
+        if not response.stored and response.status is not ResponseStatus.IN_PROGRESS:
+            raise _no_response(id)
+        return render_response(response, self._ledger.currency)
+
+    async def result(self, caller: Principal, id: ResponseId) -> ResponseBody:
+        """The response for the caller who waited for it, stored or not; raises NotFound."""
         return render_response(await self._find(caller, id), self._ledger.currency)
 
     async def stream(self, caller: Principal, id: ResponseId) -> LiveStream | None:
@@ -116,7 +116,7 @@ class Responses:
         if run is not None:
             self._stop(run, ResponseStatus.CANCELLED)
             await run.stream.closed()
-        return await self.get(caller, id)
+        return await self.result(caller, id)
 
     async def input_items(self, caller: Principal, id: ResponseId) -> list[Item]:
         """What was asked; raises NotFound."""
@@ -168,11 +168,13 @@ class Responses:
             del self._busy[conversation]
 
     async def _open(self, caller: Principal, ask: Ask, permit: Permit, id: ResponseId) -> Run:
-        history: list[Message] = []
-        if ask.conversation is not None:
-            history = await self._conversations.history(caller, ask.conversation, len(ask.turns))
+        history = await self._histories.find(caller, ask)
+        asked = self._conversations.write_items(ask.turns, history.tip)
+        seen = [spell_turn(item) for item in show_items([*history.path, *asked])]
+        if not seen:
+            raise InvalidRequest("There is nothing to answer.", param="input")
         if ask.instructions is not None:
-            history.insert(0, Message(Role.SYSTEM, ask.instructions))
+            seen.insert(0, Message(Role.SYSTEM, ask.instructions))
         now = self._clock.now()
         response = Response(
             id=id,
@@ -186,9 +188,15 @@ class Responses:
             conversation=ask.conversation,
             instructions=ask.instructions,
             metadata=dict(ask.metadata),
+            stored=ask.stored,
+            options=ask.options,
         )
-        asked = [replace(item, response=id) for item in self._conversations.write_items(ask.turns)]
+        asked = [replace(item, response=id) for item in asked]
         await self._store.open_response(response, asked, now)
+        tip = asked[-1].id if asked else history.tip
+        if ask.conversation is not None and not asked and tip is not None:
+            # The new answer is a sibling of the old one, whose branch is left with this.
+            await self._threads.set_leaf(ask.conversation, caller.project, tip)
         item = Item(
             id=ItemId(mint(IdPrefix.MESSAGE, self._randomness)),
             role=Role.ASSISTANT,
@@ -196,10 +204,11 @@ class Responses:
             created_at=now,
             response=id,
             complete=False,
+            parent=tip,
         )
         return Run(
             response=response,
-            turns=(*history, *ask.turns),
+            turns=tuple(seen),
             reservation=permit.reservation,
             stream=self._streams.open(id),
             item=item,
@@ -208,7 +217,7 @@ class Responses:
     async def _find(self, caller: Principal, id: ResponseId) -> Response:
         response = await self._store.find_response(id, caller.project)
         if response is None:
-            raise NotFound(f"There is no response '{id}'.", param="response_id")
+            raise _no_response(id)
         return response
 
     def _stop(self, run: Run, status: ResponseStatus) -> None:
@@ -233,3 +242,7 @@ class Responses:
             self._runs.pop(run.response.id, None)
             self._unclaim(run.response.conversation, run.response.id)
             self._streams.ended(run.response.id)
+
+
+def _no_response(id: ResponseId) -> NotFound:
+    return NotFound(f"There is no response '{id}'.", param="response_id")

@@ -121,7 +121,14 @@ async def _write_text(run: Run, pool: UpstreamPool, tasks: TaskSupervisor) -> To
 
 
 async def _append_text(run: Run, upstream: Upstream) -> TokenyardError | None:
-    call = chat_call(run.response.model, run.turns, run.response.sampling, run.response.id)
+    response = run.response
+    call = chat_call(
+        response.model,
+        run.turns,
+        response.sampling,
+        response.id,
+        text_format=response.options.text_format,
+    )
     try:
         async for delta in generate(upstream, call, run.generated):
             if run.stopped is None:

@@ -87,3 +87,10 @@ def read_choice(request: Request, query: Query, default: str) -> str:
             f"'{query.name}' must be one of {', '.join(query.choices)}.", param=query.name
         )
     return text
+
+
+def read_flag(request: Request, query: Query) -> bool | None:
+    """A query parameter that is true or false, None when it is left out."""
+    if query.name not in request.query_params:
+        return None
+    return read_choice(request, query, "false") == "true"

@@ -26,6 +26,10 @@ from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
 ITEMS_MAX = 20
+PARTS_MAX = 64
+
+Word = Annotated[str, Meta(min_length=1, max_length=256)]
+PromptValue = Annotated[str, Meta(max_length=65_536)] | int | float | bool
 
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
@@ -33,30 +37,58 @@ Metadata = Annotated[
 ]
 
 
-class InputText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A piece of text in a message that is sent to us; an answer may be sent back as it came."""
+class InputText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="input_text"):
+    """A piece of text in a message that is sent to us."""
 
-    type: Literal["input_text", "output_text"]
+    text: str
+
+
+class AnswerText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="output_text"):
+    """A piece of an answer that is sent back as it came."""
+
     text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
 
 
-class InputMessage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One message that is asked, or added to a conversation."""
+class InputFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="input_file"):
+    """A file that is read as text: one that was uploaded, or its bytes as a base64 `data:` URL."""
 
-    role: Role
-    content: str | Annotated[list[InputText], Meta(min_length=1)]
+    file_id: Word | None = None
+    file_data: str | None = None
+    filename: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+InputPart = InputText | AnswerText | InputFile
+
+
+class InputItem(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """One item that is asked, or added to a conversation: a message, which need not say its type.
+
+    One struct for all types, because a message without a type has no tag to tell it by.
+    """
+
     type: Literal["message"] = "message"
+    role: Role
+    content: str | Annotated[list[InputPart], Meta(min_length=1, max_length=PARTS_MAX)]
     id: str | None = None
     status: str | None = None
     phase: str | None = None
+    # As we give items out.
+    response_id: str | None = None
+    parent_id: str | None = None
 
     def text(self) -> str:
-        """The content as one string."""
+        """The text of it, files left out."""
         if isinstance(self.content, str):
             return self.content
-        return "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content if not isinstance(part, InputFile))
+
+    def files(self) -> list[InputFile]:
+        """The files of it."""
+        if isinstance(self.content, str):
+            return []
+        return [part for part in self.content if isinstance(part, InputFile)]
 
 
 class ConversationReference(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,11 +97,46 @@ class ConversationReference(msgspec.Struct, forbid_unknown_fields=True):
     id: str
 
 
-class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /v1/responses`."""
+class TextFormat(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The form of the answer; a schema comes with `json_schema` and a name."""
 
-    model: Name
-    input: str | Annotated[list[InputMessage], Meta(min_length=1)]
+    type: Literal["text", "json_object", "json_schema"]
+    name: Annotated[str, Meta(max_length=64)] | None = None
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class TextOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How the text of the answer is to look."""
+
+    format: TextFormat | None = None
+    verbosity: str | None = None
+
+
+class PromptOption(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A stored prompt. version: a number or a label; the one in production when it is left out."""
+
+    id: Word
+    version: Word | None = None
+    variables: Annotated[dict[str, PromptValue], Meta(max_length=PARTS_MAX)] | None = None
+
+
+class ResponseStreamOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What a stream carries beside its text."""
+
+    include_obfuscation: bool | None = None
+
+
+class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/responses`.
+
+    parent_item_id: ours; the item of the conversation that the input is put below, or null for a
+    new beginning. Empty input asks for another answer to that item.
+    """
+
+    model: Name | None = None
+    input: str | list[InputItem] = []
     conversation: str | ConversationReference | None = None
     instructions: str | None = None
     stream: bool | None = None
@@ -81,12 +148,21 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
     metadata: Metadata | None = None
     truncation: Literal["auto", "disabled"] | None = None
     previous_response_id: str | None = None
+    prompt: PromptOption | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    text: dict[str, Any] | None = None
+    text: TextOptions | None = None
+    include: list[str] | None = None
+    reasoning: dict[str, Any] | None = None
+    service_tier: str | None = None
+    top_logprobs: int | None = None
+    stream_options: ResponseStreamOptions | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
 
+    parent_item_id: str | UnsetType | None = UNSET
     top_k: TopK | None = None
     seed: Seed | None = None
 
@@ -96,11 +172,23 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
             return self.conversation.id
         return self.conversation
 
-    def messages(self) -> list[InputMessage]:
-        """What is asked, as messages."""
+    def items(self) -> list[InputItem]:
+        """What is asked, as items."""
         if isinstance(self.input, str):
-            return [InputMessage(role=Role.USER, content=self.input)]
+            return [InputItem(role=Role.USER, content=self.input)]
         return self.input
+
+    def format(self) -> dict[str, Any]:
+        """The form of the answer, empty for plain text; raises InvalidRequest for half a schema."""
+        form = None if self.text is None else self.text.format
+        if form is None or form.type == "text":
+            return {}
+        if form.type == "json_schema" and (form.schema is None or not form.name):
+            raise InvalidRequest(
+                "A format of type 'json_schema' needs 'name' and 'schema'.", param="text.format"
+            )
+        tree: dict[str, Any] = msgspec.to_builtins(form)
+        return {name: value for name, value in tree.items() if value is not None}
 
     def sampling(self, defaults: SamplingDefaults) -> SamplingParameters:
         """The drawing parameters."""
@@ -115,12 +203,16 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
     def refuse_unsupported(self) -> None:
         """Raise InvalidRequest for the first parameter whose value we do not serve."""
         refused = {
-            "previous_response_id": self.previous_response_id is not None,
-            "store": self.store is False,
             "tools": bool(self.tools),
             "tool_choice": self.tool_choice not in (None, "auto", "none"),
             "truncation": self.truncation == "auto",
-            "text": self.text not in (None, {}, {"format": {"type": "text"}}),
+            "text.verbosity": self.text is not None and self.text.verbosity not in (None, "medium"),
+            "include": bool(self.include),
+            "reasoning": any(value is not None for value in (self.reasoning or {}).values()),
+            "service_tier": self.service_tier not in (None, "auto", "default"),
+            "top_logprobs": bool(self.top_logprobs),
+            "stream_options": self.stream_options is not None
+            and bool(self.stream_options.include_obfuscation),
         }
         for name, present in refused.items():
             if present:
@@ -129,25 +221,50 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
                     reason=Reason.UNSUPPORTED_PARAMETER,
                     param=name,
                 )
+        self._refuse_contradictions()
+
+    def _refuse_contradictions(self) -> None:
+        if self.parent_item_id is not UNSET and self.conversation is None:
+            raise InvalidRequest(
+                "'parent_item_id' names an item of a conversation, and none is given.",
+                param="parent_item_id",
+            )
+        if self.store is False and (self.background or self.conversation is not None):
+            other = "background" if self.background else "conversation"
+            raise InvalidRequest(f"'store' cannot be false with '{other}'.", param="store")
 
 
 class CreateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/conversations`."""
 
     metadata: Metadata | None = None
-    items: Annotated[list[InputMessage], Meta(max_length=ITEMS_MAX)] | None = None
+    items: Annotated[list[InputItem], Meta(max_length=ITEMS_MAX)] | None = None
 
 
 class AddItemsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/conversations/{id}/items`."""
 
-    items: Annotated[list[InputMessage], Meta(min_length=1, max_length=ITEMS_MAX)]
+    items: Annotated[list[InputItem], Meta(min_length=1, max_length=ITEMS_MAX)]
 
 
 class UpdateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /v1/conversations/{id}`."""
+    """The body of `POST /v1/conversations/{id}`: OpenAI's metadata, and what the page shows.
 
-    metadata: Metadata
+    What is left out stays as it is.
+    """
+
+    metadata: Metadata | None = None
+
+    title: Annotated[str, Meta(max_length=200)] | None = None
+    folder: Annotated[str, Meta(max_length=64)] | None = None
+    pinned: bool | None = None
+    archived: bool | None = None
+
+
+class SwitchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /api/conversations/{id}/leaf`: an item of the branch to go to."""
+
+    item_id: Word
 
 
 class InputTokensDetails(msgspec.Struct):
@@ -204,16 +321,30 @@ class InputTextBody(msgspec.Struct, kw_only=True, tag_field="type", tag="input_t
     text: str
 
 
+class InputFileBody(msgspec.Struct, kw_only=True, tag_field="type", tag="input_file"):
+    """A file that was given with a message; its text is left out."""
+
+    filename: str
+    file_id: str | None = None
+
+    characters: int
+
+
 class MessageBody(msgspec.Struct, kw_only=True):
-    """One message as we give it out."""
+    """One message as we give it out.
+
+    parent_id: the item before it. summary_through: of a summary, the last item it stands for.
+    """
 
     id: str
     role: str
     status: Literal["in_progress", "completed", "incomplete"]
-    content: list[OutputText | InputTextBody]
+    content: list[OutputText | InputTextBody | InputFileBody]
     type: Literal["message"] = "message"
 
     response_id: str | UnsetType = UNSET
+    parent_id: str | None = None
+    summary_through: str | UnsetType = UNSET
 
 
 class ResponseErrorBody(msgspec.Struct, kw_only=True):
@@ -229,6 +360,14 @@ class IncompleteDetails(msgspec.Struct):
     """Why a response stopped short."""
 
     reason: Literal["max_output_tokens", "content_filter"]
+
+
+class PromptBody(msgspec.Struct, kw_only=True):
+    """The stored prompt that a response was asked with."""
+
+    id: str
+    version: str
+    variables: dict[str, str]
 
 
 class ResponseBody(msgspec.Struct, kw_only=True):
@@ -252,10 +391,11 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     object: Literal["response"] = "response"
     background: bool = False
     parallel_tool_calls: bool = True
-    previous_response_id: None = None
+    previous_response_id: str | None = None
+    prompt: PromptBody | None = None
     tools: list[Any] = []
     tool_choice: Literal["auto"] = "auto"
-    truncation: Literal["disabled"] = "disabled"
+    truncation: Literal["auto", "disabled"] = "disabled"
     text: dict[str, Any] = msgspec.field(default_factory=lambda: {"format": {"type": "text"}})
 
     cost: Cost | UnsetType = UNSET
@@ -272,6 +412,34 @@ class ConversationBody(msgspec.Struct, kw_only=True):
 
     updated_at: int
     active_response_id: str | None = None
+    title: str
+    title_by: Literal["nobody", "model", "user"]
+    folder: str
+    pinned: bool
+    archived: bool
+    # The end of the branch in use.
+    leaf_id: str | None
+
+
+class TreeNode(msgspec.Struct, kw_only=True):
+    """An item of a tree, without its text."""
+
+    id: str
+    parent_id: str | None
+    role: str
+    kind: str
+    status: Literal["completed", "incomplete"]
+    created_at: int
+    response_id: str | None
+
+
+class ConversationTree(msgspec.Struct, kw_only=True):
+    """The shape of all branches, in the order in which items were added."""
+
+    conversation_id: str
+    leaf_id: str | None
+    nodes: list[TreeNode]
+    object: Literal["conversation.tree"] = "conversation.tree"
 
 
 class ConversationDeleted(msgspec.Struct, kw_only=True):

@@ -9,13 +9,21 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.chat.records import (
+    EVERY_CONVERSATION,
+    Conversation,
+    ConversationFilter,
+    Item,
+    Response,
+    ResponseStatus,
+)
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.ledger.records import UsageRow, UsageTotal
 from tokenyard.storage.days import day_number, day_text
 from tokenyard.storage.memory_batches import MemoryBatchStore
 from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
+from tokenyard.storage.memory_threads import MemoryThreadStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.ids import (
@@ -60,6 +68,36 @@ class MemoryState:
         if held is not None and held.updated_at < at:
             self.conversations[held.id] = replace(held, updated_at=at)
 
+    def move_leaf(self, conversation: ConversationId | None, leaf: ItemId | None) -> None:
+        if conversation is not None:
+            held = self.conversations[conversation]
+            self.conversations[conversation] = replace(held, leaf=leaf)
+
+    def follow_leaf(self, conversation: ConversationId | None, new: Item) -> None:
+        if conversation is not None and self.conversations[conversation].leaf == new.parent:
+            self.move_leaf(conversation, new.id)
+
+    def splice_out(self, conversation: ConversationId | None, item: ItemId) -> None:
+        """Remove an item and give its children to its parent, wherever they are."""
+        gone = next(one for one in self.items[conversation] if one.id == item)
+        self.items[conversation].remove(gone)
+        self.item_ids.discard(item)
+        for held in self.items.values():
+            for place, one in enumerate(held):
+                if one.parent == item:
+                    held[place] = replace(one, parent=gone.parent)
+        for owner in list(self.conversations.values()):
+            if owner.leaf == item:
+                self.move_leaf(owner.id, gone.parent)
+
+
+def _shows(only: ConversationFilter, held: Conversation) -> bool:
+    return (
+        only.folder in (None, held.folder)
+        and only.pinned in (None, held.pinned)
+        and only.archived in (None, held.archived)
+    )
+
 
 class MemoryChatStore:
     """Keeps `chat.ports.ChatStore`."""
@@ -84,7 +122,13 @@ class MemoryChatStore:
         return held if held is not None and held.project == project else None
 
     async def list_conversations(
-        self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
+        self,
+        project: ProjectId,
+        user: UserId,
+        *,
+        limit: int,
+        after: ConversationId | None,
+        only: ConversationFilter = EVERY_CONVERSATION,
     ) -> list[Conversation]:
         """Most recently updated first; of equal times the greater id first."""
         mine = [
@@ -93,12 +137,12 @@ class MemoryChatStore:
             if held.project == project and held.user == user
         ]
         mine.sort(key=lambda held: (held.updated_at, held.id), reverse=True)
-        if after is None:
-            return mine[:limit]
-        places = [place for place, held in enumerate(mine) if held.id == after]
-        if not places:
-            raise unknown_cursor()
-        return mine[places[0] + 1 :][:limit]
+        if after is not None:
+            places = [place for place, held in enumerate(mine) if held.id == after]
+            if not places:
+                raise unknown_cursor()
+            mine = mine[places[0] + 1 :]
+        return [held for held in mine if _shows(only, held)][:limit]
 
     async def set_metadata(
         self, conversation: ConversationId, project: ProjectId, metadata: Mapping[str, str]
@@ -148,18 +192,19 @@ class MemoryChatStore:
         if await self.find_conversation(conversation, project) is None:
             return False
         self._state.check_new(items)
-        self._state.append(conversation, items)
+        leaf = self._state.conversations[conversation].leaf
+        for item in items:
+            self._state.append(conversation, [replace(item, parent=leaf)])
+            leaf = item.id
+        self._state.move_leaf(conversation, leaf)
         self._state.touch(conversation, at)
         return True
 
     async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
         """Remove one item; False when it is not in that conversation."""
-        held = self._state.items.get(conversation, [])
-        left = [one for one in held if one.id != item]
-        if len(left) == len(held):
+        if await self.find_item(conversation, item) is None:
             return False
-        self._state.items[conversation] = left
-        self._state.item_ids.discard(item)
+        self._state.splice_out(conversation, item)
         return True
 
     async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
@@ -184,6 +229,8 @@ class MemoryChatStore:
         state.responses[response.id] = replace(response, metadata=dict(response.metadata))
         asked = [replace(item, response=response.id) for item in asked]
         state.append(response.conversation, asked)
+        if asked:
+            state.move_leaf(response.conversation, asked[-1].id)
         state.touch(response.conversation, at)
 
     async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
@@ -201,6 +248,7 @@ class MemoryChatStore:
             state.check_new([response.output])
             output = replace(response.output, response=response.id)
             state.append(held.conversation, [output])
+            state.follow_leaf(held.conversation, output)
         state.responses[held.id] = replace(
             held,
             status=response.status,
@@ -234,9 +282,9 @@ class MemoryChatStore:
             return False
         state = self._state
         del state.responses[response]
-        loose = state.items.get(None, [])
-        state.items[None] = [item for item in loose if item.response != response]
-        state.item_ids.difference_update(item.id for item in loose if item.response == response)
+        for item in reversed(list(state.items.get(None, []))):
+            if item.response == response:
+                state.splice_out(None, item.id)
         return True
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
@@ -325,6 +373,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
+        self.threads = MemoryThreadStore(self.state.conversations, self.state.items)
         self.ledger = MemoryLedgerStore(self.state)
         self.people = MemoryPeople()
         self.identity = MemoryIdentityStore(self.people)

@@ -37,6 +37,7 @@ class Reason(StrEnum):
 
     # Not now (409, 429, 503).
     CONVERSATION_BUSY = "conversation_busy"
+    RESPONSE_IN_PROGRESS = "response_in_progress"
     RATE_LIMIT_REQUESTS = "rate_limit_requests"
     CONCURRENCY_LIMIT = "concurrency_limit"
     INSUFFICIENT_BUDGET = "insufficient_quota"

@@ -1,15 +1,29 @@
 """Conversations: OpenAI's Conversations API, and the list of them that the page needs."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from tokenyard.chat.conversations import Conversations
-from tokenyard.chat.rendering import render_conversation, render_item
+from tokenyard.chat.records import (
+    Conversation,
+    ConversationDetails,
+    ConversationFilter,
+    TitleBy,
+)
+from tokenyard.chat.rendering import render_conversation, render_item, render_tree
 from tokenyard.chat.responses import Responses
 from tokenyard.gateway.doorway import Doorway
-from tokenyard.gateway.operation import Operation, json_answer, read_choice, read_int
+from tokenyard.gateway.operation import (
+    Operation,
+    Query,
+    json_answer,
+    read_choice,
+    read_flag,
+    read_int,
+)
+from tokenyard.gateway.routes.drafts import read_drafts
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.responses import (
@@ -17,18 +31,22 @@ from tokenyard.protocol.responses import (
     ConversationBody,
     ConversationDeleted,
     ConversationList,
+    ConversationTree,
     CreateConversationRequest,
-    InputMessage,
     MessageBody,
     MessageList,
+    SwitchRequest,
     UpdateConversationRequest,
 )
 from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import ConversationId, ItemId
-from tokenyard.vocabulary.messages import Message
 
 _TAG = "Conversations"
 _PATH = "/v1/conversations/{conversation_id}"
+_OURS = "/api/conversations/{conversation_id}"
+_FOLDER = Query("folder", "Only those in this folder; empty for those in none.")
+_PINNED = Query("pinned", "Only those that are, or are not.", bool, choices=("true", "false"))
+_ARCHIVED = Query("archived", "Only those that are, or are not.", bool, choices=("true", "false"))
 
 
 class ConversationRoutes:
@@ -52,7 +70,8 @@ class ConversationRoutes:
             Operation(
                 "GET", "/api/conversations", "listConversations",
                 "The caller's conversations, the most recently used first.",
-                self._list, _TAG, answer=ConversationList, query=(LIMIT, AFTER),
+                self._list, _TAG, answer=ConversationList,
+                query=(LIMIT, AFTER, _FOLDER, _PINNED, _ARCHIVED),
                 permission=Permission.CHAT_READ,
             ),
             Operation(
@@ -61,7 +80,8 @@ class ConversationRoutes:
                 permission=Permission.CHAT_READ,
             ),
             Operation(
-                "POST", _PATH, "updateConversation", "Replace its metadata.",
+                "POST", _PATH, "updateConversation",
+                "Replace its metadata; set its title, folder and marks.",
                 self._update, _TAG, UpdateConversationRequest, ConversationBody,
                 errors=(404, 413), permission=Permission.CHAT_WRITE,
             ),
@@ -92,6 +112,17 @@ class ConversationRoutes:
                 self._delete_item, _TAG, answer=ConversationBody, errors=(404,),
                 permission=Permission.CHAT_WRITE,
             ),
+            Operation(
+                "GET", f"{_OURS}/tree", "getConversationTree", "The shape of all its branches.",
+                self._tree, _TAG, answer=ConversationTree, errors=(404,),
+                permission=Permission.CHAT_READ,
+            ),
+            Operation(
+                "POST", f"{_OURS}/leaf", "switchBranch",
+                "Go to the branch through an item, down to the item that was added last.",
+                self._switch, _TAG, SwitchRequest, ConversationBody, errors=(404, 413),
+                permission=Permission.CHAT_WRITE,
+            ),
         ]  # fmt: skip
 
     async def _create(self, request: Request) -> ASGIApp:
@@ -99,7 +130,7 @@ class ConversationRoutes:
         body = await self._doorway.body(request)
         asked = decode_request(CreateConversationRequest, body or b"{}")
         made = await self._conversations.create(
-            caller, _messages(asked.items or ()), asked.metadata or {}
+            caller, read_drafts(asked.items or ()), asked.metadata or {}
         )
         return json_answer(render_conversation(made))
 
@@ -110,6 +141,11 @@ class ConversationRoutes:
             caller,
             limit=read_int(request, LIMIT) or 20,
             after=None if after is None else ConversationId(after),
+            only=ConversationFilter(
+                folder=request.query_params.get(_FOLDER.name),
+                pinned=read_flag(request, _PINNED),
+                archived=read_flag(request, _ARCHIVED),
+            ),
         )
         return json_answer(
             ConversationList(
@@ -128,7 +164,13 @@ class ConversationRoutes:
     async def _update(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(UpdateConversationRequest, await self._doorway.body(request))
-        changed = await self._conversations.set_metadata(caller, _id(request), asked.metadata)
+        wanted = _id(request)
+        changed = await self._conversations.get(caller, wanted)
+        if asked.metadata is not None:
+            changed = await self._conversations.set_metadata(caller, wanted, asked.metadata)
+        details = _change_details(changed, asked)
+        if details != _details_of(changed):
+            changed = await self._conversations.set_details(caller, wanted, details)
         return json_answer(render_conversation(changed, self._responses.active(changed.id)))
 
     async def _delete(self, request: Request) -> ASGIApp:
@@ -153,7 +195,7 @@ class ConversationRoutes:
     async def _add_items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(AddItemsRequest, await self._doorway.body(request))
-        added = await self._conversations.add_items(caller, _id(request), _messages(asked.items))
+        added = await self._conversations.add_items(caller, _id(request), read_drafts(asked.items))
         return json_answer(message_page(added, more=False))
 
     async def _item(self, request: Request) -> ASGIApp:
@@ -166,6 +208,36 @@ class ConversationRoutes:
         left = await self._conversations.delete_item(caller, _id(request), _item_id(request))
         return json_answer(render_conversation(left, self._responses.active(left.id)))
 
+    async def _tree(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        conversation, nodes = await self._conversations.tree(caller, _id(request))
+        return json_answer(render_tree(conversation, nodes))
+
+    async def _switch(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        asked = decode_request(SwitchRequest, await self._doorway.body(request))
+        found = await self._conversations.switch(caller, _id(request), ItemId(asked.item_id))
+        return json_answer(render_conversation(found, self._responses.active(found.id)))
+
+
+def _details_of(held: Conversation) -> ConversationDetails:
+    return ConversationDetails(held.title, held.title_by, held.folder, held.pinned, held.archived)
+
+
+def _change_details(held: Conversation, asked: UpdateConversationRequest) -> ConversationDetails:
+    """What it is to be; an empty title may be filled in by a model again."""
+    details = _details_of(held)
+    if asked.title is not None:
+        by = TitleBy.USER if asked.title else TitleBy.NOBODY
+        details = replace(details, title=asked.title, title_by=by)
+    if asked.folder is not None:
+        details = replace(details, folder=asked.folder)
+    if asked.pinned is not None:
+        details = replace(details, pinned=asked.pinned)
+    if asked.archived is not None:
+        details = replace(details, archived=asked.archived)
+    return details
+
 
 def _item_id(request: Request) -> ItemId:
     return ItemId(request.path_params["item_id"])
@@ -173,7 +245,3 @@ def _item_id(request: Request) -> ItemId:
 
 def _id(request: Request) -> ConversationId:
     return ConversationId(request.path_params["conversation_id"])
-
-
-def _messages(messages: Sequence[InputMessage]) -> list[Message]:
-    return [Message(message.role, message.text()) for message in messages]

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncGenerator
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
-from tokenyard.chat.responses import Ask, Permit, Responses
+from tokenyard.chat.records import Ask, ResponseOptions
+from tokenyard.chat.responses import Permit, Responses
 from tokenyard.chat.rules.resume import (
     Ended,
     ReadFrom,
@@ -20,6 +22,7 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
+from tokenyard.gateway.routes.drafts import read_drafts
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
@@ -38,7 +41,6 @@ from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, ResponseId
-from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Responses"
@@ -111,8 +113,10 @@ class ResponseRoutes:
         caller = await self._doorway.caller(request)
         asked = decode_request(CreateResponseRequest, await self._doorway.body(request))
         asked.refuse_unsupported()
+        if asked.model is None:
+            raise InvalidRequest("Which model is to answer?", param="model")
         model = self._pool.find(asked.model)
-        ask = _read_ask(asked, model.defaults())
+        ask = _read_ask(asked, ModelName(asked.model), model.defaults())
         permit = self._permit(caller, ask, model.window())
         stream = await self._responses.create(caller, ask, permit)
         if asked.stream:
@@ -125,7 +129,7 @@ class ResponseRoutes:
                 name=f"wait for {stream.response}",
                 abandon=None,
             )
-        return json_answer(await self._responses.get(caller, stream.response))
+        return json_answer(await self._responses.result(caller, stream.response))
 
     def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
         lease = self._admission.enter(caller)
@@ -215,15 +219,24 @@ class ResponseRoutes:
             self._metrics.stream_readers.dec()
 
 
-def _read_ask(asked: CreateResponseRequest, defaults: SamplingDefaults) -> Ask:
-    conversation = asked.conversation_id()
+def _read_ask(asked: CreateResponseRequest, model: ModelName, defaults: SamplingDefaults) -> Ask:
+    conversation, previous = asked.conversation_id(), asked.previous_response_id
+    under = asked.parent_item_id
     return Ask(
-        model=ModelName(asked.model),
-        turns=tuple(Message(message.role, message.text()) for message in asked.messages()),
+        model=model,
+        turns=tuple(read_drafts(asked.items())),
         sampling=asked.sampling(defaults),
         conversation=None if conversation is None else ConversationId(conversation),
+        branches=under is not UNSET,
+        under=ItemId(under) if isinstance(under, str) else None,
         instructions=asked.instructions,
         metadata=asked.metadata or {},
+        stored=asked.store is not False,
+        options=ResponseOptions(
+            previous=None if previous is None else ResponseId(previous),
+            background=bool(asked.background),
+            text_format=asked.format(),
+        ),
     )
 
 

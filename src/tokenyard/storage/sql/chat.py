@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Connection,
     Double,
     Integer,
@@ -24,13 +25,21 @@ from sqlalchemy import (
     update,
 )
 
-from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.chat.records import (
+    EVERY_CONVERSATION,
+    Conversation,
+    ConversationFilter,
+    Item,
+    Response,
+    ResponseStatus,
+)
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.refusals import no_conversation, unknown_cursor
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.ledger import NEW_USAGE
 from tokenyard.storage.sql.schema import conversations, items, responses
+from tokenyard.storage.sql.threads import delete_loose_items, follow_leaf, splice_out
 from tokenyard.storage.sql.writer import Addition, GroupWriter, run
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
 from tokenyard.vocabulary.reasons import Reason
@@ -44,6 +53,15 @@ _AT = bindparam("b_at", type_=Double)
 _CONVERSATION = conversations.c
 _MINE = (_CONVERSATION.id == _ID, _CONVERSATION.project_id == _PROJECT)
 _OURS = (_CONVERSATION.project_id == _PROJECT, _CONVERSATION.user_id == _USER)
+_FOLDER = bindparam("b_folder", type_=String)
+_PINNED = bindparam("b_pinned", type_=Boolean)
+_ARCHIVED = bindparam("b_archived", type_=Boolean)
+_ASKED = (
+    # What is not asked for is equal to itself.
+    func.coalesce(_FOLDER, _CONVERSATION.folder) == _CONVERSATION.folder,
+    func.coalesce(_PINNED, _CONVERSATION.pinned) == _CONVERSATION.pinned,
+    func.coalesce(_ARCHIVED, _CONVERSATION.archived) == _CONVERSATION.archived,
+)
 _IN_PROGRESS = responses.c.status == ResponseStatus.IN_PROGRESS.value
 
 _ADD_CONVERSATION = insert(conversations)
@@ -57,7 +75,7 @@ _TOUCH_CONVERSATION = (
 )
 _LIST_CONVERSATIONS = (
     select(conversations)
-    .where(*_OURS)
+    .where(*_OURS, *_ASKED)
     .order_by(_CONVERSATION.updated_at.desc(), _CONVERSATION.id.desc())
     .limit(_LIMIT)
 )
@@ -72,6 +90,8 @@ _FIND_ITEM = select(items).where(items.c.id == _ID)
 _ITEM = bindparam("b_item", type_=String)
 _FIND_ITEM_IN = select(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
 _DELETE_ITEM = delete(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
+_LEAF = select(_CONVERSATION.leaf_id).where(_CONVERSATION.id == _ID)
+_MOVE_LEAF = update(conversations).where(_CONVERSATION.id == _ID)
 _COUNT_ITEMS = select(func.count()).select_from(items).where(items.c.conversation_id == _ID)
 _ITEM_CURSOR = select(items.c.place).where(items.c.id == _AFTER, items.c.conversation_id == _ID)
 _ITEMS = select(items).where(items.c.conversation_id == _ID).limit(_LIMIT)
@@ -92,9 +112,6 @@ _FINISH_RESPONSE = (
 _RESPONSE_ITEMS = select(items).where(items.c.response_id == _ID).order_by(items.c.place)
 _DELETE_RESPONSE = delete(responses).where(
     responses.c.id == _ID, responses.c.project_id == _PROJECT, ~_IN_PROGRESS
-)
-_DELETE_LOOSE_ITEMS = delete(items).where(
-    items.c.response_id == _ID, items.c.conversation_id.is_(None)
 )
 _FAIL_ABANDONED = update(responses).where(_IN_PROGRESS)
 
@@ -125,10 +142,24 @@ class SqlChatStore:
         return None if row is None else rows.read_conversation(row)
 
     async def list_conversations(
-        self, project: ProjectId, user: UserId, *, limit: int, after: ConversationId | None
+        self,
+        project: ProjectId,
+        user: UserId,
+        *,
+        limit: int,
+        after: ConversationId | None,
+        only: ConversationFilter = EVERY_CONVERSATION,
     ) -> list[Conversation]:
         """Most recently updated first; of equal times the greater id first."""
-        values = {"b_project": project, "b_user": user, "b_limit": limit, "b_after": after}
+        values = {
+            "b_project": project,
+            "b_user": user,
+            "b_limit": limit,
+            "b_after": after,
+            "b_folder": only.folder,
+            "b_pinned": only.pinned,
+            "b_archived": only.archived,
+        }
         if after is None:
             found = await self._readers.all(_LIST_CONVERSATIONS, **values)
         else:
@@ -174,14 +205,28 @@ class SqlChatStore:
         def change(connection: Connection) -> bool:
             if not _touch(connection, conversation, project, at):
                 return False
+            leaf = connection.execute(_LEAF, {"b_id": conversation}).scalar()
+            for row in added:
+                row["parent_id"], leaf = leaf, row["id"]
             _append(connection, added)
+            _move_leaf(connection, conversation, leaf)
             return True
 
         return await self._writer.write(change)
 
     async def delete_item(self, conversation: ConversationId, item: ItemId) -> bool:
         """Remove one item; False when it is not in that conversation."""
-        return await self._writer.write(run(_DELETE_ITEM, b_id=conversation, b_item=item)) == 1
+
+        def change(connection: Connection) -> bool:
+            values = {"b_id": conversation, "b_item": item}
+            row = connection.execute(_FIND_ITEM_IN, values).first()
+            if row is None:
+                return False
+            connection.execute(_DELETE_ITEM, values)
+            splice_out(connection, row.id, row.parent_id)
+            return True
+
+        return await self._writer.write(change)
 
     async def find_item(self, conversation: ConversationId, item: ItemId) -> Item | None:
         """One item of the conversation."""
@@ -205,6 +250,8 @@ class SqlChatStore:
                 raise no_conversation()
             connection.execute(_ADD_RESPONSE, row)
             _append(connection, turns)
+            if turns and response.conversation is not None:
+                _move_leaf(connection, response.conversation, turns[-1]["id"])
 
         await self._writer.write(change)
 
@@ -226,6 +273,8 @@ class SqlChatStore:
             _append(connection, rows.write_items(output, ended.conversation_id, response.id))
             if ended.conversation_id is not None:
                 _touch(connection, ended.conversation_id, ended.project_id, at)
+                for item in output:
+                    follow_leaf(connection, ended.conversation_id, item.parent, item.id)
             if bill is not None:
                 bill(connection)
             return True
@@ -257,7 +306,7 @@ class SqlChatStore:
         def change(connection: Connection) -> bool:
             if connection.execute(_DELETE_RESPONSE, values).rowcount == 0:
                 return False
-            connection.execute(_DELETE_LOOSE_ITEMS, {"b_id": response})
+            delete_loose_items(connection, response)
             return True
 
         return await self._writer.write(change)
@@ -297,6 +346,10 @@ def _touch(
     """Move a conversation up in its list, never down; False when it is not there."""
     values = {"b_id": conversation, "b_project": project, "b_at": at}
     return connection.execute(_TOUCH_CONVERSATION, values).rowcount == 1
+
+
+def _move_leaf(connection: Connection, conversation: ConversationId, leaf: str | None) -> None:
+    connection.execute(_MOVE_LEAF, {"b_id": conversation, "leaf_id": leaf})
 
 
 def _is_there(connection: Connection, response: ResponseId) -> bool:

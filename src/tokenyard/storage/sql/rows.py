@@ -6,7 +6,18 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row
 
-from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
+from tokenyard.chat.records import (
+    Attachment,
+    Conversation,
+    FunctionCall,
+    Item,
+    ItemKind,
+    Node,
+    Response,
+    ResponseOptions,
+    ResponseStatus,
+    TitleBy,
+)
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.days import day_number
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
@@ -33,6 +44,12 @@ def write_conversation(conversation: Conversation) -> Values:
         "created_at": conversation.created_at,
         "updated_at": conversation.updated_at,
         "metadata": dict(conversation.metadata),
+        "title": conversation.title,
+        "title_by": conversation.title_by.value,
+        "folder": conversation.folder,
+        "pinned": conversation.pinned,
+        "archived": conversation.archived,
+        "leaf_id": conversation.leaf,
     }
 
 
@@ -45,7 +62,21 @@ def read_conversation(row: Row[Any]) -> Conversation:
         updated_at=row.updated_at,
         # An attribute of that name would be SQLAlchemy's own.
         metadata=row._mapping["metadata"],
+        title=row.title,
+        title_by=TitleBy(row.title_by),
+        folder=row.folder,
+        pinned=row.pinned,
+        archived=row.archived,
+        leaf=None if row.leaf_id is None else ItemId(row.leaf_id),
     )
+
+
+class _Detail(msgspec.Struct, omit_defaults=True):
+    """What few items have, in one column."""
+
+    attachments: tuple[Attachment, ...] = ()
+    call: FunctionCall | None = None
+    through: ItemId | None = None
 
 
 def write_items(
@@ -61,12 +92,16 @@ def write_items(
             "text": item.text,
             "created_at": item.created_at,
             "complete": item.complete,
+            "parent_id": item.parent,
+            "kind": item.kind.value,
+            "detail": _write_detail(item),
         }
         for item in items
     ]
 
 
 def read_item(row: Row[Any]) -> Item:
+    detail = _Detail() if row.detail is None else msgspec.convert(row.detail, _Detail)
     return Item(
         id=ItemId(row.id),
         role=Role(row.role),
@@ -74,7 +109,29 @@ def read_item(row: Row[Any]) -> Item:
         created_at=row.created_at,
         response=None if row.response_id is None else ResponseId(row.response_id),
         complete=row.complete,
+        parent=None if row.parent_id is None else ItemId(row.parent_id),
+        kind=ItemKind(row.kind),
+        attachments=detail.attachments,
+        call=detail.call,
+        through=detail.through,
     )
+
+
+def read_node(row: Row[Any]) -> Node:
+    return Node(
+        id=ItemId(row.id),
+        parent=None if row.parent_id is None else ItemId(row.parent_id),
+        role=Role(row.role),
+        kind=ItemKind(row.kind),
+        response=None if row.response_id is None else ResponseId(row.response_id),
+        complete=row.complete,
+        created_at=row.created_at,
+    )
+
+
+def _write_detail(item: Item) -> Any:
+    detail = _Detail(item.attachments, item.call, item.through)
+    return None if detail == _Detail() else msgspec.to_builtins(detail)
 
 
 def write_response(response: Response) -> Values:
@@ -90,6 +147,8 @@ def write_response(response: Response) -> Values:
         "conversation_id": response.conversation,
         "instructions": response.instructions,
         "metadata": dict(response.metadata),
+        "stored": response.stored,
+        "options": msgspec.to_builtins(response.options),
         **write_progress(response),
     }
 
@@ -129,6 +188,12 @@ def read_response(row: Row[Any], output: Item | None) -> Response:
         error_reason=None if row.error_reason is None else Reason(row.error_reason),
         error_message=row.error_message,
         output=output,
+        stored=row.stored,
+        options=(
+            ResponseOptions()
+            if row.options is None
+            else msgspec.convert(row.options, ResponseOptions)
+        ),
     )
 
 

@@ -16,7 +16,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
+    true,
 )
 
 # Its tables hang on the same catalogue.
@@ -36,6 +38,13 @@ conversations = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("metadata", JSON, nullable=False),
+    Column("title", String, nullable=False, server_default=""),
+    Column("title_by", String, nullable=False, server_default="nobody"),
+    Column("folder", String, nullable=False, server_default=""),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
+    Column("archived", Boolean, nullable=False, server_default=false()),
+    # The end of the branch in use. No foreign key: items refer to conversations already.
+    Column("leaf_id", String),
     Index("ix_conversations_recent", "project_id", "user_id", "updated_at", "id"),
 )
 
@@ -54,6 +63,11 @@ items = Table(
     Column("text", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("complete", Boolean, nullable=False),
+    # The item before it; children of a deleted item become its parent's.
+    Column("parent_id", String, index=True),
+    Column("kind", String, nullable=False, server_default="message"),
+    # Attachments, the call that is made or answered, the end of what a summary stands for.
+    Column("detail", JSON(none_as_null=True)),
     Index(None, "conversation_id", "place"),
 )
 
@@ -83,6 +97,9 @@ responses = Table(
     Column("error_message", Text),
     # The id of the item that holds the answer.
     Column("output_id", String),
+    Column("stored", Boolean, nullable=False, server_default=true()),
+    # What else it was asked with, to be told again.
+    Column("options", JSON(none_as_null=True)),
     # Few responses are in progress at a time, however many have ended.
     Index("ix_responses_in_progress", "status", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
