@@ -222,8 +222,12 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
         max_tokens = self.max_completion_tokens or self.max_tokens
         return self._sampling(max_tokens, defaults, report_top)
 
+    def check_turns(self) -> None:
+        """Raise InvalidRequest for the first turn that says nothing or has what it must not."""
+        self.turns()
+
     def turns(self) -> tuple[Message, ...]:
-        """The conversation without its wire form."""
+        """The conversation without its wire form; raises as `check_turns`."""
         return tuple(message.turn(place) for place, message in enumerate(self.messages))
 
 

@@ -141,6 +141,8 @@ class CompletionRoutes:
         asked = decode_request(kind, body)
         check_stream_options(asked)
         refuse_priority(asked)
+        if isinstance(asked, ChatCompletionRequest):
+            asked.check_turns()
         model = ModelName(asked.model)
         window = self._pool.find(model).window()
         lease = self._admission.enter(caller)
