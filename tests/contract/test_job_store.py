@@ -244,3 +244,58 @@ async def test_jobs_survive_the_process(sqlite: SqliteOpener) -> None:
         assert lease is not None
         applied = await store.jobs.apply(Cycle(lease.epoch, 1, (moved(job, State.HELD),)))
         assert applied is Applied.DONE
+
+
+def ended(job: JobRecord, at: float, state: State = State.SUCCEEDED) -> Change:
+    seat = MemberSeat(0, 0, NodeName("n0"), (0,))
+    after = replace(
+        job, state=state, version=job.version + 1, attempt=1, ended_at=at, gpu_seconds=3.0
+    )
+    attempt = Attempt(job.id, 1, at - 3, (seat,), ended_at=at, gpu_seconds=3.0)
+    return Change(after, (JobEvent(job.id, at, EventKind.SUCCEEDED),), attempt)
+
+
+async def test_ended_attempts_wait_to_be_billed(jobs: JobStore) -> None:
+    one, two = make_job(1, project=A), make_job(2, project=A)
+    await add(jobs, one, two)
+    assert await jobs.unbilled(limit=10) == []
+    assert await jobs.change_job(ended(one, 50.0))
+    ((job, attempt),) = await jobs.unbilled(limit=10)
+    assert (job.id, attempt.number, attempt.gpu_seconds) == (one.id, 1, 3.0)
+    await jobs.mark_billed(one.id, 1)
+    assert await jobs.unbilled(limit=10) == []
+    await jobs.mark_billed(two.id, 7)
+
+
+async def test_what_has_ended_long_ago_is_forgotten(jobs: JobStore) -> None:
+    records = [make_job(number, project=A) for number in range(5)]
+    await add(jobs, *records)
+    for record, at, state in zip(
+        records,
+        (10.0, 20.0, 30.0, 15.0),
+        (State.SUCCEEDED, State.CANCELLED, State.FAILED, State.DEAD),
+        strict=False,
+    ):
+        assert await jobs.change_job(ended(record, at, state))
+    assert await jobs.ended_jobs(before=100.0, dead_before=100.0, limit=10) == []
+    for record in records[:4]:
+        await jobs.mark_billed(record.id, 1)
+    found = await jobs.ended_jobs(before=25.0, dead_before=12.0, limit=10)
+    assert found == [records[0].id, records[1].id]
+    assert await jobs.ended_jobs(before=25.0, dead_before=100.0, limit=1) == [records[0].id]
+    _, before = await jobs.changed_jobs(0)
+    await jobs.drop_jobs([record.id for record in records[:4]])
+    assert await jobs.find_job(records[0].id, A) is None
+    assert await jobs.events(records[0].id, after=0, limit=10) == []
+    assert await jobs.attempts(records[0].id) == []
+    # Who has read up to there must hear of whatever comes next.
+    assert await jobs.change_job(moved(records[4], State.CANCELLED, EventKind.CANCELLED))
+    changed, _ = await jobs.changed_jobs(before)
+    assert [job.id for job in changed] == [records[4].id]
+
+
+async def test_nodes_are_forgotten(jobs: JobStore) -> None:
+    for name in ("n0", "n1"):
+        await jobs.put_node(NodeRecord(NodeName(name), "fake", 1, 1, 1))
+    await jobs.drop_nodes([NodeName("n1"), NodeName("n2")])
+    assert [node.name for node in await jobs.nodes()] == ["n0"]

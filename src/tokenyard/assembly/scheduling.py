@@ -60,4 +60,6 @@ async def open_jobs(ground: Ground) -> JobOffice:
     executor.changed = office.scheduler.poke
     scheduling = ground.tasks.spawn("jobs.scheduler", office.scheduler.run(ground.tasks))
     ground.stack.push_async_callback(ground.tasks.end, scheduling)
+    clerk = ground.tasks.spawn("jobs.clerk", office.clerk.run())
+    ground.stack.push_async_callback(ground.tasks.end, clerk)
     return office

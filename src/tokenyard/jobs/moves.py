@@ -99,6 +99,8 @@ class Draft:
             members=len(seats),
             turns=0,
             launched_at=self.now,
+            attempt_gpu_seconds=0.0,
+            counted_at=self.now,
             running_at=None,
             incomplete_since=None,
             exit_status=None,
@@ -120,22 +122,33 @@ class Draft:
             **fields,
         )
 
+    def reseat(self, seats: tuple[MemberSeat, ...], **fields: Any) -> None:
+        """Other seats within the same attempt; what the old ones took is counted."""
+        self.record = replace(
+            self.record,
+            seats=seats,
+            attempt_gpu_seconds=gpu_seconds_of(self.record, self.now),
+            counted_at=self.now,
+            **fields,
+        )
+
     def end_attempt(self, outcome: Reason | None, *, saved_by_signal: bool = False) -> None:
         """Book what the attempt took, and free its seats."""
         record = self.record
         ran = 0.0 if record.running_at is None else max(self.heard_at - record.running_at, 0.0)
         held = 0.0 if record.launched_at is None else self.now - record.launched_at
-        gpus = gpus_of(record)
-        saved = record.saved_seconds
+        took = gpu_seconds_of(record, self.now)
+        saved, lost = record.saved_seconds, 0.0
         if outcome is not None:
             saved = _saved(record, ran, saved_by_signal)
-        lost = 0.0 if outcome is None else max(held - (saved - record.saved_seconds), 0.0)
+            # The part of the time whose work no checkpoint has kept.
+            lost = took * max(1 - (saved - record.saved_seconds) / held, 0.0) if held else 0.0
         self._attempt = replace(
             _attempt_of(record),
             ended_at=self.now,
             outcome=outcome,
-            gpu_seconds=gpus * held,
-            lost_gpu_seconds=gpus * lost,
+            gpu_seconds=took,
+            lost_gpu_seconds=lost,
         )
         self.record = replace(
             record,
@@ -145,9 +158,19 @@ class Draft:
             avoid_nodes=(),
             stop_at=None,
             saved_seconds=saved,
-            gpu_seconds=record.gpu_seconds + gpus * held,
-            lost_gpu_seconds=record.lost_gpu_seconds + gpus * lost,
+            gpu_seconds=record.gpu_seconds + took,
+            lost_gpu_seconds=record.lost_gpu_seconds + lost,
+            attempt_gpu_seconds=0.0,
         )
+
+
+def gpu_seconds_of(record: JobRecord, now: float) -> float:
+    """What the open attempt has taken until now."""
+    if not record.seats:
+        return record.attempt_gpu_seconds
+    # A record of an older version was never counted.
+    since = record.counted_at or record.launched_at or now
+    return record.attempt_gpu_seconds + gpus_of(record) * max(now - since, 0.0)
 
 
 def _attempt_of(record: JobRecord) -> Attempt:
@@ -283,18 +306,12 @@ def _go_on(draft: Draft, members: Sequence[_Member], patience: Patience) -> None
         stay = tuple(member.seat for member in members if member.failure is None)
         short = _below_minimum(record, stay)
         detail = "; ".join(sorted({member.detail or "" for member in gone}))
-        # The seats that are given up are paid for until now.
-        paid = gpus_of(record, [member.seat for member in gone]) * (
-            now - (record.launched_at or now)
-        )
-        draft.record = record = replace(
-            record,
-            seats=stay,
+        draft.reseat(
+            stay,
             incomplete_since=(record.incomplete_since or now) if short else None,
-            gpu_seconds=record.gpu_seconds + paid,
-            lost_gpu_seconds=record.lost_gpu_seconds + paid,
             avoid_nodes=_avoiding(record, gone),
         )
+        record = draft.record
         draft.note(EventKind.MEMBERS_LOST, reason=Reason.GANG_INCOMPLETE, detail=detail)
     waiting = [m for m in members if m.phase in {None, MemberPhase.STARTING} and m not in gone]
     if record.state is State.STARTING and not waiting and record.incomplete_since is None:

@@ -103,6 +103,10 @@ class Observer:
                 changed.append(node)
         return tuple(changed)
 
+    def forget_node(self, name: NodeName) -> None:
+        """It is not in the store any more."""
+        self._stored_nodes.pop(name, None)
+
     def stored(self, nodes: Iterable[NodeRecord]) -> None:
         """Those are in the store now."""
         self._stored_nodes |= {node.name: node for node in nodes}

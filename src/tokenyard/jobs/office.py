@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tokenyard.jobs.clerk import Clerk
 from tokenyard.jobs.observation import Observer
-from tokenyard.jobs.ports import Executor, JobStore
+from tokenyard.jobs.ports import Cashier, Executor, JobStore
 from tokenyard.jobs.queue import JobQueue
 from tokenyard.jobs.queues import profile_named, queue_specs
 from tokenyard.jobs.scheduler import Scheduler
@@ -23,6 +24,7 @@ class JobOffice:
 
     queue: JobQueue
     scheduler: Scheduler
+    clerk: Clerk
     settings: JobSettings
     metrics: JobMetrics
 
@@ -36,6 +38,7 @@ def make_job_office(
     clock: Clock,
     randomness: Randomness,
     log: Log,
+    cashier: Cashier | None = None,
 ) -> JobOffice:
     """Raises StartError when the settings name no profile or no tree of queues."""
     metrics = JobMetrics()
@@ -62,4 +65,5 @@ def make_job_office(
         randomness=randomness,
         log=log,
     )
-    return JobOffice(queue, scheduler, settings, metrics)
+    clerk = Clerk(store, scheduler, executors, cashier, settings, clock=clock, log=log)
+    return JobOffice(queue, scheduler, clerk, settings, metrics)

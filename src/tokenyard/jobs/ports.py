@@ -22,7 +22,8 @@ from tokenyard.jobs.records import (
     Sample,
 )
 from tokenyard.protocol.jobs import JobSpec
-from tokenyard.vocabulary.ids import JobId, NodeName, ProjectId
+from tokenyard.vocabulary.ids import JobId, KeyId, NodeName, ProjectId, QueueName, UserId
+from tokenyard.vocabulary.money import Money
 
 
 class JobStore(Protocol):
@@ -66,8 +67,28 @@ class JobStore(Protocol):
         """All attempts, the first one first."""
         ...
 
+    async def unbilled(self, *, limit: int) -> list[tuple[JobRecord, Attempt]]:
+        """Attempts that have ended and are not billed yet, with their jobs."""
+        ...
+
+    async def mark_billed(self, job: JobId, attempt: int) -> None:
+        """The attempt is in the ledger."""
+        ...
+
+    async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
+        """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
+        ...
+
+    async def drop_jobs(self, jobs: Sequence[JobId]) -> None:
+        """Forget them, with their attempts and events."""
+        ...
+
     async def nodes(self) -> list[NodeRecord]:
         """Every node that was ever seen, by name."""
+        ...
+
+    async def drop_nodes(self, names: Sequence[NodeName]) -> None:
+        """Forget nodes that will not be heard of again."""
         ...
 
     async def put_node(self, node: NodeRecord) -> None:
@@ -199,6 +220,10 @@ class Executor(Protocol):
         """Its end is stored; drop what is kept for `report`. Its log stays."""
         ...
 
+    async def discard(self, jobs: Sequence[JobId]) -> None:
+        """Remove the folders and logs of those jobs, wherever they ran."""
+        ...
+
     async def read_log(
         self, member: MemberId, node: NodeName, *, offset: int, limit: int
     ) -> LogText:
@@ -206,4 +231,36 @@ class Executor(Protocol):
 
         A negative offset counts from the end.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBill:
+    """What one ended attempt is to be charged for; billed once, however often it is handed in."""
+
+    job: JobId
+    attempt: int
+    project: ProjectId
+    user: UserId
+    key: KeyId | None
+    queue: QueueName
+    ended_at: float
+    # Thousandths of GPU-seconds for each kind of GPU.
+    gpu_millis: Mapping[str, int]
+
+    @property
+    def id(self) -> str:
+        """Unique for the attempt, in every ledger."""
+        return f"{self.job}.{self.attempt}"
+
+
+class Cashier(Protocol):
+    """Takes bills; kept by `jobs.billing` over the ledger."""
+
+    async def charge(self, bill: AttemptBill) -> None:
+        """Enter it in the ledger, unless it is there; raises TokenyardError to be tried again."""
+        ...
+
+    def price(self, gpu_millis: Mapping[str, int]) -> Money:
+        """What so many thousandths of GPU-seconds cost at today's prices."""
         ...

@@ -86,8 +86,12 @@ class JobRecord:
     # Who pays, above the project; jobs that are older than organisations are the first one's.
     organisation: OrganisationId = DEFAULT_ORGANISATION
     avoid_nodes: tuple[NodeName, ...] = ()
+    # Of attempts that have ended.
     gpu_seconds: float = 0.0
     lost_gpu_seconds: float = 0.0
+    # Of this attempt until `counted_at`; members may come and go within it.
+    attempt_gpu_seconds: float = 0.0
+    counted_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

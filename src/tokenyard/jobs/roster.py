@@ -94,6 +94,10 @@ class Roster:
         failed = {State.FAILED, State.CANCELLED, State.DEAD}
         return next((job for job in jobs if self.ended.get(job) in failed), None)
 
+    def is_awaited(self, job: JobId) -> bool:
+        """Whether an open job waits for it."""
+        return job in self._awaited
+
     def board_off(self, job: JobId, *, succeeded: bool) -> None:
         """Off the board; those who waited for its success may go on."""
         if job in self.board.entries:

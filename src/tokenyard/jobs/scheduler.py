@@ -111,6 +111,12 @@ class Scheduler:
         """The plan of its last cycle; None for one that does not lead."""
         return self._decided
 
+    def forget_nodes(self, names: Iterable[NodeName]) -> None:
+        """They are not in the store any more."""
+        for name in names:
+            self._nodes.pop(name, None)
+            self._observer.forget_node(name)
+
     def poke(self) -> None:
         """Something changed: do not wait for the next cycle's time."""
         self._poked.set()
@@ -311,8 +317,7 @@ class Scheduler:
             case Complete(_, seats):
                 turns = record.turns + 1
                 more = name_seats(seats, names, (seat.rank for seat in record.seats), turns)
-                together = (*record.seats, *more)
-                draft.record = replace(record, seats=together, turns=turns, incomplete_since=None)
+                draft.reseat((*record.seats, *more), turns=turns, incomplete_since=None)
                 draft.note(EventKind.MEMBERS_ADDED, detail=f"{len(more)} members")
             case _:
                 assert_never(decision)

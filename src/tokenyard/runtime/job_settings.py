@@ -144,6 +144,18 @@ class JobSettings(Branch, frozen=True):
         Count, Meta(description="A member's log that grows past this is kept once, as `….1`.")
     ] = 16 * 1024 * 1024
     open_files_max: Annotated[Count, Meta(description="Files that a member may have open.")] = 4_096
+    clerk_seconds: Annotated[
+        Seconds, Meta(description="How often ended attempts are billed and old jobs forgotten.")
+    ] = 5.0
+    ended_kept_seconds: Annotated[
+        Seconds, Meta(description="How long ended jobs are kept, with their folders and logs.")
+    ] = 30 * 86_400.0
+    dead_kept_seconds: Annotated[
+        Seconds, Meta(description="The same for dead jobs, which wait to be looked at.")
+    ] = 90 * 86_400.0
+    lost_nodes_kept_seconds: Annotated[
+        Seconds, Meta(description="A node that was lost for so long is no longer listed.")
+    ] = 86_400.0
     sample_seconds: Annotated[
         Seconds, Meta(description="How often the history of queues and nodes gets a point.")
     ] = 30.0

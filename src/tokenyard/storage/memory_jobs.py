@@ -15,7 +15,7 @@ from tokenyard.jobs.records import (
     NodeRecord,
     Sample,
 )
-from tokenyard.jobs.rules.states import is_final
+from tokenyard.jobs.rules.states import State, is_final
 from tokenyard.storage.refusals import already_there, unknown_cursor
 from tokenyard.vocabulary.ids import JobId, NodeName, ProjectId
 
@@ -27,8 +27,10 @@ class MemoryJobStore:
         self._jobs: dict[JobId, JobRecord] = {}
         self._revisions: dict[JobId, int] = {}
         self._revision = 0
-        self._events: list[JobEvent] = []
+        # None where a job was dropped: the others keep their numbers.
+        self._events: list[JobEvent | None] = []
         self._attempts: dict[JobId, dict[int, Attempt]] = {}
+        self._billed: set[tuple[JobId, int]] = set()
         self._nodes: dict[NodeName, NodeRecord] = {}
         self._lease: Lease | None = None
         self._applied = (0, 0)
@@ -90,13 +92,58 @@ class MemoryJobStore:
     async def events(self, job: JobId, *, after: int, limit: int) -> list[tuple[int, JobEvent]]:
         """Events with a greater number, oldest first."""
         numbered = enumerate(self._events, 1)
-        found = [(number, one) for number, one in numbered if one.job == job and number > after]
+        found = [
+            (number, one)
+            for number, one in numbered
+            if one is not None and one.job == job and number > after
+        ]
         return found[:limit]
 
     async def attempts(self, job: JobId) -> list[Attempt]:
         """All attempts, the first one first."""
         held = self._attempts.get(job, {})
         return [held[number] for number in sorted(held)]
+
+    async def unbilled(self, *, limit: int) -> list[tuple[JobRecord, Attempt]]:
+        """Attempts that have ended and are not billed yet, with their jobs."""
+        found = [
+            (self._jobs[job], one)
+            for job, held in self._attempts.items()
+            for one in held.values()
+            if one.ended_at is not None and (job, one.number) not in self._billed
+        ]
+        return found[:limit]
+
+    async def mark_billed(self, job: JobId, attempt: int) -> None:
+        """The attempt is in the ledger."""
+        self._billed.add((job, attempt))
+
+    async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
+        """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
+        unbilled = {job.id for job, _ in await self.unbilled(limit=len(self._jobs) + 1)}
+        found = [
+            (job.ended_at, job.id)
+            for job in self._jobs.values()
+            if is_final(job.state) and job.ended_at is not None and job.id not in unbilled
+            and job.ended_at < (dead_before if job.state is State.DEAD else before)
+        ]  # fmt: skip
+        return [job for _, job in sorted(found)[:limit]]
+
+    async def drop_jobs(self, jobs: Sequence[JobId]) -> None:
+        """Forget them, with their attempts and events."""
+        gone = set(jobs)
+        for job in gone:
+            self._jobs.pop(job, None)
+            self._revisions.pop(job, None)
+            self._attempts.pop(job, None)
+        self._events = [
+            None if event is not None and event.job in gone else event for event in self._events
+        ]
+
+    async def drop_nodes(self, names: Sequence[NodeName]) -> None:
+        """Forget nodes that will not be heard of again."""
+        for name in names:
+            self._nodes.pop(name, None)
 
     async def nodes(self) -> list[NodeRecord]:
         """Every node that was ever seen, by name."""

@@ -48,6 +48,8 @@ class Event(StrEnum):
     JOBS_SUBMITTED = "jobs.submitted"
     JOBS_CYCLE_FAILED = "jobs.cycle_failed"
     JOBS_FENCED = "jobs.fenced"
+    JOBS_CLERK_FAILED = "jobs.clerk_failed"
+    JOBS_FORGOTTEN = "jobs.forgotten"
     NODE_QUARANTINED = "jobs.node_quarantined"
     NODE_SILENT = "jobs.node_silent"
     STORAGE_FAILED = "storage.failed"

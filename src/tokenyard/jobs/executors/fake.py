@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from tokenyard.jobs.ports import Launch, LogText, MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import NodeRecord
 from tokenyard.runtime.clock import Clock
-from tokenyard.vocabulary.ids import NodeName
+from tokenyard.vocabulary.ids import JobId, NodeName
 
 FAKE = "fake"
 
@@ -55,6 +55,7 @@ class FakeExecutor:
         # How often each member was really started, for those who check that it was once.
         self.starts: Counter[MemberId] = Counter()
         self.fails_launch: set[NodeName] = set()
+        self.discarded: set[JobId] = set()
         # Asked before each command; True loses it on its way.
         self.loses: Callable[[], bool] = lambda: False
 
@@ -120,6 +121,10 @@ class FakeExecutor:
     async def forget(self, member: MemberId, node: NodeName) -> None:
         """Its end is stored; drop what is kept for `report`. Its log stays."""
         self._members.pop(member, None)
+
+    async def discard(self, jobs: Sequence[JobId]) -> None:
+        """Remove the folders and logs of those jobs, wherever they ran."""
+        self.discarded.update(jobs)
 
     async def read_log(
         self, member: MemberId, node: NodeName, *, offset: int, limit: int

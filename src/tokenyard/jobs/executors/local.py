@@ -13,6 +13,7 @@ import asyncio
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -161,6 +162,11 @@ class LocalExecutor:
         if self._members.pop(member, None) is not None:
             await asyncio.to_thread(_drop, self._folder, member)
             self._ports.pop((member.job, member.attempt), None)
+
+    async def discard(self, jobs: Sequence[JobId]) -> None:
+        """Remove the folders and logs of those jobs, wherever they ran."""
+        for job in jobs:
+            await asyncio.to_thread(shutil.rmtree, self._folder / job, ignore_errors=True)
 
     async def read_log(
         self, member: MemberId, node: NodeName, *, offset: int, limit: int

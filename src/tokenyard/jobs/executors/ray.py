@@ -10,6 +10,7 @@ the report agrees. Does not decide who runs.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -141,6 +142,12 @@ class RayExecutor:
         if post is not None:
             call = post.warden.forget.remote
             self._order("forget", member, lambda: self._ask(call(member)))
+
+    async def discard(self, jobs: Sequence[JobId]) -> None:
+        """Remove the folders and logs of those jobs; a node that does not answer keeps its own."""
+        for post in list(self._posts.values()):
+            with suppress(RayError, TimeoutError):
+                await self._ask(post.warden.discard.remote(list(jobs)))
 
     async def read_log(
         self, member: MemberId, node: NodeName, *, offset: int, limit: int

@@ -6,7 +6,7 @@ would hear of them, and then itself. It does not know Ray; `ray` puts one of it 
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -68,6 +68,10 @@ class Warden:
     async def forget(self, member: MemberId) -> None:
         """As `jobs.ports.Executor`."""
         await self._executor.forget(member, self._node)
+
+    async def discard(self, jobs: Sequence[JobId]) -> None:
+        """As `jobs.ports.Executor`."""
+        await self._executor.discard(jobs)
 
     async def read_log(self, member: MemberId, offset: int, limit: int) -> LogText:
         """As `jobs.ports.Executor`."""

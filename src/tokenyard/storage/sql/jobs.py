@@ -15,8 +15,10 @@ from sqlalchemy import (
     Double,
     Integer,
     String,
+    and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     or_,
@@ -52,7 +54,7 @@ from tokenyard.storage.sql.schema import (
 )
 from tokenyard.storage.sql.writer import GroupWriter
 from tokenyard.vocabulary.errors import Conflict
-from tokenyard.vocabulary.ids import JobId, ProjectId
+from tokenyard.vocabulary.ids import JobId, NodeName, ProjectId
 
 _JOB, _ATTEMPT, _EVENT = jobs.c, job_attempts.c, job_events.c
 _NODE, _LEASE, _SAMPLE = job_nodes.c, job_lease.c, job_samples.c
@@ -67,6 +69,7 @@ _SINCE = bindparam("j_since", type_=Double)
 _UNTIL = bindparam("j_until", type_=Double)
 
 _FINAL = sorted(state.value for state in State if is_final(state))
+_ENDED_STATES = [state for state in _FINAL if state != State.DEAD.value]
 _IS_OPEN = _JOB.state.not_in(_FINAL)
 
 _NEWEST = select(func.coalesce(func.max(_JOB.revision), 0))
@@ -96,7 +99,38 @@ _EVENTS = (
     .order_by(_EVENT.number)
     .limit(_LIMIT)
 )
-_PUT_ATTEMPT = insert_or_update(job_attempts, [_ATTEMPT.job_id, _ATTEMPT.number], [_ATTEMPT.body])
+_PUT_ATTEMPT = insert_or_update(
+    job_attempts, [_ATTEMPT.job_id, _ATTEMPT.number], [_ATTEMPT.body, _ATTEMPT.unbilled]
+)
+_UNBILLED = (
+    select(_JOB.body.label("job"), _ATTEMPT.body)
+    .join(job_attempts, _ATTEMPT.job_id == _JOB.id)
+    .where(_ATTEMPT.unbilled)
+    .limit(_LIMIT)
+)
+_MARK_BILLED = (
+    update(job_attempts)
+    .where(_ATTEMPT.job_id == _ID, _ATTEMPT.number == _NUMBER)
+    .values(unbilled=False)
+)
+_ENDED = (
+    select(_JOB.id)
+    .where(
+        or_(
+            and_(_JOB.state.in_(_ENDED_STATES), _JOB.ended_at < _UNTIL),
+            and_(_JOB.state == State.DEAD.value, _JOB.ended_at < _SINCE),
+        ),
+        ~exists().where(_ATTEMPT.job_id == _JOB.id, _ATTEMPT.unbilled),
+    )
+    .order_by(_JOB.ended_at)
+    .limit(_LIMIT)
+)
+_IDS = bindparam("j_ids", expanding=True, type_=String)
+# The newest revision stays: it is what the next one is counted from.
+_DROP_JOBS = delete(jobs).where(
+    _JOB.id.in_(_IDS), _JOB.revision < select(func.max(_JOB.revision)).scalar_subquery()
+)
+_DROP_NODES = delete(job_nodes).where(_NODE.name.in_(_IDS))
 _ATTEMPTS = select(_ATTEMPT.body).where(_ATTEMPT.job_id == _ID).order_by(_ATTEMPT.number)
 _NODES = select(_NODE.body, _NODE.wanted).order_by(_NODE.name)
 # What the operator wants is not the leader's to change.
@@ -220,6 +254,35 @@ class SqlJobStore:
         rows = await self._readers.all(_ATTEMPTS, j_id=job)
         return [msgspec.json.decode(row.body, type=Attempt) for row in rows]
 
+    async def unbilled(self, *, limit: int) -> list[tuple[JobRecord, Attempt]]:
+        """Attempts that have ended and are not billed yet, with their jobs."""
+        rows = await self._readers.all(_UNBILLED, j_limit=limit)
+        return [(_read_job(row.job), msgspec.json.decode(row.body, type=Attempt)) for row in rows]
+
+    async def mark_billed(self, job: JobId, attempt: int) -> None:
+        """The attempt is in the ledger."""
+        values = {"j_id": job, "j_number": attempt}
+        await self._writer.write(
+            lambda connection: connection.execute(_MARK_BILLED, values).rowcount
+        )
+
+    async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
+        """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
+        rows = await self._readers.all(_ENDED, j_until=before, j_since=dead_before, j_limit=limit)
+        return [JobId(row.id) for row in rows]
+
+    async def drop_jobs(self, jobs_gone: Sequence[JobId]) -> None:
+        """Forget them, with their attempts and events."""
+        values = {"j_ids": list(jobs_gone)}
+        await self._writer.write(lambda connection: connection.execute(_DROP_JOBS, values).rowcount)
+
+    async def drop_nodes(self, names: Sequence[NodeName]) -> None:
+        """Forget nodes that will not be heard of again."""
+        values = {"j_ids": list(names)}
+        await self._writer.write(
+            lambda connection: connection.execute(_DROP_NODES, values).rowcount
+        )
+
     async def nodes(self) -> list[NodeRecord]:
         """Every node that was ever seen, by name."""
         rows = await self._readers.all(_NODES)
@@ -317,7 +380,13 @@ def _write_rest(connection: Connection, change: Change) -> None:
         connection.execute(_ADD_EVENT, rows)
     attempt = change.attempt
     if attempt is not None:
-        row = {"job_id": job, "number": attempt.number, "body": _encode(attempt)}
+        row = {
+            "job_id": job,
+            "number": attempt.number,
+            "body": _encode(attempt),
+            # An ended attempt is written once.
+            "unbilled": attempt.ended_at is not None,
+        }
         connection.execute(_PUT_ATTEMPT, row)
 
 
@@ -333,6 +402,7 @@ def _row(record: JobRecord) -> dict[str, Any]:
         "name": record.spec.name,
         "state": record.state.value,
         "submitted_at": record.submitted_at,
+        "ended_at": record.ended_at,
         "version": record.version,
         "body": _encode(record),
     }

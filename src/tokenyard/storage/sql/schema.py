@@ -28,6 +28,7 @@ from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414
 _OPEN = text("status = 'in_progress'")
 _OPEN_BATCH = text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')")
 _OPEN_JOB = text("state NOT IN ('succeeded', 'failed', 'cancelled', 'dead')")
+_UNBILLED = text("unbilled")
 
 conversations = Table(
     "conversations",
@@ -204,6 +205,7 @@ jobs = Table(
     Column("name", String, nullable=False),
     Column("state", String, nullable=False),
     Column("submitted_at", Double, nullable=False),
+    Column("ended_at", Double),
     Column("version", BigInteger, nullable=False),
     # Rises with every change of any job; the leader reads what is newer than it knows.
     Column("revision", BigInteger, nullable=False, unique=True),
@@ -211,6 +213,7 @@ jobs = Table(
     Column("body", Text, nullable=False),
     Index(None, "project_id", "submitted_at", "id"),
     Index("ix_jobs_open", "project_id", sqlite_where=_OPEN_JOB, postgresql_where=_OPEN_JOB),
+    Index(None, "ended_at"),
 )
 
 job_attempts = Table(
@@ -219,6 +222,9 @@ job_attempts = Table(
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("body", Text, nullable=False),
+    # It has ended and is not in the ledger yet; few are, at any time.
+    Column("unbilled", Boolean, nullable=False, server_default=false()),
+    Index("ix_job_attempts_unbilled", "job_id", sqlite_where=_UNBILLED, postgresql_where=_UNBILLED),
 )
 
 job_events = Table(
