@@ -29,6 +29,7 @@ from contract.samples import (
 from contract.test_identity_store import entry, key, session
 from tokenyard.chat.records import ResponseStatus
 from tokenyard.ledger.ports import GroupBy
+from tokenyard.ledger.records import Scope, UsageQuery
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -304,8 +305,9 @@ async def test_no_query_walks_a_whole_table(
         await ledger.add_usage(usage_row("other"))
         for by in GroupBy:
             await ledger.total_usage(MINE, since=0, until=AT, group_by=by)
-        await ledger.spent_nanos(MINE, currency="USD", since=0, until=AT)
-        await ledger.spent_by_project(currency="USD", since=AT, until=AT + 1)
+        await ledger.balances([(Scope.PROJECT, MINE)], at=AT, currency="USD")
+        await ledger.find_reservation("work")
+        await ledger.usage_buckets(UsageQuery(0, AT, 60, (), {}), limit=9)
         await identity.add_key(key(), entry())
         await identity.find_key("hash")
         await identity.list_keys(MINE)

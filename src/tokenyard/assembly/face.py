@@ -3,6 +3,7 @@
 from socket import socket
 
 from tokenyard.assembly.ground import FILES_FOLDER, Ground, Part
+from tokenyard.assembly.money import open_ledger
 from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.responses import Responses
@@ -27,7 +28,7 @@ async def open_face(
 ) -> str:
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
-    ledger = await _open_ledger(ground)
+    ledger = await open_ledger(ground)
     conversations = Conversations(
         ground.store.chat, ground.store.threads, settings.chat, ground.clock, ground.randomness
     )
@@ -59,19 +60,6 @@ async def open_face(
         _drain, admission, responses, office.batches, ground.clock, seconds
     )
     return url
-
-
-async def _open_ledger(ground: Ground) -> Ledger:
-    ledger = Ledger(
-        ground.store.ledger,
-        ground.settings.ledger,
-        clock=ground.clock,
-        randomness=ground.randomness,
-        log=ground.log,
-        metrics=ground.metrics,
-    )
-    await ledger.start()
-    return ledger
 
 
 def _make_responses(

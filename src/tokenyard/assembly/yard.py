@@ -16,12 +16,14 @@ from tokenyard.assembly.model_servers import (
     read_server_keys,
     start_replicas,
 )
+from tokenyard.assembly.money import make_ledger
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.fleet.engines.choice import served_model
 from tokenyard.fleet.engines.contract import url_of
 from tokenyard.fleet.replicas import Replica
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.server import bind
+from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import GatewaySettings, Settings
 from tokenyard.telemetry.logs import Event, Log
@@ -77,6 +79,13 @@ async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterat
     """Only keys and sessions, for commands that run beside a running server."""
     async with AsyncExitStack() as stack:
         yield _make_identity(await open_ground(stack, settings, home, log))
+
+
+@asynccontextmanager
+async def open_books(settings: Settings, home: Path, log: Log) -> AsyncIterator[Ledger]:
+    """Only the ledger, to be read by commands that run beside a running server."""
+    async with AsyncExitStack() as stack:
+        yield make_ledger(await open_ground(stack, settings, home, log))
 
 
 @asynccontextmanager

@@ -141,6 +141,25 @@ def revoke_key(key_id: str) -> None:
 
 
 @main.group()
+def ledger() -> None:
+    """The books: what was reserved, spent and given back."""
+
+
+@ledger.command("check")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
+@told_in_words
+def check_ledger(as_json: bool) -> None:
+    """Prove that every balance is the sum of its entries; fails when one is not."""
+    from tokenyard.cli.ledger import check_books
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    told, right = check_books(_load_settings(home), home, as_json=as_json)
+    click.echo(told)
+    sys.exit(0 if right else 1)
+
+
+@main.group()
 def models() -> None:
     """The models that our model server can run."""
 

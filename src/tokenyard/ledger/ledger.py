@@ -1,33 +1,42 @@
-"""The ledger: sets money aside before a generation, and bills what the engine counted after it.
+"""The ledger: sets money aside before the work, and bills what was counted after it.
 
-Decides nothing about HTTP and never counts a token itself. What is spent and reserved is kept in
-memory, so that a reservation waits for nothing; the store is the truth and is read at the start.
-One process reserves at a time: what another process spends is seen at the next start.
+Decides nothing about HTTP and never counts a token itself. The store's journal is the truth, and
+the one place where caps are looked at: a reservation under a cap is one step in the store, so that
+any number of processes together never pass it. Without a cap a reservation waits for nothing.
 
 The usual course is `reserve`, stream, `settle`, with `release` in a `finally`: dropping a
-reservation twice counts once. `settle` counts first and writes then, and a store writes even when
-its caller is cancelled: so a bill is neither lost nor counted twice when the client vanishes.
+reservation twice counts once. A store writes even when its caller is cancelled, so a bill is
+neither lost nor counted twice when the client vanishes. What a process reserved comes back when
+the process is gone.
 """
 
 import asyncio
 from collections.abc import Awaitable
 
-from tokenyard.ledger.months import Month, month_of
-from tokenyard.ledger.ports import GroupBy, LedgerStore
-from tokenyard.ledger.prices import read_monthly_budget, read_prices
-from tokenyard.ledger.records import Reservation, UsageRow, UsageTotal
-from tokenyard.ledger.rules.budget import Denied, decide
-from tokenyard.ledger.rules.pricing import PriceBook, Rates, price
+from tokenyard.ledger.budgets import BudgetBook
+from tokenyard.ledger.gpu import GpuCharges
+from tokenyard.ledger.months import month_of
+from tokenyard.ledger.ports import LedgerStore
+from tokenyard.ledger.prices import read_prices
+from tokenyard.ledger.records import CapReached, Reservation, UsageRow
+from tokenyard.ledger.rules.pricing import (
+    PriceBook,
+    Rates,
+    Tier,
+    price,
+    saved_nanos,
+)
 from tokenyard.ledger.rules.reservation import worst_cost
+from tokenyard.ledger.statements import Statements
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.randomness import Randomness, mint
-from tokenyard.runtime.settings import LedgerSettings
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.vocabulary.errors import LimitReached, NotFound, Unavailable
 from tokenyard.vocabulary.generation import FinishReason, Usage
 from tokenyard.vocabulary.identity import Principal
-from tokenyard.vocabulary.ids import IdPrefix, ModelName, ProjectId, ReservationId
+from tokenyard.vocabulary.ids import IdPrefix, ModelName, ReservationId
 from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
@@ -47,56 +56,74 @@ class Ledger:
     ) -> None:
         self._store = store
         self._prices = read_prices(settings)
-        self._budget = read_monthly_budget(settings)
         self._reservations_max = settings.reservations_max
+        self._holder_seconds = settings.holder_seconds
         self._currency = settings.currency
         self._clock = clock
         self._randomness = randomness
         self._log = log
         self._metrics = metrics
-        self._month: Month | None = None
-        # Nano-units of this month, by project.
-        self._spent: dict[ProjectId, int] = {}
-        # Nano-units of the reservations that are open now; a project that holds none is not in it.
-        self._reserved: dict[ProjectId, int] = {}
+        self._holder = ""
         self._open: dict[ReservationId, Reservation] = {}
+        self.gpu = GpuCharges(store, self._prices, clock)
+        self.statements = Statements(store, settings.currency, clock, randomness)
+        self.budgets = BudgetBook(store, settings, clock=clock, randomness=randomness, log=log)
 
     async def start(self) -> None:
-        """Read from the store what was spent this month."""
-        month = month_of(self._clock.now())
-        self._spent = await self._store.spent_by_project(
-            currency=self._currency, since=month.since, until=month.until
-        )
-        self._month = month
+        """Say that this process lives, and read the budgets."""
+        self._holder = mint(IdPrefix.HOLDER, self._randomness)
+        await self.beat()
+        await self.budgets.read()
+
+    async def beat(self) -> None:
+        """Say that this process still lives, and give back what lost processes had reserved."""
+        now = self._clock.now()
+        await self._store.hold(self._holder, now + self._holder_seconds)
+        while await self._store.release_abandoned(now, limit=1000) == 1000:
+            continue
+
+    async def keep(self) -> None:
+        """Beat until cancelled; an outage of the store is waited for."""
+        while True:
+            await self._clock.sleep(self._holder_seconds / 3)
+            try:
+                await self.beat()
+            except Unavailable as error:
+                self._log.warning(Event.LEDGER_UNHEARD, reason=error.reason)
 
     @property
     def open_reservations(self) -> int:
-        """How many generations have money set aside now."""
+        """How many generations have money set aside now, by this process."""
         return len(self._open)
 
-    def reserve(
+    async def reserve(
         self,
         principal: Principal,
         model: ModelName,
         *,
         prompt_tokens: int,
         completion_tokens_max: int,
-        batch: bool = False,
+        tier: Tier = Tier.DEFAULT,
+        work: str = "",
     ) -> Reservation:
         """Set the worst cost of a request aside.
 
-        prompt_tokens: an upper bound of what the engine will count. batch: at the price of batches.
-        Raises LimitReached when the project's budget of the month could be passed, NotFound when
-        the model has no price, Unavailable when too many reservations are open.
+        prompt_tokens: an upper bound of what the engine will count. work: the name by which
+        another process can take it over. Raises LimitReached when a budget could be passed,
+        NotFound when the model has no price, Unavailable when too many reservations are open.
         """
-        rates = self._rates_of(model, batch=batch)
+        if not self._holder:
+            raise RuntimeError("the ledger has not been started")
+        now = self._clock.now()
+        rates = self._rates_of(model, now, tier)
         if len(self._open) >= self._reservations_max:
             raise Unavailable("Too many requests are in progress.", retry_after_seconds=1.0)
-        cost = worst_cost(
-            rates, prompt_tokens=prompt_tokens, completion_tokens_max=completion_tokens_max
+        cost = max(
+            worst_cost(
+                one, prompt_tokens=prompt_tokens, completion_tokens_max=completion_tokens_max
+            )
+            for one in (rates, *self._prices.find_all(model, now, tier=tier))
         )
-        now = self._clock.now()
-        self._admit(principal.project, cost, now)
         reservation = Reservation(
             id=ReservationId(mint(IdPrefix.RESERVATION, self._randomness)),
             at=now,
@@ -106,31 +133,47 @@ class Ledger:
             model=model,
             rates=rates,
             worst_cost=cost,
+            organisation=principal.organisation,
+            work=work,
+            holder=self._holder,
+            tier=tier,
         )
+        caps = self.budgets.caps(reservation.subjects(), principal.monthly_cap_nanos)
+        if not caps:
+            self._store.post_reservation(reservation, self._unentered)
+        else:
+            reached = await self._store.reserve(reservation, caps)
+            if reached is not None:
+                raise self._refuse(reached, cost, now)
         self._open[reservation.id] = reservation
-        if cost.nanos:
-            held = self._reserved.get(principal.project, 0)
-            self._reserved[principal.project] = held + cost.nanos
         return reservation
 
     def release(self, reservation: Reservation) -> None:
         """Give back what was set aside; quiet when it was given back or billed before."""
-        if self._open.pop(reservation.id, None) is None:
-            return
-        left = self._reserved.get(reservation.project, 0) - reservation.worst_cost.nanos
-        if left:
-            self._reserved[reservation.project] = left
-        else:
-            self._reserved.pop(reservation.project, None)
+        if self._open.pop(reservation.id, None) is not None:
+            self._store.post_release(reservation.id, self._clock.now(), self._unentered)
 
     def bill(
-        self, reservation: Reservation, *, id: str, usage: Usage, finish: FinishReason
+        self,
+        reservation: Reservation,
+        *,
+        id: str,
+        usage: Usage,
+        finish: FinishReason,
+        upstream: str = "",
+        job: str | None = None,
     ) -> UsageRow:
         """The usage row of a generation, for a store call that writes more than the row.
 
-        id: of the completion or response; the ledger holds one row for each. Nothing is counted
-        until `settle_with` or `close` hears of the row.
+        id: of the completion or response; the ledger holds one row for each. upstream: the server
+        that did the work, which may have a price of its own.
         """
+        rates = reservation.rates
+        if upstream:
+            found = self._prices.find(
+                reservation.model, reservation.at, upstream=upstream, tier=reservation.tier
+            )
+            rates = found or rates
         return UsageRow(
             id=id,
             at=self._clock.now(),
@@ -139,71 +182,91 @@ class Ledger:
             key=reservation.key,
             model=reservation.model,
             usage=usage,
-            cost=price(usage, reservation.rates),
+            cost=price(usage, rates),
             finish=finish,
+            organisation=reservation.organisation,
+            tier=reservation.tier,
+            upstream=upstream,
+            job=job,
+            saved_nanos=saved_nanos(usage, rates),
+            reservation=reservation.id,
         )
 
     async def settle(
-        self, reservation: Reservation, *, id: str, usage: Usage, finish: FinishReason
+        self,
+        reservation: Reservation,
+        *,
+        id: str,
+        usage: Usage,
+        finish: FinishReason,
+        upstream: str = "",
     ) -> UsageRow:
-        """Bill a generation: write its row and release the reservation.
+        """Bill a generation: write its row, which ends the reservation.
 
         A second call with the same id changes nothing. Raises what the store raises; the row is
         then in the log, and the call may be made again.
         """
-        row = self.bill(reservation, id=id, usage=usage, finish=finish)
+        row = self.bill(reservation, id=id, usage=usage, finish=finish, upstream=upstream)
         await self.settle_with(reservation, row, self._store.add_usage(row))
         return row
 
     async def settle_with(
         self, reservation: Reservation, row: UsageRow, write: Awaitable[bool]
     ) -> bool:
-        """Release the reservation and count the row that `write` stores; True when it was new.
+        """End the reservation by the row that `write` stores; True when it was new.
 
         `write` is a store call that returns False when the row was there before, such as
         `finish_response`.
         """
-        self.release(reservation)
-        self._count(row)
+        began = self._clock.monotonic()
         try:
             written = await write
         except asyncio.CancelledError:
             # The store writes all the same; whether the row was new is no longer heard.
+            self._open.pop(reservation.id, None)
             self._publish(row)
             raise
         except Exception as error:
-            self._uncount(row)
             self._report_unwritten(row, error)
             raise
-        if written:
-            self._publish(row)
-        else:
-            self._uncount(row)
+        if self._metrics is not None:
+            self._metrics.ledger_lag.observe(self._clock.monotonic() - began)
+        if not written:
+            # Another bill has that id: what was set aside for this one is still open.
+            self.release(reservation)
             self._log.warning(
                 Event.LEDGER_DUPLICATE, id=row.id, project=row.project, cost_nanos=row.cost.nanos
             )
-        return written
+            return False
+        self._open.pop(reservation.id, None)
+        self._publish(row)
+        return True
 
-    def close(self, reservation: Reservation, row: UsageRow | None) -> None:
-        """End a reservation whose row, if any, the caller has just written."""
-        self.release(reservation)
-        if row is not None:
-            self._count(row)
-            self._publish(row)
-
-    async def month_to_date(self, project: ProjectId) -> Money:
-        """What the store holds of this month (UTC), in the ledger's currency."""
-        month = month_of(self._clock.now())
-        nanos = await self._store.spent_nanos(
-            project, currency=self._currency, since=month.since, until=month.until
+    async def recover(
+        self, principal: Principal, model: ModelName, *, work: str, tier: Tier = Tier.DEFAULT
+    ) -> Reservation | None:
+        """Take over the reservation of work that another process began; None when there is none."""
+        found = await self._store.find_reservation(work)
+        if found is None or not await self._store.take_over(found[0], self._holder):
+            return None
+        held, _, nanos = found
+        now = self._clock.now()
+        reservation = Reservation(
+            id=held,
+            at=now,
+            user=principal.user,
+            project=principal.project,
+            key=principal.key,
+            model=model,
+            rates=self._rates_of(model, now, tier),
+            worst_cost=Money(nanos, self._currency),
+            organisation=principal.organisation,
+            work=work,
+            holder=self._holder,
+            tier=tier,
         )
-        return Money(nanos, self._currency)
-
-    async def totals(
-        self, project: ProjectId, *, since: float, until: float, group_by: GroupBy
-    ) -> list[UsageTotal]:
-        """Sums over the project's rows with since <= at < until (Unix seconds)."""
-        return await self._store.total_usage(project, since=since, until=until, group_by=group_by)
+        self._open[held] = reservation
+        return reservation
 
     @property
     def currency(self) -> str:
@@ -217,47 +280,26 @@ class Ledger:
 
     @property
     def monthly_budget(self) -> Money | None:
-        """What each project may spend in a month; None when nothing limits it."""
-        return self._budget
+        """What a project without a budget of its own may spend in a month; None is no limit."""
+        return self.budgets.monthly
 
-    def _rates_of(self, model: ModelName, *, batch: bool) -> Rates:
-        rates = self._prices.find_for_batch(model) if batch else self._prices.find(model)
+    def _rates_of(self, model: ModelName, at: float, tier: Tier) -> Rates:
+        rates = self._prices.find(model, at, tier=tier)
         if rates is None:
             raise NotFound(
                 f"The model {model} has no price.", reason=Reason.MODEL_NOT_FOUND, param="model"
             )
         return rates
 
-    def _admit(self, project: ProjectId, cost: Money, now: float) -> None:
-        month = self._turn_month(now)
-        spent = Money(self._spent.get(project, 0), self._currency)
-        reserved = Money(self._reserved.get(project, 0), self._currency)
-        verdict = decide(spent, reserved, cost, self._budget)
-        if isinstance(verdict, Denied):
-            raise LimitReached(
-                f"This request may cost up to {cost}, and {verdict.remaining} of the project's "
-                f"monthly budget of {self._budget} is left.",
-                reason=verdict.reason,
-                retry_after_seconds=month.until - now,
-            )
-
-    def _turn_month(self, now: float) -> Month:
-        if self._month is None:
-            raise RuntimeError("the ledger has not been started")
-        # A clock that is set back a little must not bring the old month's empty sums back.
-        if now >= self._month.until:
-            self._month = month_of(now)
-            self._spent.clear()
-        return self._month
-
-    def _count(self, row: UsageRow) -> None:
-        if self._turn_month(row.at).holds(row.at):
-            self._spent[row.project] = self._spent.get(row.project, 0) + row.cost.nanos
-
-    def _uncount(self, row: UsageRow) -> None:
-        # The month may have turned while the row was written; its sums are then gone already.
-        if self._turn_month(row.at).holds(row.at):
-            self._spent[row.project] = self._spent.get(row.project, 0) - row.cost.nanos
+    def _refuse(self, reached: CapReached, cost: Money, now: float) -> LimitReached:
+        cap = reached.cap
+        return LimitReached(
+            f"This request may cost up to {cost}, and "
+            f"{Money(reached.remaining_nanos, self._currency)} of the {cap.scope}'s monthly "
+            f"budget of {Money(cap.nanos, self._currency)} is left.",
+            reason=Reason.INSUFFICIENT_BUDGET,
+            retry_after_seconds=month_of(now).until - now,
+        )
 
     def _publish(self, row: UsageRow) -> None:
         self._log.debug(Event.LEDGER_SETTLED, id=row.id, model=row.model, cost_nanos=row.cost.nanos)
@@ -268,6 +310,12 @@ class Ledger:
         tokens.labels(row.model, "cached").inc(row.usage.cached_tokens)
         tokens.labels(row.model, "completion").inc(row.usage.completion_tokens)
         self._metrics.cost.labels(row.model).inc(row.cost.nanos)
+
+    def _unentered(self, error: Exception) -> None:
+        """A reservation or release did not get into the journal."""
+        if self._metrics is not None:
+            self._metrics.ledger_unentered.inc()
+        self._log.error(Event.LEDGER_UNENTERED, error)
 
     def _report_unwritten(self, row: UsageRow, error: Exception) -> None:
         self._log.error(

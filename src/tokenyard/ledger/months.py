@@ -25,3 +25,9 @@ def month_of(at: float) -> Month:
         else datetime(day.year, day.month + 1, 1, tzinfo=UTC)
     )
     return Month(first.timestamp(), after.timestamp())
+
+
+def period_of(at: float) -> int:
+    """The number of the month (UTC) in which that time lies: 12 * year + month - 1."""
+    day = datetime.fromtimestamp(at, UTC)
+    return 12 * day.year + day.month - 1

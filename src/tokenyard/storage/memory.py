@@ -17,15 +17,13 @@ from tokenyard.chat.records import (
     Response,
     ResponseStatus,
 )
-from tokenyard.ledger.ports import GroupBy
-from tokenyard.ledger.records import UsageRow, UsageTotal
-from tokenyard.storage.days import day_number, day_text
+from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.memory_batches import MemoryBatchStore
 from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
+from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
 from tokenyard.storage.memory_threads import MemoryThreadStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
-from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
@@ -46,7 +44,7 @@ class MemoryState:
     items: dict[ConversationId | None, list[Item]] = field(default_factory=dict)
     item_ids: set[ItemId] = field(default_factory=set)
     responses: dict[ResponseId, Response] = field(default_factory=dict)
-    usage: dict[str, UsageRow] = field(default_factory=dict)
+    books: Books = field(default_factory=Books)
 
     def append(self, conversation: ConversationId | None, items: Sequence[Item]) -> None:
         self.items.setdefault(conversation, []).extend(items)
@@ -56,12 +54,6 @@ class MemoryState:
         ids = {item.id for item in items}
         if len(ids) < len(items) or ids & self.item_ids:
             raise already_there("item")
-
-    def add_usage(self, row: UsageRow) -> bool:
-        if row.id in self.usage:
-            return False
-        self.usage[row.id] = row
-        return True
 
     def touch(self, conversation: ConversationId | None, at: float) -> None:
         held = None if conversation is None else self.conversations.get(conversation)
@@ -240,7 +232,7 @@ class MemoryChatStore:
             raise ValueError("a response is finished with a final status and a time")
         held = state.responses.get(response.id)
         if held is None:
-            return usage is not None and state.add_usage(usage)
+            return usage is not None and state.books.add_usage(usage)
         if held.status is not ResponseStatus.IN_PROGRESS:
             return False
         output = None
@@ -262,7 +254,7 @@ class MemoryChatStore:
         )
         state.touch(held.conversation, response.finished_at)
         if usage is not None:
-            state.add_usage(usage)
+            state.books.add_usage(usage)
         return True
 
     async def find_response(self, response: ResponseId, project: ProjectId) -> Response | None:
@@ -304,69 +296,6 @@ class MemoryChatStore:
         return len(abandoned)
 
 
-class MemoryLedgerStore:
-    """Keeps `ledger.ports.LedgerStore`."""
-
-    def __init__(self, state: MemoryState) -> None:
-        self._state = state
-
-    async def add_usage(self, row: UsageRow) -> bool:
-        """Store the row; False, and nothing written, when its id is already there."""
-        return self._state.add_usage(row)
-
-    async def total_usage(
-        self, project: ProjectId, *, since: float, until: float, group_by: GroupBy
-    ) -> list[UsageTotal]:
-        """Sums over rows with since <= at < until, ordered by group; days are in UTC."""
-        totals: dict[tuple[str, str], UsageTotal] = {}
-        for row in self._state.usage.values():
-            if row.project == project and since <= row.at < until:
-                place = (_group_of(row, group_by), row.cost.currency)
-                totals[place] = _sum(place[0], totals.get(place), row)
-        return [totals[place] for place in sorted(totals)]
-
-    async def spent_nanos(
-        self, project: ProjectId, *, currency: str, since: float, until: float
-    ) -> int:
-        """The cost of the project's rows in that currency with since <= at < until."""
-        spent = await self.spent_by_project(currency=currency, since=since, until=until)
-        return spent.get(project, 0)
-
-    async def spent_by_project(
-        self, *, currency: str, since: float, until: float
-    ) -> dict[ProjectId, int]:
-        """The same for every project that has such rows."""
-        spent: dict[ProjectId, int] = {}
-        for row in self._state.usage.values():
-            if row.cost.currency == currency and since <= row.at < until:
-                spent[row.project] = spent.get(row.project, 0) + row.cost.nanos
-        return spent
-
-
-def _group_of(row: UsageRow, group_by: GroupBy) -> str:
-    match group_by:
-        case GroupBy.MODEL:
-            return row.model
-        case GroupBy.KEY:
-            return row.key or ""
-        case GroupBy.USER:
-            return row.user
-        case GroupBy.DAY:
-            return day_text(day_number(row.at))
-
-
-def _sum(group: str, total: UsageTotal | None, row: UsageRow) -> UsageTotal:
-    if total is None:
-        return UsageTotal(group, 1, row.usage, row.cost)
-    usage = Usage(
-        prompt_tokens=total.usage.prompt_tokens + row.usage.prompt_tokens,
-        completion_tokens=total.usage.completion_tokens + row.usage.completion_tokens,
-        cached_tokens=total.usage.cached_tokens + row.usage.cached_tokens,
-        reasoning_tokens=total.usage.reasoning_tokens + row.usage.reasoning_tokens,
-    )
-    return UsageTotal(group, total.requests + 1, usage, total.cost + row.cost)
-
-
 class MemoryStore:
     """The stores over one state; a fresh object is an empty store."""
 
@@ -374,10 +303,10 @@ class MemoryStore:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
         self.threads = MemoryThreadStore(self.state.conversations, self.state.items)
-        self.ledger = MemoryLedgerStore(self.state)
+        self.ledger = MemoryLedgerStore(self.state.books)
         self.people = MemoryPeople()
         self.identity = MemoryIdentityStore(self.people)
-        self.batches = MemoryBatchStore(self.state.add_usage)
+        self.batches = MemoryBatchStore(self.state.books.add_usage)
         self.jobs = MemoryJobStore()
 
 

@@ -33,3 +33,11 @@ def file_in_use() -> Conflict:
         reason=Reason.FILE_IN_USE,
         param="file_id",
     )
+
+
+def too_many_buckets(limit: int) -> InvalidRequest:
+    """The sums would be more than one answer may hold."""
+    return InvalidRequest(
+        f"This would be more than {limit} rows: ask for less time, wider buckets or fewer groups.",
+        param="limit",
+    )

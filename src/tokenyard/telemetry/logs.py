@@ -41,6 +41,12 @@ class Event(StrEnum):
     LEDGER_DUPLICATE = "ledger.duplicate"
     # A bill that the store did not take; the fields are all of the row, so that nothing is lost.
     LEDGER_UNWRITTEN = "ledger.unwritten"
+    # A reservation or its release did not get into the journal.
+    LEDGER_UNENTERED = "ledger.unentered"
+    # The store was away when this process had to say that it lives, or to read budgets.
+    LEDGER_UNHEARD = "ledger.unheard"
+    BUDGET_WARNING = "budget.warning"
+    WEBHOOK_FAILED = "webhook.failed"
     BATCH_CHANGED = "batch.changed"
     BATCH_FAILED = "batch.failed"
     BATCH_LINE_FAILED = "batch.line_failed"

@@ -24,6 +24,7 @@ REQUEST_BUCKETS = (
     480.0, 960.0, 1920.0, 7680.0,
 )  # fmt: skip
 ADMISSION_BUCKETS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 1.0)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0)
 STEP_TOKENS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -113,6 +114,12 @@ class GatewayMetrics(_Metrics):
         )
         self.tokens = self._counter("tokens", "Billed tokens by model and kind.", "model", "kind")
         self.cost = self._counter("cost_nanos", "Billed cost in nano-units.", "model")
+        self.ledger_lag = self._histogram(
+            "ledger_lag_seconds", "From a bill to its commit.", LAG_BUCKETS
+        )
+        self.ledger_unentered = self._counter(
+            "ledger_unentered", "Reservations and releases that the journal could not take."
+        )
         self.upstream_errors = self._counter(
             "upstream_errors", "Failed calls to model servers by reason.", "reason"
         )

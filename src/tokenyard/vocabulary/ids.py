@@ -25,6 +25,8 @@ QueueName = NewType("QueueName", str)
 NodeName = NewType("NodeName", str)
 FileId = NewType("FileId", str)
 BatchId = NewType("BatchId", str)
+BudgetId = NewType("BudgetId", str)
+LimitId = NewType("LimitId", str)
 
 
 class IdPrefix(StrEnum):
@@ -48,3 +50,6 @@ class IdPrefix(StrEnum):
     FILE = "file"
     BATCH = "batch"
     JOB = "job"
+    BUDGET = "bdgt"
+    LIMIT = "lim"
+    HOLDER = "hold"

@@ -28,8 +28,9 @@ from tokenyard.protocol.chat_completions import AnswerMessage, ChatChoice, ChatC
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import SimulatedClock
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
 from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.settings import BatchSettings, LedgerSettings, PriceSettings, Settings
+from tokenyard.runtime.settings import BatchSettings, Settings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.memory import MemoryStore
 from tokenyard.telemetry.logs import Log
@@ -315,7 +316,7 @@ class World:
         bills = [row for row in self.bills if row.id.startswith(line_id(id, 0)[:-1])]
         expected = {line_id(id, int(custom.split("-")[1])) for custom in answered}
         assert Counter(row.id for row in bills) == Counter(expected)
-        assert {row.id for row in self.store.state.usage.values()} >= expected
+        assert {row.id for row in self.store.state.books.usage.values()} >= expected
         assert sum(row.cost.nanos for row in bills) == LINE_NANOS * len(output)
         if all_ran:
             assert batch.status is BatchStatus.COMPLETED

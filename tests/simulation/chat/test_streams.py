@@ -96,7 +96,7 @@ async def run(seed: int) -> None:
         if kept["status"] == "completed":
             assert text == "".join(pieces)
         assert kept["status"] in ("completed", "cancelled", "failed")
-        totals = await yard.ledger.totals(
+        totals = await yard.ledger.statements.totals(
             DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL
         )
         assert [total.requests for total in totals] in ([], [1])

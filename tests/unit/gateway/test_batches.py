@@ -11,7 +11,8 @@ from support.spec import validator
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.jobs.batches import folder
 from tokenyard.ledger.ports import GroupBy
-from tokenyard.runtime.settings import BatchSettings, LedgerSettings, PriceSettings, Settings
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.settings import BatchSettings, Settings
 from tokenyard.upstreams.ports import Health
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.errors import InvalidRequest, Unavailable, UpstreamFailed
@@ -23,7 +24,9 @@ PRICES = (PriceSettings(model=MODEL, input="2", cached_input="0.5", output="10")
 
 async def billed(yard: FakeYard) -> tuple[int, int]:
     """Rows and nanos in the ledger."""
-    totals = await yard.ledger.totals(DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL)
+    totals = await yard.ledger.statements.totals(
+        DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL
+    )
     return (sum(t.requests for t in totals), sum(t.cost.nanos for t in totals))
 
 

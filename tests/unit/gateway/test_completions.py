@@ -7,7 +7,8 @@ import pytest
 
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.ledger.ports import GroupBy
-from tokenyard.runtime.settings import GatewaySettings, LedgerSettings, PriceSettings, Settings
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.settings import GatewaySettings, Settings
 from tokenyard.upstreams.ports import Health
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.errors import InvalidRequest, UpstreamFailed
@@ -21,7 +22,9 @@ STREAM = {**ASK, "stream": True}
 
 async def billed(yard: FakeYard) -> tuple[int, int, int]:
     """Requests, prompt and completion tokens in the ledger."""
-    totals = await yard.ledger.totals(DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL)
+    totals = await yard.ledger.statements.totals(
+        DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL
+    )
     if not totals:
         return (0, 0, 0)
     (total,) = totals

@@ -14,12 +14,8 @@ from tokenyard.gateway.rules.keys import hint_of, spell_key, well_formed
 from tokenyard.gateway.rules.limits import Allowed, Rate, Wait, admit
 from tokenyard.gateway.rules.origins import comes_from_us
 from tokenyard.runtime.identity_settings import IdentitySettings
-from tokenyard.runtime.settings import (
-    LedgerSettings,
-    LimitSettings,
-    PriceSettings,
-    Settings,
-)
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.settings import LimitSettings, Settings
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.audit import entry_by
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT

@@ -35,7 +35,9 @@ def text_of(answer: Answer) -> str:
 
 
 async def billed_tokens(yard: FakeYard) -> list[int]:
-    totals = await yard.ledger.totals(DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL)
+    totals = await yard.ledger.statements.totals(
+        DEFAULT_PROJECT, since=0, until=1e12, group_by=GroupBy.MODEL
+    )
     return [total.usage.completion_tokens for total in totals]
 
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenyard.ledger.prices import read_prices
-from tokenyard.ledger.rules.pricing import Rates, price
-from tokenyard.runtime.settings import LedgerSettings, PriceSettings
+from tokenyard.ledger.rules.pricing import Rates, Tier, price
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.money import TOKENS_PER_PRICE
 
@@ -17,7 +17,7 @@ RATES = {"input": "0.15", "cached_input": "0.075", "output": "0.6"}
 
 def batch_rates(factor: str) -> Rates:
     settings = LedgerSettings(prices=(PriceSettings(model="m", **RATES),), batch_factor=factor)
-    found = read_prices(settings).find_for_batch("m")
+    found = read_prices(settings).find("m", 0.0, tier=Tier.BATCH)
     assert found is not None
     return found
 
@@ -56,10 +56,10 @@ def test_it_is_the_nearest_nano_to_the_exact_amount(
 
 def test_a_model_without_a_price_has_none_for_batches() -> None:
     settings = LedgerSettings(prices=(PriceSettings(model="m", **RATES),))
-    assert read_prices(settings).find_for_batch("other") is None
+    assert read_prices(settings).find("other", 0.0, tier=Tier.BATCH) is None
 
 
 def test_the_ordinary_price_does_not_change() -> None:
     settings = LedgerSettings(prices=(PriceSettings(model="m", **RATES),))
     book = read_prices(settings)
-    assert book.find("m") == Rates(150_000_000, 75_000_000, 600_000_000)
+    assert book.find("m", 0.0) == Rates(150_000_000, 75_000_000, 600_000_000)

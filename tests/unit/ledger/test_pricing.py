@@ -1,5 +1,6 @@
 """Prices: exact, additive, never negative."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -7,9 +8,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tokenyard.ledger.prices import read_monthly_budget, read_prices
-from tokenyard.ledger.rules.pricing import Rates, bind, price
+from tokenyard.ledger.rules.pricing import (
+    PriceEntry,
+    Rates,
+    Tier,
+    bind,
+    price,
+    price_gpu,
+    saved_nanos,
+)
 from tokenyard.ledger.rules.reservation import worst_cost
-from tokenyard.runtime.settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.money import TOKENS_PER_PRICE, Money
 
@@ -132,21 +141,68 @@ def test_a_negative_price_is_refused() -> None:
 
 def test_the_first_match_counts_and_the_star_ends_the_book() -> None:
     cheap, dear, rest = Rates(1, 1, 1), Rates(2, 2, 2), Rates(3, 3, 3)
-    book = bind("USD", [("a", cheap), ("a", dear), ("*", rest), ("b", dear)])
-    assert book.find("a") is cheap
-    assert book.find("b") is rest
-    assert book.find("other") is rest
-    assert bind("USD", [("a", cheap)]).find("b") is None
+    names = [("a", cheap), ("a", dear), ("*", rest), ("b", dear)]
+    book = bind("USD", [PriceEntry(model, rates) for model, rates in names])
+    assert book.find("a", 0) is cheap
+    assert book.find("b", 0) is rest
+    assert book.find("other", 0) is rest
+    assert bind("USD", [PriceEntry("a", cheap)]).find("b", 0) is None
 
 
 def test_a_free_model_does_not_fall_through_to_the_star() -> None:
     free = Rates(0, 0, 0)
-    assert bind("USD", [("a", free), ("*", Rates(3, 3, 3))]).find("a") is free
+    book = bind("USD", [PriceEntry("a", free), PriceEntry("*", Rates(3, 3, 3))])
+    assert book.find("a", 0) is free
+
+
+def test_a_price_holds_from_its_day_until_the_next_one() -> None:
+    first, second = Rates(1, 1, 1), Rates(2, 2, 2)
+    book = bind("USD", [PriceEntry("a", first, since=100), PriceEntry("a", second, since=200)])
+    assert [book.find("a", at) for at in (99.9, 100, 199.9, 200, 1e9)] == [
+        None, first, first, second, second,
+    ]  # fmt: skip
+
+
+def test_a_price_of_one_upstream_holds_there_only_and_is_set_aside_for() -> None:
+    dear, rest = Rates(9, 9, 9), Rates(1, 1, 1)
+    book = bind("USD", [PriceEntry("a", dear, upstream="far"), PriceEntry("*", rest)])
+    assert book.find("a", 0, upstream="far") is dear
+    assert book.find("a", 0, upstream="near") is rest
+    assert book.find("a", 0) is rest
+    assert set(book.find_all("a", 0)) == {dear, rest}
+
+
+def test_a_tier_is_billed_at_its_part_of_the_price() -> None:
+    rates = Rates(2, 2, 2)
+    book = bind("USD", [PriceEntry("*", rates)], {Tier.FLEX: Fraction(1, 2)})
+    flex, default = book.find("a", 0, tier=Tier.FLEX), book.find("a", 0)
+    assert flex == replace(rates, factor=Fraction(1, 2))
+    assert default == rates
+
+
+def test_reasoning_tokens_may_have_a_price_of_their_own() -> None:
+    usage = Usage(0, 3_000_000, reasoning_tokens=1_000_000)
+    assert price(usage, Rates(0, 0, 10)).nanos == 30
+    assert price(usage, Rates(0, 0, 10, reasoning_nanos=7)).nanos == 27
+
+
+@given(usages(), RATES)
+def test_what_the_cache_saved_is_the_difference_to_a_miss(usage: Usage, rates: Rates) -> None:
+    missed = Usage(usage.prompt_tokens, usage.completion_tokens, 0, usage.reasoning_tokens)
+    assert price(usage, rates).nanos + saved_nanos(usage, rates) == price(missed, rates).nanos
+
+
+@pytest.mark.parametrize(
+    ("millis", "hour", "nanos"),
+    [(3_600_000, 2_000, 2_000), (1, 3_600_000, 1), (1, 1_799_999, 0), (1, 1_800_000, 1), (0, 9, 0)],
+)
+def test_gpu_time_is_exact_to_the_nano(millis: int, hour: int, nanos: int) -> None:
+    assert price_gpu(millis, hour) == nanos
 
 
 def test_currencies_do_not_mix() -> None:
     with pytest.raises(ValueError, match="cannot mix"):
-        bind("USD", [("a", Rates(1, 1, 1, "EUR"))])
+        bind("USD", [PriceEntry("a", Rates(1, 1, 1, "EUR"))])
     with pytest.raises(ValueError, match="cannot mix"):
         Money(1, "USD") + Money(1, "EUR")
 
@@ -157,7 +213,7 @@ def test_settings_become_exact_numbers() -> None:
         prices=(PriceSettings(model="m", input="0.15", cached_input="0.000000001", output="12"),),
         monthly_budget="10.5",
     )
-    assert read_prices(settings).find("m") == Rates(150_000_000, 1, 12_000_000_000, "EUR")
+    assert read_prices(settings).find("m", 0) == Rates(150_000_000, 1, 12_000_000_000, "EUR")
     assert read_monthly_budget(settings) == Money(10_500_000_000, "EUR")
 
 

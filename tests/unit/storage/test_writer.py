@@ -15,7 +15,7 @@ from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.outage import Outage
 from tokenyard.storage.sql.sqlite import SqliteDatabase
-from tokenyard.storage.sql.writer import Addition, GroupWriter, insert_new
+from tokenyard.storage.sql.writer import GroupWriter, Together, insert_new
 from tokenyard.telemetry.logs import Log
 from tokenyard.vocabulary.errors import Conflict, InternalFailure, Unavailable
 from tokenyard.vocabulary.reasons import Reason
@@ -55,7 +55,7 @@ class Bench:
         )
 
     def add(self, id: str, amount: int = 1) -> "asyncio.Task[bool]":
-        addition = Addition(NEW_NOTE, {"id": id, "amount": amount})
+        addition = Together(NEW_NOTE.add, {"id": id, "amount": amount})
         return asyncio.get_running_loop().create_task(self.writer.write(addition))
 
     def hold(self) -> tuple["asyncio.Task[None]", Callable[[], None]]:

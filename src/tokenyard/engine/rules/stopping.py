@@ -12,12 +12,11 @@ class StopScanner:
     """Finds stop texts in an answer that arrives in pieces.
 
     Text that could be the start of a stop text is held back until the next piece decides it. A
-    stop text and all after it is never shown; with `shows`, the stop text itself is.
+    stop text and all after it is never shown.
     """
 
-    def __init__(self, stops: Iterable[str], *, shows: bool = False) -> None:
+    def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stop for stop in stops if stop)
-        self._shows = shows
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
@@ -26,11 +25,10 @@ class StopScanner:
         if not self._stops:
             return piece, False
         text = self._held + piece
-        found = [(place, len(stop)) for stop in self._stops if (place := text.find(stop)) >= 0]
+        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
         if found:
             self._held = ""
-            place, length = min(found)
-            return text[: place + length if self._shows else place], True
+            return text[: min(found)], True
         keep = self._open_length(text)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False

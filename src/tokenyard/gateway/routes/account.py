@@ -119,7 +119,7 @@ class AccountRoutes:
 
     async def _session(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        spent = await self._ledger.month_to_date(caller.project)
+        spent = await self._ledger.statements.month_to_date(caller.project)
         budget = self._ledger.monthly_budget
         return json_answer(
             SessionBody(
@@ -145,7 +145,12 @@ class AccountRoutes:
     async def _prices(self, request: Request) -> ASGIApp:
         await self._doorway.caller(request)
         prices = [
-            PriceBody(model, rates.input_nanos, rates.cached_input_nanos, rates.output_nanos)
-            for model, rates in self._ledger.prices.rates.items()
+            PriceBody(
+                entry.model,
+                entry.rates.input_nanos,
+                entry.rates.cached_input_nanos,
+                entry.rates.output_nanos,
+            )
+            for entry in self._ledger.prices.entries
         ]
         return json_answer(PriceList(self._ledger.currency, prices))

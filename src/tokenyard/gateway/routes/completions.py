@@ -147,7 +147,7 @@ class CompletionRoutes:
         window = self._pool.find(model).window()
         lease = self._admission.enter(caller)
         try:
-            reservation = self._ledger.reserve(
+            reservation = await self._ledger.reserve(
                 caller,
                 model,
                 # A token is never shorter than a byte, and the wire's own words in the body

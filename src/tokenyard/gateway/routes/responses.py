@@ -117,7 +117,7 @@ class ResponseRoutes:
             raise InvalidRequest("Which model is to answer?", param="model")
         model = self._pool.find(asked.model)
         ask = _read_ask(asked, ModelName(asked.model), model.defaults())
-        permit = self._permit(caller, ask, model.window())
+        permit = await self._permit(caller, ask, model.window())
         stream = await self._responses.create(caller, ask, permit)
         if asked.stream:
             return self._events(stream, 0)
@@ -131,10 +131,10 @@ class ResponseRoutes:
             )
         return json_answer(await self._responses.result(caller, stream.response))
 
-    def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
+    async def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
         lease = self._admission.enter(caller)
         try:
-            reservation = self._ledger.reserve(
+            reservation = await self._ledger.reserve(
                 caller,
                 ask.model,
                 # The history may fill the window; what is left of it bounds the answer.

@@ -15,6 +15,7 @@ from tokenyard.jobs.batches.records import Batch, LineResult
 from tokenyard.jobs.batches.rules.retrying import Course, backoff_seconds, decide
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.ledger.records import Reservation, UsageRow
+from tokenyard.ledger.rules.pricing import Tier
 from tokenyard.protocol.batches import AnswerHead
 from tokenyard.protocol.errors import error_response
 from tokenyard.runtime.clock import Clock
@@ -110,13 +111,13 @@ class LineRunner:
     async def _attempt(self, batch: Batch, work: Work, turn: Turn, request_id: str) -> None:
         line = work.line
         window = self._window(line)
-        reservation = self._ledger.reserve(
+        reservation = await self._ledger.reserve(
             batch.caller,
             line.model,
             # As online: a token is never shorter than a byte.
             prompt_tokens=min(len(line.body), window),
             completion_tokens_max=min(line.tokens_max or window, window),
-            batch=True,
+            tier=Tier.BATCH,
         )
         try:
             answered = await self._ask(line, request_id)

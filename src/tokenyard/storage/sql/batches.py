@@ -30,10 +30,9 @@ from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.refusals import file_in_use, no_file, unknown_cursor
 from tokenyard.storage.sql import batch_rows
 from tokenyard.storage.sql.database import Readers
-from tokenyard.storage.sql.ledger import NEW_USAGE
-from tokenyard.storage.sql.rows import write_usage_row
+from tokenyard.storage.sql.journal import post
 from tokenyard.storage.sql.schema import batch_results, batches, files
-from tokenyard.storage.sql.writer import Addition, GroupWriter
+from tokenyard.storage.sql.writer import GroupWriter
 from tokenyard.vocabulary.ids import BatchId, FileId, ProjectId
 
 _ID = bindparam("b_id", type_=String)
@@ -229,7 +228,7 @@ class SqlBatchStore:
     async def finish_line(self, batch: BatchId, result: LineResult, usage: UsageRow | None) -> bool:
         """Store a result, count it in its batch and add its bill; False when it had one before."""
         row = batch_rows.write_result(batch, result)
-        bill = None if usage is None else Addition(NEW_USAGE, write_usage_row(usage))
+        bill = None if usage is None else post(usage)
         counted = {
             "b_id": batch,
             "b_number": result.number,

@@ -37,10 +37,10 @@ from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.refusals import no_conversation, unknown_cursor
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
-from tokenyard.storage.sql.ledger import NEW_USAGE
+from tokenyard.storage.sql.journal import post
 from tokenyard.storage.sql.schema import conversations, items, responses
 from tokenyard.storage.sql.threads import delete_loose_items, follow_leaf, splice_out
-from tokenyard.storage.sql.writer import Addition, GroupWriter, run
+from tokenyard.storage.sql.writer import GroupWriter, run
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -262,7 +262,7 @@ class SqlChatStore:
             raise ValueError("a response is finished with a final status and a time")
         final = {**rows.write_progress(response), "b_id": response.id}
         output = () if response.output is None else (response.output,)
-        bill = None if usage is None else Addition(NEW_USAGE, rows.write_usage_row(usage))
+        bill = None if usage is None else post(usage)
 
         def change(connection: Connection) -> bool:
             ended = connection.execute(_FINISH_RESPONSE, final).first()

@@ -66,3 +66,11 @@ def was_committed(connection: Connection, transaction: str) -> bool | None:
     """
     status = connection.execute(_STATUS, {"transaction": transaction}).scalar()
     return None if status is None else status == "committed"
+
+
+def add_or_insert(table: Table, keys: Sequence[Column[Any]], amount: Column[Any]) -> Insert:
+    """A row that comes into a table, or where its key is there, adds to that number of it."""
+    statement = insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(keys), set_={amount.name: amount + statement.excluded[amount.name]}
+    )

@@ -19,18 +19,21 @@ from tokenyard.chat.records import (
     TitleBy,
 )
 from tokenyard.ledger.records import UsageRow
+from tokenyard.ledger.rules.pricing import Tier
 from tokenyard.storage.days import day_number
-from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
     KeyId,
     ModelName,
+    OrganisationId,
     ProjectId,
     ResponseId,
     UserId,
 )
 from tokenyard.vocabulary.messages import Role
+from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
 Values = dict[str, Any]
@@ -210,7 +213,34 @@ def write_usage_row(row: UsageRow) -> Values:
         "cost_nanos": row.cost.nanos,
         "currency": row.cost.currency,
         "finish": row.finish.value,
+        "minute": int(row.at // 60),
+        "organisation_id": row.organisation,
+        "tier": row.tier.value,
+        "upstream": row.upstream,
+        "job_id": row.job,
+        "gpu_millis": row.gpu_millis,
+        "saved_nanos": row.saved_nanos,
     }
+
+
+def read_usage_row(row: Row[Any]) -> UsageRow:
+    return UsageRow(
+        id=row.id,
+        at=row.at,
+        user=UserId(row.user_id),
+        project=ProjectId(row.project_id),
+        key=None if row.key_id is None else KeyId(row.key_id),
+        model=ModelName(row.model),
+        usage=_read_usage(row),
+        cost=Money(int(row.cost_nanos), row.currency),
+        finish=FinishReason(row.finish),
+        organisation=OrganisationId(row.organisation_id),
+        tier=Tier(row.tier),
+        upstream=row.upstream,
+        job=row.job_id,
+        gpu_millis=int(row.gpu_millis),
+        saved_nanos=int(row.saved_nanos),
+    )
 
 
 def _write_usage(usage: Usage) -> Values:

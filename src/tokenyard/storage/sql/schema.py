@@ -22,7 +22,8 @@ from sqlalchemy import (
 )
 
 # Its tables hang on the same catalogue.
-import tokenyard.storage.sql.identity_tables  # noqa: F401
+import tokenyard.storage.sql.identity_tables
+import tokenyard.storage.sql.ledger_tables  # noqa: F401
 from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414
 
 _OPEN = text("status = 'in_progress'")
@@ -124,7 +125,18 @@ usage_rows = Table(
     Column("cost_nanos", BigInteger, nullable=False),
     Column("currency", String, nullable=False),
     Column("finish", String, nullable=False),
+    # Minutes since the Unix epoch; follows from `at`.
+    Column("minute", BigInteger, nullable=False, server_default="0"),
+    Column("organisation_id", String, nullable=False, server_default="org_default"),
+    Column("tier", String, nullable=False, server_default="default"),
+    Column("upstream", String, nullable=False, server_default=""),
+    Column("job_id", String),
+    # Thousandths of GPU-seconds, of work that is billed by time.
+    Column("gpu_millis", BigInteger, nullable=False, server_default="0"),
+    # What the prefix cache saved.
+    Column("saved_nanos", BigInteger, nullable=False, server_default="0"),
     Index(None, "project_id", "at"),
+    Index(None, "organisation_id", "at"),
     Index(None, "at"),
 )
 

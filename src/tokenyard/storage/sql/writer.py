@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, Insert, Table, UpdateBase
 from sqlalchemy.sql.dml import ReturningInsert
@@ -42,6 +42,17 @@ class Insertion:
     # Tells the ids that were new.
     many: ReturningInsert[Any]
 
+    def add(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[bool]:
+        """Insert rows; which of them were new. Of two equal ids the first is the new one."""
+        if len(rows) == 1:
+            return [connection.execute(self.one, rows[0]).rowcount == 1]
+        added = set(connection.execute(self.many, rows).scalars())
+        told = []
+        for row in rows:
+            told.append(row["id"] in added)
+            added.discard(row["id"])
+        return told
+
 
 def insert_new(table: Table) -> Insertion:
     """The insertion into a table whose primary key is `id`."""
@@ -50,17 +61,17 @@ def insert_new(table: Table) -> Insertion:
 
 
 @dataclass(frozen=True, slots=True)
-class Addition:
-    """A row to insert unless its id is there; many of them become one statement.
+class Together(Generic[T]):
+    """A change that is made together with all others of its kind that wait at the same time.
 
-    The result of writing it is whether it was new.
+    apply: makes them in the order in which they came, and returns a result for each.
     """
 
-    into: Insertion
-    values: dict[str, Any]
+    apply: Callable[[Connection, Sequence[Any]], Sequence[T]]
+    value: Any
 
-    def __call__(self, connection: Connection) -> bool:
-        return connection.execute(self.into.one, self.values).rowcount == 1
+    def __call__(self, connection: Connection) -> T:
+        return self.apply(connection, [self.value])[0]
 
 
 def run(statement: UpdateBase, **values: Any) -> Change[int]:
@@ -211,10 +222,29 @@ class GroupWriter:
                 reason=Reason.QUEUE_FULL,
                 retry_after_seconds=1.0,
             )
+        return cast(T, await self._take(change))
+
+    def post(self, change: Change[Any], failed: Callable[[Exception], None]) -> None:
+        """Run a change whose result nobody waits for; `failed` hears when it could not be made.
+
+        It is made after all writes that were asked for before, and before all later ones.
+        """
+        if self._closing or self._task.done() or len(self._waiting) >= self._queued_max:
+            failed(Unavailable("Too many writes wait for the disk.", reason=Reason.QUEUE_FULL))
+            return
+
+        def hear(result: asyncio.Future[Any]) -> None:
+            error = None if result.cancelled() else result.exception()
+            if isinstance(error, Exception):
+                failed(error)
+
+        self._take(change).add_done_callback(hear)
+
+    def _take(self, change: Change[Any]) -> asyncio.Future[Any]:
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Pending(change, result))
         self._wake.set()
-        return cast(T, await result)
+        return result
 
     async def close(self) -> None:
         """Write all that waits, then end the task and the thread."""
@@ -300,20 +330,12 @@ def _refuse(waiting: Iterable[_Pending]) -> None:
 def _apply(connection: Connection, changes: Sequence[Change[Any]]) -> list[Any]:
     if len(changes) == 1:
         return [changes[0](connection)]
-    rows: dict[Insertion, list[dict[str, Any]]] = {}
+    kinds: dict[Any, list[Any]] = {}
     for change in changes:
-        if isinstance(change, Addition):
-            rows.setdefault(change.into, []).append(change.values)
-    added = {
-        into: set(connection.execute(into.many, together).scalars())
-        for into, together in rows.items()
-    }
-    results = []
-    for change in changes:
-        if isinstance(change, Addition):
-            # Of two equal ids in one batch the first is the new one.
-            results.append(change.values["id"] in added[change.into])
-            added[change.into].discard(change.values["id"])
-        else:
-            results.append(change(connection))
-    return results
+        if isinstance(change, Together):
+            kinds.setdefault(change.apply, []).append(change.value)
+    results = {kind: iter(kind(connection, values)) for kind, values in kinds.items()}
+    return [
+        next(results[change.apply]) if isinstance(change, Together) else change(connection)
+        for change in changes
+    ]
