@@ -15,7 +15,7 @@ import { SignIn } from "./sign-in/sign-in";
 
 // Each area is a part of its own, loaded when it is first opened.
 const Playground = lazy(async () => {
-  const { keepOnLeaving } = await import("./playground/store");
+  const { keepOnLeaving } = await import("./playground/bench");
   keepOnLeaving();
   return { default: (await import("./playground/playground")).Playground };
 });

@@ -1,6 +1,16 @@
 import { describe, expect, it } from "vitest";
+import { newRun, note } from "../src/live/run";
+import { readBias, readJson, readSchema, readTools } from "../src/playground/checks";
 import { writeCode } from "../src/playground/code";
 import { contextUse, measure } from "../src/playground/context";
+import { readCsv, writeCsv } from "../src/playground/csv";
+import {
+  NO_EXTRAS,
+  readExtras,
+  restoreExtras,
+  SAMPLE_SCHEMA,
+  SAMPLE_TOOLS,
+} from "../src/playground/extras";
 import {
   DEFAULTS,
   fits,
@@ -8,6 +18,7 @@ import {
   readStop,
   restoreParameters,
 } from "../src/playground/parameters";
+import { readLink, writeLink } from "../src/playground/permalink";
 import {
   EMPTY,
   edit,
@@ -15,7 +26,9 @@ import {
   prepare,
   restoreScript,
   type Script,
+  unfinished,
 } from "../src/playground/script";
+import { fill, namesIn } from "../src/playground/variables";
 
 const asked: Script = { system: "Be brief.", turns: [{ id: "1", role: "user", content: "Hi" }] };
 const answered: Script = {
@@ -158,5 +171,129 @@ describe("the code", () => {
   it("is JavaScript that parses", () => {
     const code = writeCode("javascript", "http://h", request).replace(/^import.*$/m, "");
     expect(() => new Function(`return async (OpenAI, process) => {${code}}`)).not.toThrow();
+  });
+});
+
+describe("JSON that a person writes", () => {
+  it("is told the line that it breaks in", () => {
+    expect(readJson('{\n  "a": 1,\n  "b": \n}').mistake?.line).toBe(4);
+    expect(readJson("{}").mistake).toBeNull();
+  });
+
+  it.each([
+    ['{"type": "thing"}', "schema.type"],
+    ['{"properties": {"a": {"type": "strin"}}}', "schema.properties.a.type"],
+    ['{"properties": []}', "schema.properties"],
+    ["[]", "schema"],
+  ])("as a schema %s names %s", (text, place) => {
+    expect(readSchema(text).mistake?.message).toContain(place);
+  });
+
+  it.each([
+    ["{}", "[…]"],
+    ['[{"type": "other"}]', "tools[0].type"],
+    ['[{"type": "function", "function": {"name": "a b"}}]', "tools[0].function.name"],
+  ])("as tools %s names %s", (text, place) => {
+    expect(readTools(text).mistake?.message).toContain(place);
+  });
+
+  it("takes its own samples", () => {
+    expect(readSchema(SAMPLE_SCHEMA).mistake).toBeNull();
+    expect(readTools(SAMPLE_TOOLS).mistake).toBeNull();
+    expect(readBias('{"7": -100}').value).toEqual({ "7": -100 });
+    expect(readBias('{"7": 101}').mistake).not.toBeNull();
+  });
+});
+
+describe("the extras", () => {
+  it("become the fields of the API", () => {
+    const extras = {
+      ...NO_EXTRAS,
+      output: "json_schema" as const,
+      schema: '{"type": "object"}',
+      tools: SAMPLE_TOOLS,
+      toolChoice: "required" as const,
+      logprobs: "3",
+    };
+    expect(readExtras(extras).part).toMatchObject({
+      response_format: { type: "json_schema", json_schema: { schema: { type: "object" } } },
+      tool_choice: "required",
+      logprobs: true,
+      top_logprobs: 3,
+    });
+    expect(readExtras({ ...extras, schema: "{", logprobs: "99" }).mistakes).toHaveProperty(
+      "logprobs",
+    );
+    expect(restoreExtras({ output: "other", tools: 7 })).toEqual(NO_EXTRAS);
+  });
+});
+
+describe("variables", () => {
+  it("are found once each and filled in where they have a value", () => {
+    const script = { system: "Be {{tone}}.", turns: [] };
+    expect(namesIn(script, "{{ tone }} {{größe}} {{}} {x}")).toEqual(["tone", "größe"]);
+    expect(fill("{{a}} {{ b }} {{a}}", { a: "{{b}}" })).toBe("{{b}} {{ b }} {{b}}");
+    expect(fill("{{toString}}", {})).toBe("{{toString}}");
+  });
+});
+
+describe("a table", () => {
+  it("is read with quotes, new lines and a mark of its coding", () => {
+    expect(readCsv('\ufeffa,b\r\n"x, ""y""","1\n2"\n\n')).toEqual([
+      ["a", "b"],
+      ['x, "y"', "1\n2"],
+    ]);
+  });
+
+  it("comes back as it was written, but never as a formula", () => {
+    const rows = [["a", 'say "hi", now', "two\nlines", ""]];
+    expect(readCsv(writeCsv(rows))).toEqual(rows);
+    expect(writeCsv([["=1+1"]])).toBe("'=1+1\r\n");
+  });
+});
+
+describe("a permalink", () => {
+  it("carries the run and no more than that", async () => {
+    const shared = {
+      model: "m",
+      script: answered,
+      parameters: { ...DEFAULTS, seed: "7" },
+      extras: NO_EXTRAS,
+      variables: { a: "ü" },
+    };
+    const link = await writeLink(shared);
+    const found = await readLink(link ?? "");
+    expect(found).toMatchObject({ model: "m", variables: { a: "ü" }, parameters: { seed: "7" } });
+    expect(found?.script.turns.map((turn) => turn.record)).toEqual([undefined, undefined]);
+    expect(await readLink("#run=%%%")).toBeNull();
+    expect(await readLink("#other")).toBeNull();
+  });
+});
+
+describe("what a run is made of", () => {
+  const chunk = (delta: object, more: object = {}) =>
+    ({ id: "c", choices: [{ delta, finish_reason: null, ...more }] }) as never;
+
+  it("joins the pieces of calls by their place", () => {
+    const { trace } = newRun("a", 0);
+    note(trace, chunk({ tool_calls: [{ index: 0, id: "x", function: { name: "f" } }] }));
+    note(trace, chunk({ tool_calls: [{ index: 0, function: { arguments: '{"a"' } }] }));
+    note(trace, chunk({ tool_calls: [{ index: 0, function: { arguments: ":1}" } }] }));
+    note(trace, chunk({ reasoning_content: "hm" }, { token_ids: [1, 2] }));
+    expect(trace.calls).toEqual([
+      { id: "x", type: "function", function: { name: "f", arguments: '{"a":1}' } },
+    ]);
+    expect(trace).toMatchObject({ reasoning: "hm", tokenIds: [1, 2] });
+  });
+
+  it("lets an answer go on only with the tokens it had", () => {
+    const record = { meter: {}, finish: "length", tokenIds: [4] };
+    const cut = {
+      ...asked,
+      turns: [{ id: "2", role: "assistant" as const, content: "He", record }],
+    };
+    expect(unfinished(cut)?.id).toBe("2");
+    expect(unfinished(answered)).toBeNull();
+    expect(unfinished(edit(cut, "2", { content: "Hi" }))).toBeNull();
   });
 });

@@ -42,26 +42,83 @@ export interface Page<T> {
   last_id: string | null;
 }
 
-export type ScriptRole = "system" | "user" | "assistant";
+export type ScriptRole = "system" | "user" | "assistant" | "tool";
+
+export interface ToolCall {
+  id: string;
+  type: "function";
+  function: { name: string; arguments: string };
+}
+
+export interface ScriptMessage {
+  role: ScriptRole;
+  content: string;
+  tool_calls?: ToolCall[];
+  tool_call_id?: string;
+}
+
+export interface ResponseFormat {
+  type: "json_object" | "json_schema";
+  json_schema?: { name: string; schema: unknown; strict?: boolean };
+}
 
 export interface CompletionRequest {
   model: string;
-  messages: { role: ScriptRole; content: string }[];
+  messages: ScriptMessage[];
   temperature?: number;
   top_p?: number;
   top_k?: number;
+  min_p?: number;
   seed?: number;
   max_completion_tokens?: number;
+  min_tokens?: number;
+  frequency_penalty?: number;
+  presence_penalty?: number;
+  repetition_penalty?: number;
   stop?: string[];
+  logit_bias?: Record<string, number>;
+  response_format?: ResponseFormat;
+  tools?: unknown[];
+  tool_choice?: unknown;
+  logprobs?: boolean;
+  top_logprobs?: number;
+  return_token_ids?: boolean;
+  continue_token_ids?: number[];
+}
+
+export interface LikelyToken {
+  token: string;
+  logprob: number;
+}
+
+export interface TokenLogprob extends LikelyToken {
+  top_logprobs: LikelyToken[];
+}
+
+/** A part of a call of a tool; the parts with one index belong together. */
+export interface ToolCallPiece {
+  index?: number;
+  id?: string | null;
+  function?: { name?: string | null; arguments?: string | null };
 }
 
 export interface CompletionChunk {
   id: string;
-  choices: { delta: { content?: string | null }; finish_reason: string | null }[];
+  choices: {
+    delta: {
+      content?: string | null;
+      reasoning_content?: string | null;
+      tool_calls?: ToolCallPiece[] | null;
+    };
+    finish_reason: string | null;
+    logprobs?: { content: TokenLogprob[] | null } | null;
+    token_ids?: number[] | null;
+  }[];
   usage?: {
     prompt_tokens: number;
     completion_tokens: number;
     prompt_tokens_details?: { cached_tokens?: number } | null;
+    completion_tokens_details?: { reasoning_tokens?: number } | null;
   } | null;
   timings?: Timings;
   cost?: Cost;
@@ -101,6 +158,7 @@ export interface Answer {
     input_tokens: number;
     output_tokens: number;
     input_tokens_details?: { cached_tokens?: number } | null;
+    output_tokens_details?: { reasoning_tokens?: number } | null;
   } | null;
   error?: { code: string | null; message: string } | null;
   incomplete_details?: { reason: string | null } | null;

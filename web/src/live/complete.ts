@@ -4,7 +4,7 @@
 import { ApiError, ConnectionLost, errorFromBody, isAbort } from "../api/errors";
 import { readEvents } from "../api/sse";
 import type { CompletionChunk } from "../api/wire";
-import { append, type Ending, end, meterOfChunk, newRun } from "./run";
+import { append, type Ending, EVENTS_KEPT_MAX, end, meterOfChunk, newRun, note } from "./run";
 import type { RunStore } from "./store";
 
 export interface Completion {
@@ -26,10 +26,14 @@ export function complete(
   id: string,
   send: (signal: AbortSignal) => Promise<Response>,
   stop: (requestId: string) => Promise<unknown> = () => Promise.reject(new Error("no stop")),
+  /** What the answer has already, when an earlier one is continued. */
+  before: { text: string; tokenIds: readonly number[] } | null = null,
 ): Completion {
   const abort = new AbortController();
   let requestId: string | null = null;
-  runs.begin(newRun(id, runs.now()));
+  const run = newRun(id, runs.now());
+  run.trace.tokenIds.push(...(before?.tokenIds ?? []));
+  runs.begin({ ...run, text: before?.text ?? "" });
   const sendAndNote = async (signal: AbortSignal) => {
     const response = await send(signal);
     requestId = response.headers.get("x-request-id");
@@ -65,6 +69,10 @@ async function drive(
   try {
     const response = await send(signal);
     for await (const event of readEvents(response)) {
+      const run = runs.get(id);
+      if (run !== undefined && run.trace.events.length < EVENTS_KEPT_MAX) {
+        run.trace.events.push({ afterMs: runs.now() - run.askedAt, data: event.data });
+      }
       if (event.data === "[DONE]") return { kind: "finished", reason: reason ?? "stop" };
       const chunk = parse(event.data, response.headers.get("x-request-id"));
       reason = chunk.choices[0]?.finish_reason ?? reason;
@@ -81,7 +89,13 @@ async function drive(
 }
 
 function take(run: Parameters<typeof append>[0], chunk: CompletionChunk, now: number) {
-  const longer = append(run, chunk.choices[0]?.delta.content ?? "", now);
+  note(run.trace, chunk);
+  const delta = chunk.choices[0]?.delta;
+  const longer = append(run, delta?.content ?? "", now);
+  // A call or a thought is a first sign of life too, and must be drawn.
+  if (longer === run && (delta?.tool_calls?.length || delta?.reasoning_content)) {
+    return { ...run, firstTokenAt: run.firstTokenAt ?? now, lastTokenAt: now };
+  }
   if (!chunk.usage && !chunk.timings && !chunk.cost) return longer;
   return { ...longer, meter: { ...longer.meter, ...meterOfChunk(chunk) } };
 }

@@ -1,13 +1,14 @@
 // A live run: one generation as the page follows it. Pure state; who feeds it is in complete.ts and
 // follow.ts, when it is shown is in store.ts.
 import type { ApiError, ConnectionLost } from "../api/errors";
-import type { Answer, CompletionChunk, Cost, Timings } from "../api/wire";
+import type { Answer, CompletionChunk, Cost, Timings, TokenLogprob, ToolCall } from "../api/wire";
 
 /** What was used and how fast, for the line under a reply. Absent parts are unknown. */
 export interface Meter {
   inputTokens?: number;
   cachedTokens?: number;
   outputTokens?: number;
+  reasoningTokens?: number;
   timings?: Timings;
   cost?: Cost;
   /** What the page itself saw of a run that was cut before the server could say what it counted. */
@@ -26,8 +27,21 @@ export interface Link {
   againAt: number;
 }
 
+/** What an answer is made of beside its text. One object for the whole run, which only grows. */
+export interface Trace {
+  reasoning: string;
+  tokens: TokenLogprob[];
+  tokenIds: number[];
+  calls: ToolCall[];
+  /** The events as they came, with the milliseconds since the question; the first ones only. */
+  events: { afterMs: number; data: string }[];
+}
+
+export const EVENTS_KEPT_MAX = 2_000;
+
 export interface Run {
   id: string;
+  trace: Trace;
   text: string;
   /** Milliseconds of the page's clock. */
   askedAt: number;
@@ -45,6 +59,7 @@ export interface Run {
 
 export const newRun = (id: string, askedAt: number, responseId: string | null = null): Run => ({
   id,
+  trace: { reasoning: "", tokens: [], tokenIds: [], calls: [], events: [] },
   text: "",
   askedAt,
   firstTokenAt: null,
@@ -70,6 +85,31 @@ export function append(run: Run, piece: string, now: number): Run {
   };
 }
 
+/** Note what a chunk brings beside text. */
+export function note(trace: Trace, chunk: CompletionChunk): void {
+  const choice = chunk.choices[0];
+  if (choice === undefined) return;
+  trace.reasoning += choice.delta.reasoning_content ?? "";
+  trace.tokens.push(...(choice.logprobs?.content ?? []));
+  trace.tokenIds.push(...(choice.token_ids ?? []));
+  for (const piece of choice.delta.tool_calls ?? []) {
+    const place = piece.index ?? trace.calls.length;
+    const call = trace.calls[place] ?? {
+      id: "",
+      type: "function",
+      function: { name: "", arguments: "" },
+    };
+    trace.calls[place] = {
+      ...call,
+      id: call.id || (piece.id ?? ""),
+      function: {
+        name: call.function.name + (piece.function?.name ?? ""),
+        arguments: call.function.arguments + (piece.function?.arguments ?? ""),
+      },
+    };
+  }
+}
+
 /** Close a run; the first ending holds. */
 export function end(run: Run, ending: Ending, now: number): Run {
   if (run.ending !== null) return run;
@@ -90,6 +130,7 @@ export function meterOfChunk(chunk: CompletionChunk): Meter {
     meter.inputTokens = chunk.usage.prompt_tokens;
     meter.outputTokens = chunk.usage.completion_tokens;
     meter.cachedTokens = chunk.usage.prompt_tokens_details?.cached_tokens ?? 0;
+    meter.reasoningTokens = chunk.usage.completion_tokens_details?.reasoning_tokens ?? 0;
   }
   if (chunk.timings) meter.timings = chunk.timings;
   if (chunk.cost) meter.cost = chunk.cost;
@@ -103,6 +144,7 @@ export function meterOfAnswer(answer: Answer): Meter {
     meter.inputTokens = answer.usage.input_tokens;
     meter.outputTokens = answer.usage.output_tokens;
     meter.cachedTokens = answer.usage.input_tokens_details?.cached_tokens ?? 0;
+    meter.reasoningTokens = answer.usage.output_tokens_details?.reasoning_tokens ?? 0;
   }
   if (answer.timings) meter.timings = answer.timings;
   if (answer.cost) meter.cost = answer.cost;

@@ -43,6 +43,7 @@ function counts(meter: Meter): (string | null)[] {
       ? null
       : t(cachedTokens > 0 ? "meter.in_cached" : "meter.in", counted),
     out ?? null,
+    meter.reasoningTokens ? t("meter.reasoning", { count: meter.reasoningTokens }) : null,
     cost ? money(cost.nanos, cost.currency) : null,
   ];
 }

@@ -28,14 +28,34 @@ function curl(origin: string, request: CompletionRequest): string {
   ].join("\n");
 }
 
-/** JSON strings, numbers, lists and objects are Python literals too; the request has nothing else. */
+/** What OpenAI's client has no name for. */
+const UNKNOWN_TO_OPENAI = new Set(["top_k", "min_p", "min_tokens", "repetition_penalty"]);
+
+/** A JSON value as a Python literal. */
+function literal(value: unknown, by = ""): string {
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value !== "object") return JSON.stringify(value);
+  const inner = `${by}  `;
+  const lines = Array.isArray(value)
+    ? value.map((each) => inner + literal(each, inner))
+    : Object.entries(value).map(
+        ([name, each]) => `${inner}${JSON.stringify(name)}: ${literal(each, inner)}`,
+      );
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  return lines.length === 0 ? `${open}${close}` : `${open}\n${lines.join(",\n")}\n${by}${close}`;
+}
+
 function python(origin: string, request: CompletionRequest): string {
-  const { top_k, ...known } = request;
-  const given = Object.entries(known).map(
-    ([name, value]) => `    ${name}=${indent(json(value), "    ")},`,
-  );
-  // The client knows no top_k; extra_body carries what it does not know.
-  if (top_k !== undefined) given.push(`    extra_body={"top_k": ${top_k}},`);
+  const all = Object.entries(request);
+  const given = all
+    .filter(([name]) => !UNKNOWN_TO_OPENAI.has(name))
+    .map(([name, value]) => `    ${name}=${literal(value, "    ")},`);
+  const more = all.filter(([name]) => UNKNOWN_TO_OPENAI.has(name));
+  if (more.length > 0) {
+    const pairs = more.map(([name, value]) => `"${name}": ${literal(value)}`);
+    given.push(`    extra_body={${pairs.join(", ")}},`);
+  }
   return [
     "import os",
     "",

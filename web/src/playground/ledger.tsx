@@ -2,52 +2,105 @@
 // sense, and the meaning of the one that is being changed.
 import { useId } from "react";
 import { chooseModel, useModel } from "../frame/model";
+import type { Key } from "../language/en";
 import { count, money } from "../language/format";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
+import { useBench, useBenchState, useDesk } from "./bench";
+import { ExtraRows } from "./extra-rows";
 import { fits, type NumberName, RANGES, STOP_TEXTS_MAX } from "./parameters";
 import { usePrices } from "./prices";
-import { resetParameters, setParameters, usePlayground } from "./store";
+import { namesIn } from "./variables";
 
-const ORDER: readonly NumberName[] = [
+const USUAL: readonly NumberName[] = [
   "temperature",
   "top_p",
   "top_k",
   "max_completion_tokens",
   "seed",
 ];
-const LABELS = {
+const MORE: readonly NumberName[] = [
+  "min_p",
+  "min_tokens",
+  "frequency_penalty",
+  "presence_penalty",
+  "repetition_penalty",
+];
+const LABELS: Record<NumberName, readonly [Key, Key]> = {
   temperature: ["param.temperature", "param.temperature_hint"],
   top_p: ["param.top_p", "param.top_p_hint"],
   top_k: ["param.top_k", "param.top_k_hint"],
   max_completion_tokens: ["param.max_tokens", "param.max_tokens_hint"],
   seed: ["param.seed", "param.seed_hint"],
-} as const;
-const UNSET = {
-  temperature: "1",
-  top_p: "1",
+  min_p: ["param.min_p", "param.min_p_hint"],
+  min_tokens: ["param.min_tokens", "param.min_tokens_hint"],
+  frequency_penalty: ["param.frequency", "param.frequency_hint"],
+  presence_penalty: ["param.presence", "param.presence_hint"],
+  repetition_penalty: ["param.repetition", "param.repetition_hint"],
+};
+const UNSET: Partial<Record<NumberName, Key>> = {
   top_k: "param.all",
   max_completion_tokens: "param.no_limit",
   seed: "param.random",
-} as const;
+};
 
 export function Ledger() {
+  const bench = useBench();
   return (
     <div>
       <ModelChoice />
-      {ORDER.map((name) => (
+      <VariableRows />
+      {USUAL.map((name) => (
         <NumberRow key={name} name={name} />
       ))}
       <StopRow />
-      <Button className="mt-2 text-xs" onClick={resetParameters}>
+      <ExtraRows />
+      <details className="border-b border-line py-2.5">
+        <summary className="text-soft">{t("param.more")}</summary>
+        <div className="mt-2">
+          {MORE.map((name) => (
+            <NumberRow key={name} name={name} />
+          ))}
+        </div>
+      </details>
+      <Button className="mt-2 text-xs" onClick={() => bench.reset()}>
         {t("param.defaults")}
       </Button>
     </div>
   );
 }
 
-function ModelChoice() {
+/** The model of this bench: its own, else the page's. */
+export function useBenchModel() {
+  const { model: own } = useBenchState();
   const { model, models } = useModel();
+  return { model: models.find((each) => each.id === own) ?? model, models };
+}
+
+export function ModelSelect({ id, className = "" }: { id?: string; className?: string }) {
+  const bench = useBench();
+  const { columns } = useDesk();
+  const { model, models } = useBenchModel();
+  if (models.length === 0) return <p className="text-amber">{t("play.no_model")}</p>;
+  const choose = (chosen: string) =>
+    columns === 1 ? chooseModel(chosen) : bench.set({ model: chosen });
+  return (
+    <select
+      id={id}
+      aria-label={id ? undefined : t("param.model")}
+      value={model?.id}
+      onChange={(event) => choose(event.target.value)}
+      className={`-ms-1 min-w-0 truncate bg-transparent max-md:min-h-11 ${className}`}
+    >
+      {models.map((each) => (
+        <option key={each.id}>{each.id}</option>
+      ))}
+    </select>
+  );
+}
+
+function ModelChoice() {
+  const { model } = useBenchModel();
   const id = useId();
   const price = usePrices(model?.id ?? null);
   return (
@@ -55,20 +108,7 @@ function ModelChoice() {
       <label htmlFor={id} className="block text-soft">
         {t("param.model")}
       </label>
-      {models.length === 0 ? (
-        <p className="text-amber">{t("play.no_model")}</p>
-      ) : (
-        <select
-          id={id}
-          value={model?.id}
-          onChange={(event) => chooseModel(event.target.value)}
-          className="-ms-1 w-full min-w-0 truncate bg-transparent max-md:min-h-11"
-        >
-          {models.map((each) => (
-            <option key={each.id}>{each.id}</option>
-          ))}
-        </select>
-      )}
+      <ModelSelect id={id} className="w-full" />
       {price && (
         <p className="text-xs text-soft">
           {t("param.price", {
@@ -81,15 +121,47 @@ function ModelChoice() {
   );
 }
 
+function VariableRows() {
+  const bench = useBench();
+  const { script, variables } = useBenchState();
+  const { draft } = useDesk();
+  const names = namesIn(script, draft);
+  const id = useId();
+  if (names.length === 0) return null;
+  return (
+    <div className="space-y-1 border-b border-line py-2.5">
+      <p className="text-xs text-soft">{t("param.variables")}</p>
+      {names.map((name) => (
+        <div key={name} className="flex items-baseline justify-between gap-3">
+          <label htmlFor={`${id}${name}`} className="min-w-0 truncate text-soft">
+            {name}
+          </label>
+          <input
+            id={`${id}${name}`}
+            value={variables[name] ?? ""}
+            placeholder={t("param.variable_empty")}
+            autoComplete="off"
+            onChange={(event) =>
+              bench.set({ variables: { ...variables, [name]: event.target.value } })
+            }
+            className="w-36 min-w-0 bg-transparent text-end"
+          />
+        </div>
+      ))}
+    </div>
+  );
+}
+
 function NumberRow({ name }: { name: NumberName }) {
-  const parameters = usePlayground((state) => state.parameters);
+  const bench = useBench();
+  const { parameters } = useBenchState();
   const id = useId();
   const typed = parameters[name];
   const range = RANGES[name];
   const [labelKey, hintKey] = LABELS[name];
   const label = t(labelKey);
   const good = fits(name, typed);
-  const change = (value: string) => setParameters({ ...parameters, [name]: value });
+  const change = (value: string) => bench.set({ parameters: { ...parameters, [name]: value } });
   const unset = UNSET[name];
   return (
     <div className="group border-b border-line py-2.5">
@@ -102,23 +174,15 @@ function NumberRow({ name }: { name: NumberName }) {
           inputMode={range.whole ? "numeric" : "decimal"}
           autoComplete="off"
           value={typed}
-          placeholder={unset.includes(".") ? t(unset as "param.all") : unset}
+          placeholder={unset === undefined ? String(range.unset ?? range.low) : t(unset)}
           onChange={(event) => change(event.target.value)}
           aria-invalid={!good}
           aria-describedby={`${id}-hint`}
-          className={`w-28 min-w-0 bg-transparent text-end ${good ? "" : "text-red"}`}
+          className={`w-24 min-w-0 bg-transparent text-end ${good ? "" : "text-red"}`}
         />
       </div>
       {range.step !== undefined && (
-        <Slider
-          name={label}
-          typed={typed}
-          low={range.low}
-          high={range.high}
-          step={range.step}
-          unset={range.unset ?? range.low}
-          onChange={change}
-        />
+        <Slider name={label} typed={typed} range={range} onChange={change} />
       )}
       {good ? (
         <p id={`${id}-hint`} className="hidden pt-1 text-xs text-soft group-focus-within:block">
@@ -140,18 +204,12 @@ function NumberRow({ name }: { name: NumberName }) {
 function Slider({
   name,
   typed,
-  low,
-  high,
-  step,
-  unset,
+  range: { low, high, step, unset = low },
   onChange,
 }: {
   name: string;
   typed: string;
-  low: number;
-  high: number;
-  step: number;
-  unset: number;
+  range: (typeof RANGES)[NumberName];
   onChange: (value: string) => void;
 }) {
   const number = typed.trim() === "" ? unset : Number(typed);
@@ -173,7 +231,8 @@ function Slider({
 }
 
 function StopRow() {
-  const parameters = usePlayground((state) => state.parameters);
+  const bench = useBench();
+  const { parameters } = useBenchState();
   const id = useId();
   const filled = parameters.stop.filter((text) => text !== "");
   // One empty field waits below the filled ones until there are as many as the API takes.
@@ -182,7 +241,7 @@ function StopRow() {
     const stop = shown
       .map((each, at) => (at === place ? text : each))
       .filter((each) => each !== "");
-    setParameters({ ...parameters, stop });
+    bench.set({ parameters: { ...parameters, stop } });
   };
   return (
     <div className="group border-b border-line py-2.5">

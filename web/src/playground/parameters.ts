@@ -9,6 +9,11 @@ export interface Parameters {
   top_k: string;
   max_completion_tokens: string;
   seed: string;
+  min_p: string;
+  min_tokens: string;
+  frequency_penalty: string;
+  presence_penalty: string;
+  repetition_penalty: string;
   stop: string[];
 }
 
@@ -32,6 +37,11 @@ export const RANGES: Record<NumberName, Range> = {
   top_k: { low: 0, high: 1_000_000, whole: true },
   max_completion_tokens: { low: 1, high: 1_000_000, whole: true },
   seed: { low: -Number.MAX_SAFE_INTEGER, high: Number.MAX_SAFE_INTEGER, whole: true },
+  min_p: { low: 0, high: 1, whole: false, step: 0.01, unset: 0 },
+  min_tokens: { low: 0, high: 1_000_000, whole: true },
+  frequency_penalty: { low: -2, high: 2, whole: false, step: 0.05, unset: 0 },
+  presence_penalty: { low: -2, high: 2, whole: false, step: 0.05, unset: 0 },
+  repetition_penalty: { low: 0.01, high: 2, whole: false, step: 0.01, unset: 1 },
 };
 
 /** Small models wander at the API's own default of 1; these suit them and hurt no larger one. */
@@ -41,6 +51,11 @@ export const DEFAULTS: Parameters = {
   top_k: "",
   max_completion_tokens: "512",
   seed: "",
+  min_p: "",
+  min_tokens: "",
+  frequency_penalty: "",
+  presence_penalty: "",
+  repetition_penalty: "",
   stop: [],
 };
 
@@ -60,10 +75,7 @@ export function readStop(typed: string): string {
   return typed.replace(/\\(.)/g, (whole, letter: string) => meant[letter] ?? whole);
 }
 
-export type Sampling = Pick<
-  CompletionRequest,
-  "temperature" | "top_p" | "top_k" | "seed" | "max_completion_tokens" | "stop"
->;
+export type Sampling = Pick<CompletionRequest, NumberName | "stop">;
 
 /** The part of the request that the parameters make, or the first field that is out of range. */
 export function readParameters(

@@ -1,7 +1,8 @@
-// The Playground: a script of turns, a ledger of parameters, and one action.
-import { useQueryClient } from "@tanstack/react-query";
+// The Playground: a script of turns, a ledger of parameters, and one action; or up to four of them
+// beside each other, with one composer.
+import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState } from "react";
-import type { CompletionRequest } from "../api/wire";
+import type { CompletionRequest, Model } from "../api/wire";
 import { PageHead } from "../frame/head";
 import { useModel } from "../frame/model";
 import { t } from "../language/t";
@@ -10,158 +11,248 @@ import { Button } from "../parts/button";
 import { Composer, isMac } from "../parts/composer";
 import { ContextGauge } from "../parts/gauge";
 import { Modal } from "../parts/modal";
-import { Notice } from "../parts/notice";
 import { ScrollArea, type ScrollHandle } from "../parts/scroll-area";
+import {
+  BenchProvider,
+  benches,
+  COLUMNS_MAX,
+  setColumns,
+  setDraft,
+  useBenchState,
+  useDesk,
+} from "./bench";
 import { CodeDialog } from "./code-dialog";
+import { Column, Failure, Samples, Turns } from "./column";
 import { contextUse, measure } from "./context";
 import { Ledger } from "./ledger";
-import { readParameters } from "./parameters";
-import { edit, isEmpty, messages, prepare, remove, type Turn } from "./script";
-import { clear, dismissFailure, run, setDraft, setScript, stop, usePlayground } from "./store";
-import { ScriptTurn, SystemTurn } from "./turn";
+import { Rows } from "./rows";
+import { isEmpty, unfinished } from "./script";
+import { ShareDialog, useShared } from "./share";
 
-const SAMPLES = ["play.sample_1", "play.sample_2", "play.sample_3"] as const;
+type Dialog = "parameters" | "rows" | "share" | null;
+
+/** Benches that are shown, and the model of each. */
+function useShown(): {
+  shown: (typeof benches)[number][];
+  modelOf: (place: number) => Model | null;
+} {
+  const { columns } = useDesk();
+  const { model, models } = useModel();
+  const shown = benches.slice(0, columns);
+  return {
+    shown,
+    modelOf: (place) =>
+      models.find((each) => each.id === shown[place]?.state.model) ?? model ?? null,
+  };
+}
+
+/** Whether any bench of the desk runs; each of the four is watched, so that hooks keep their order. */
+function useRunning(): boolean {
+  const [running, setRunning] = useState(false);
+  useEffect(() => {
+    const look = () => setRunning(benches.some((bench) => bench.state.runId !== null));
+    look();
+    const stops = benches.map((bench) => bench.store.subscribe(look));
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }, []);
+  return running;
+}
 
 export function Playground() {
-  const { model } = useModel();
   const queries = useQueryClient();
-  const { script, draft, parameters, runId } = usePlayground();
-  const [sheet, setSheet] = useState(false);
+  const { draft, columns } = useDesk();
+  const { shown, modelOf } = useShown();
+  const [dialog, setDialog] = useState<Dialog>(null);
   const [code, setCode] = useState<CompletionRequest | null>(null);
   const scroll = useRef<ScrollHandle>(null);
-  const running = runId !== null;
-  const able =
-    model !== null &&
-    readParameters(parameters).fault === null &&
-    prepare(script, draft, "") !== null;
+  const running = useRunning();
+  const undo = useShared();
 
   const start = () => {
-    if (model !== null && run(model.id, queries)) scroll.current?.toEnd();
+    if (startAll(queries, draft, shown, modelOf)) {
+      setDraft("");
+      scroll.current?.toEnd();
+    }
   };
-  useKeys(start, running);
+  const stop = () => {
+    for (const bench of shown) bench.stop();
+  };
+  useKeys(start, stop, running);
 
   const showCode = () => {
-    const { sampling } = readParameters(parameters);
-    const turns = messages(prepare(script, draft, "") ?? script);
-    setCode({ model: model?.id ?? "", messages: turns, ...(sampling ?? {}) });
+    const bench = benches[0];
+    const model = modelOf(0)?.id ?? "";
+    const request = bench?.request(model, draft);
+    setCode(request ?? { model, messages: [] });
   };
+  const close = () => setDialog(null);
 
   return (
-    <div className="grid h-full grid-rows-[minmax(0,1fr)] lg:grid-cols-[minmax(0,1fr)_16rem]">
-      <div className="flex min-h-0 min-w-0 flex-col">
-        <PageHead title={t("play.title")}>
-          <Button onClick={clear} disabled={isEmpty(script) && draft === "" && !running}>
-            {t("play.clear")}
-          </Button>
-          <Button onClick={showCode}>{t("play.code")}</Button>
-          <Button className="lg:hidden" onClick={() => setSheet(true)}>
-            {t("play.parameters")}
-          </Button>
-        </PageHead>
-        <ScrollArea label={t("play.script")} handle={scroll}>
-          <Turns locked={running} />
-          {isEmpty(script) && draft === "" && <Samples />}
-        </ScrollArea>
-        <PlaygroundComposer able={able} onRun={start} window={model?.context_window ?? null} />
+    <BenchProvider value={benches[0] as (typeof benches)[number]}>
+      <div
+        className={`grid h-full grid-rows-[minmax(0,1fr)] ${columns === 1 ? "lg:grid-cols-[minmax(0,1fr)_16rem]" : ""}`}
+      >
+        <div className="flex min-h-0 min-w-0 flex-col">
+          <Head running={running} onCode={showCode} onDialog={setDialog} />
+          {undo}
+          {columns === 1 ? (
+            <ScrollArea label={t("play.script")} handle={scroll}>
+              <Turns locked={running} />
+              <Hint />
+            </ScrollArea>
+          ) : (
+            <div className="flex min-h-0 grow snap-x overflow-x-auto">
+              {shown.map((bench, place) => (
+                <BenchProvider key={place} value={bench}>
+                  <Column number={place + 1} />
+                </BenchProvider>
+              ))}
+            </div>
+          )}
+          <PlaygroundComposer running={running} onRun={start} onStop={stop} />
+        </div>
+        {columns === 1 && (
+          <aside
+            aria-label={t("play.parameters")}
+            className="min-h-0 overflow-y-auto border-s border-line p-4 max-lg:hidden"
+          >
+            <Ledger />
+          </aside>
+        )}
+        <Modal
+          open={dialog === "parameters"}
+          onClose={close}
+          title={t("play.parameters")}
+          place="right"
+        >
+          <Ledger />
+        </Modal>
+        <Modal open={dialog === "rows"} onClose={close} title={t("rows.title")} place="side">
+          <Rows model={modelOf(0)?.id ?? null} />
+        </Modal>
+        <ShareDialog open={dialog === "share"} onClose={close} model={modelOf(0)?.id ?? null} />
+        <CodeDialog request={code} onClose={() => setCode(null)} />
       </div>
-      <aside
-        aria-label={t("play.parameters")}
-        className="min-h-0 overflow-y-auto border-s border-line p-4 max-lg:hidden"
-      >
-        <Ledger />
-      </aside>
-      <Modal
-        open={sheet}
-        onClose={() => setSheet(false)}
-        title={t("play.parameters")}
-        place="right"
-      >
-        <Ledger />
-      </Modal>
-      <CodeDialog request={code} onClose={() => setCode(null)} />
-    </div>
+    </BenchProvider>
   );
 }
 
-function Turns({ locked }: { locked: boolean }) {
-  const { script, runId } = usePlayground();
-  const live = useRun(runId);
-  const turns: Turn[] = [...script.turns];
-  if (runId !== null) turns.push({ id: runId, role: "assistant", content: "" });
+/** Run every bench that can; true when one did. */
+function startAll(
+  queries: QueryClient,
+  draft: string,
+  shown: readonly (typeof benches)[number][],
+  modelOf: (place: number) => Model | null,
+): boolean {
+  const begun = shown.map((bench, place) => {
+    const model = modelOf(place);
+    return model !== null && bench.run(model.id, draft, queries);
+  });
+  return begun.some(Boolean);
+}
+
+function Head({
+  running,
+  onCode,
+  onDialog,
+}: {
+  running: boolean;
+  onCode: () => void;
+  onDialog: (dialog: Dialog) => void;
+}) {
+  const { script } = useBenchState();
+  const { draft, columns } = useDesk();
+  const clear = () => {
+    for (const bench of benches.slice(0, columns)) bench.clear();
+    setDraft("");
+  };
   return (
-    <>
-      <SystemTurn
-        text={script.system}
-        locked={locked}
-        onChange={(system) => setScript({ ...script, system })}
-      />
-      {turns.map((turn, place) => (
-        <ScriptTurn
-          key={turn.id}
-          turn={turn}
-          number={place + 1}
-          locked={locked}
-          run={turn.id === runId ? live : undefined}
-          onEdit={(change) => setScript(edit(script, turn.id, change))}
-          onRemove={() => setScript(remove(script, turn.id))}
-        />
-      ))}
-    </>
+    <PageHead title={t("play.title")}>
+      <Button onClick={clear} disabled={isEmpty(script) && draft === "" && !running}>
+        {t("play.clear")}
+      </Button>
+      <label className="flex items-center gap-1.5 text-soft max-md:hidden">
+        {t("play.compare")}
+        <select
+          value={columns}
+          onChange={(event) => setColumns(Number(event.target.value))}
+          className="bg-transparent text-ink"
+        >
+          {Array.from({ length: COLUMNS_MAX }, (_, place) => (
+            <option key={place} value={place + 1}>
+              {place === 0 ? t("play.compare_off") : place + 1}
+            </option>
+          ))}
+        </select>
+      </label>
+      <Button className="max-md:hidden" onClick={() => onDialog("rows")}>
+        {t("rows.open")}
+      </Button>
+      <Button className="max-md:hidden" onClick={() => onDialog("share")}>
+        {t("share.open")}
+      </Button>
+      <Button onClick={onCode}>{t("play.code")}</Button>
+      {columns === 1 && (
+        <Button className="lg:hidden" onClick={() => onDialog("parameters")}>
+          {t("play.parameters")}
+        </Button>
+      )}
+    </PageHead>
   );
 }
 
-function Samples() {
-  return (
-    <div className="py-4 text-soft md:ps-[6.75rem]">
-      <p>{t("play.start")}</p>
-      <ul className="mt-2 space-y-1">
-        {SAMPLES.map((key) => (
-          <li key={key}>
-            <Button kind="link" className="text-start" onClick={() => setDraft(t(key))}>
-              {t(key)}
-            </Button>
-          </li>
-        ))}
-      </ul>
-    </div>
-  );
+function Hint() {
+  const { script } = useBenchState();
+  const { draft } = useDesk();
+  return isEmpty(script) && draft === "" ? <Samples /> : null;
 }
 
 function PlaygroundComposer({
-  able,
+  running,
   onRun,
-  window: contextWindow,
+  onStop,
 }: {
-  able: boolean;
+  running: boolean;
   onRun: () => void;
-  window: number | null;
+  onStop: () => void;
 }) {
-  const { script, draft, runId, counted, failure } = usePlayground();
+  const queries = useQueryClient();
+  const { script, runId, counted } = useBenchState();
+  const { draft, columns } = useDesk();
+  const { shown, modelOf } = useShown();
   const live = useRun(runId);
-  const size = measure(script, draft);
-  const use = contextUse(size, counted, contextWindow);
+  const bench = shown[0];
+  const model = modelOf(0);
+  const able = shown.some((each, at) => each.request(modelOf(at)?.id ?? "", draft) !== null);
+  const use = contextUse(measure(script, draft), counted, model?.context_window ?? null);
   if (live) use.tokens += live.pieces;
   const keys = isMac() ? "⌘ Enter" : "Ctrl Enter";
+  const more = columns === 1 && !running && draft.trim() === "" && unfinished(script) !== null;
   return (
     <Composer
       label={t("play.composer")}
       value={draft}
       onChange={setDraft}
-      notice={
-        failure !== null && <Notice error={failure} onRetry={onRun} onDismiss={dismissFailure} />
-      }
+      notice={columns === 1 && <Failure onRun={onRun} />}
       left={<ContextGauge use={use} />}
     >
-      <span className="text-xs text-soft pointer-coarse:hidden">
-        {runId === null ? t("play.run_keys", { keys }) : t("play.stop_keys")}
+      <span className="text-xs text-soft max-sm:hidden pointer-coarse:hidden">
+        {running ? t("play.stop_keys") : t("play.run_keys", { keys })}
       </span>
-      {runId === null ? (
-        <Button kind="primary" onClick={onRun} disabled={!able}>
-          {t("play.run")}
+      {more && model && bench && (
+        <Button kind="plain" onClick={() => bench.continue(model.id, queries)}>
+          {t("play.continue")}
+        </Button>
+      )}
+      {running ? (
+        <Button kind="plain" onClick={onStop} disabled={live?.stopping ?? false}>
+          {live?.stopping ? t("play.stopping") : t("play.stop")}
         </Button>
       ) : (
-        <Button kind="plain" onClick={stop} disabled={live?.stopping ?? false}>
-          {live?.stopping ? t("play.stopping") : t("play.stop")}
+        <Button kind="primary" onClick={onRun} disabled={!able || model === null}>
+          {t("play.run")}
         </Button>
       )}
     </Composer>
@@ -169,7 +260,7 @@ function PlaygroundComposer({
 }
 
 /** Ctrl or Cmd with Enter runs, Escape stops, wherever the focus is; a dialog keeps its own Escape. */
-function useKeys(start: () => void, running: boolean): void {
+function useKeys(start: () => void, stop: () => void, running: boolean): void {
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (event.isComposing || document.querySelector("dialog[open]")) return;
@@ -183,5 +274,5 @@ function useKeys(start: () => void, running: boolean): void {
     };
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
-  }, [start, running]);
+  }, [start, stop, running]);
 }

@@ -1,5 +1,5 @@
 // The script of turns that the Playground edits. Pure state and its steps.
-import type { ScriptRole } from "../api/wire";
+import type { ScriptMessage, ScriptRole, ToolCall } from "../api/wire";
 import type { Meter } from "../live/run";
 
 export interface Turn {
@@ -7,7 +7,11 @@ export interface Turn {
   role: ScriptRole;
   content: string;
   /** For an answer: what it used and the word for how it ended. */
-  record?: { meter: Meter; finish: string };
+  record?: { meter: Meter; finish: string; tokenIds?: number[] };
+  /** For an answer: the tools that it calls. */
+  calls?: ToolCall[];
+  /** For a tool's turn: the call that it answers. */
+  callId?: string;
 }
 
 export interface Script {
@@ -37,11 +41,22 @@ export function prepare(script: Script, draft: string, turnId: string): Script |
 }
 
 /** The messages of a request; empty turns are left out. */
-export function messages(script: Script): { role: ScriptRole; content: string }[] {
-  const all = [{ role: "system" as ScriptRole, content: script.system }, ...script.turns];
-  return all
-    .filter((turn) => turn.content.trim() !== "")
-    .map(({ role, content }) => ({ role, content }));
+export function messages(script: Script): ScriptMessage[] {
+  const turns: Pick<Turn, "role" | "content" | "calls" | "callId">[] = script.turns;
+  return [{ role: "system" as ScriptRole, content: script.system }, ...turns]
+    .filter((turn) => turn.content.trim() !== "" || ("calls" in turn && turn.calls))
+    .map((turn) => {
+      const message: ScriptMessage = { role: turn.role, content: turn.content };
+      if ("calls" in turn && turn.calls) message.tool_calls = turn.calls;
+      if ("callId" in turn && turn.callId) message.tool_call_id = turn.callId;
+      return message;
+    });
+}
+
+/** The answer at the end that can go on from its very last token; null when there is none. */
+export function unfinished(script: Script): Turn | null {
+  const last = script.turns.at(-1);
+  return last?.role === "assistant" && last.record?.tokenIds?.length ? last : null;
 }
 
 /** Change one turn; an answer that was edited by hand no longer is what the meter measured. */
@@ -61,7 +76,7 @@ export const remove = (script: Script, id: string): Script => ({
   turns: script.turns.filter((turn) => turn.id !== id),
 });
 
-const ROLES: readonly unknown[] = ["user", "assistant", "system"];
+const ROLES: readonly unknown[] = ["user", "assistant", "system", "tool"];
 
 /** A stored script as far as it can still be understood. */
 export function restoreScript(stored: unknown): Script {

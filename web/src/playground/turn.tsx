@@ -3,11 +3,12 @@ import { type ReactNode, useState } from "react";
 import type { ScriptRole } from "../api/wire";
 import { t } from "../language/t";
 import type { Run } from "../live/run";
-import { Reply } from "../markdown/reply";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { GrowingText } from "../parts/grow";
 import { MeterLine, RunMeter } from "../parts/meter";
+import { AnswerBody } from "./answer";
+import { useDesk } from "./bench";
 import type { Turn } from "./script";
 
 const TEXT = "quiet-focus w-full max-w-[68ch] bg-transparent rounded focus:bg-wash";
@@ -22,16 +23,21 @@ export function TurnRow({
   actions?: ReactNode;
   children: ReactNode;
 }) {
+  const narrow = useDesk().columns > 1;
   return (
-    <div className="group/turn grid gap-x-5 border-b border-line py-4 last:border-b-0 md:grid-cols-[5.5rem_minmax(0,1fr)_auto]">
+    <div
+      className={`group/turn grid gap-x-5 border-b border-line py-4 last:border-b-0 ${narrow ? "" : "md:grid-cols-[5.5rem_minmax(0,1fr)_auto]"}`}
+    >
       <div className="flex items-baseline justify-between text-xs leading-[1.375rem] text-soft">
         {margin}
-        <div className="flex gap-3 md:hidden">{actions}</div>
+        <div className={`flex gap-3 ${narrow ? "" : "md:hidden"}`}>{actions}</div>
       </div>
       <div className="min-w-0">{children}</div>
-      <div className="flex w-28 items-start justify-end gap-3 text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
-        {actions}
-      </div>
+      {!narrow && (
+        <div className="flex w-28 items-start justify-end gap-3 text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
+          {actions}
+        </div>
+      )}
     </div>
   );
 }
@@ -114,7 +120,12 @@ export function ScriptTurn({
     >
       {answer ? (
         <>
-          <Reply text={run ? run.text : turn.content} writing={run?.ending === null} />
+          <AnswerBody
+            id={turn.id}
+            text={run ? run.text : turn.content}
+            run={run}
+            calls={turn.calls ?? []}
+          />
           {run && <RunMeter run={run} />}
           {!run && turn.record && (
             <MeterLine meter={turn.record.meter} finish={turn.record.finish} />
@@ -155,6 +166,7 @@ function RoleChoice({
     >
       <option value="user">{t("role.user")}</option>
       <option value="assistant">{t("role.assistant")}</option>
+      {role === "tool" && <option value="tool">{t("role.tool")}</option>}
     </select>
   );
 }
