@@ -643,6 +643,127 @@ export type SwitchRequest = {
   item_id: string;
 };
 
+export type CreatePromptRequest = {
+  name: string;
+  content: PromptContentBody;
+  note?: string;
+};
+
+export type PromptContentBody = {
+  instructions?: string;
+  messages?: PromptMessageBody[];
+  variables?: VariableBody[];
+  model?: string | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  max_output_tokens?: number | null;
+};
+
+export type PromptMessageBody = {
+  role: Role;
+  content: string;
+};
+
+export type VariableBody = {
+  name: string;
+  kind?: "boolean" | "choice" | "number" | "text";
+  default?: string | null;
+  description?: string;
+  choices?: string[];
+};
+
+export type StoredPromptBody = {
+  id: string;
+  name: string;
+  created_at: number;
+  updated_at: number;
+  newest_version: number;
+  labels: Record<string, number>;
+  object?: "prompt";
+};
+
+export type PromptList = {
+  data: StoredPromptBody[];
+  has_more: boolean;
+  object?: "list";
+};
+
+export type ImportPromptsRequest = {
+  prompts: ForeignPrompt[];
+};
+
+export type ForeignPrompt = {
+  id?: string | null;
+  name?: string | null;
+  version?: string | number | null;
+  instructions?: string | null;
+  messages?: ForeignMessage[] | null;
+  variables?: Record<string, unknown> | string[] | null;
+  model?: string | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  max_output_tokens?: number | null;
+  tools?: unknown[] | null;
+};
+
+export type ForeignMessage = {
+  role: Role;
+  content: string | ForeignText[];
+};
+
+export type ForeignText = {
+  type: string;
+  text?: string;
+};
+
+export type RenamePromptRequest = {
+  name: string;
+};
+
+export type PromptDeleted = {
+  id: string;
+  object?: "prompt.deleted";
+  deleted?: true;
+};
+
+export type CreateVersionRequest = {
+  content?: PromptContentBody | null;
+  from_version?: number | null;
+  note?: string;
+};
+
+export type PromptVersionBody = {
+  prompt_id: string;
+  version: number;
+  content: PromptContentBody;
+  created_at: number;
+  user_id: string;
+  note: string;
+  uses: number;
+  last_used_at: number | null;
+  object?: "prompt.version";
+};
+
+export type PromptVersionList = {
+  data: PromptVersionBody[];
+  has_more: boolean;
+  object?: "list";
+};
+
+export type PromptDiff = {
+  lines: DiffLineBody[];
+  object?: "prompt.diff";
+};
+
+export type DiffLineBody = {
+  op: "added" | "removed" | "same";
+  text: string;
+};
+
+export type SetLabelRequest = {
+  version: number;
+};
+
 export type UploadForm = {
   file: string;
   purpose: "batch" | "user_data";
@@ -1080,6 +1201,18 @@ export interface Routes {
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
   "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
+  "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
+  "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };
+  "POST /api/prompts/import": { body: ImportPromptsRequest; answer: PromptList };
+  "GET /api/prompts/{prompt_id}": { path: { prompt_id: string; }; answer: StoredPromptBody };
+  "POST /api/prompts/{prompt_id}": { path: { prompt_id: string; }; body: RenamePromptRequest; answer: StoredPromptBody };
+  "DELETE /api/prompts/{prompt_id}": { path: { prompt_id: string; }; answer: PromptDeleted };
+  "POST /api/prompts/{prompt_id}/versions": { path: { prompt_id: string; }; body: CreateVersionRequest; answer: PromptVersionBody };
+  "GET /api/prompts/{prompt_id}/versions": { path: { prompt_id: string; }; query: { limit?: number; before?: number; }; answer: PromptVersionList };
+  "GET /api/prompts/{prompt_id}/versions/{version}": { path: { prompt_id: string; version: string; }; answer: PromptVersionBody };
+  "GET /api/prompts/{prompt_id}/diff": { path: { prompt_id: string; }; query: { from?: string; to?: string; }; answer: PromptDiff };
+  "PUT /api/prompts/{prompt_id}/labels/{label}": { path: { prompt_id: string; label: string; }; body: SetLabelRequest; answer: StoredPromptBody };
+  "DELETE /api/prompts/{prompt_id}/labels/{label}": { path: { prompt_id: string; label: string; }; answer: StoredPromptBody };
   "POST /v1/files": { answer: FileBody };
   "GET /v1/files": { query: { limit?: number; after?: string; order?: "asc" | "desc"; purpose?: "batch" | "batch_output" | "user_data"; }; answer: FileList };
   "GET /v1/files/{file_id}": { path: { file_id: string; }; answer: FileBody };

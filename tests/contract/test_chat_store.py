@@ -299,7 +299,7 @@ async def test_the_same_id_twice_is_refused_whole(chat: ChatStore) -> None:
         await chat.open_response(response(2, conversation=FIRST.id), [item("a")], AT + 9)
     with pytest.raises(InternalFailure):
         await chat.finish_response(finished(opened, output=item("a")), usage_row())
-    assert await chat.find_conversation(FIRST.id, MINE) == replace(FIRST, leaf="msg_b")
+    assert await chat.find_conversation(FIRST.id, MINE) == replace(FIRST, leaf=ItemId("msg_b"))
     assert await chat.find_conversation(ConversationId("conv_002"), MINE) is None
     assert await chat.find_response(ResponseId("resp_002"), MINE) is None
     assert await chat.find_response(opened.id, MINE) == opened

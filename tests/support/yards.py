@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.asgi import AsgiClient
-from tokenyard.chat.context import Histories
-from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.office import ChatOffice, make_chat_office
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
@@ -122,7 +121,7 @@ class _Ground:
         await ledger.start()
         return ledger
 
-    def make_responses(self, conversations: Conversations, ledger: Ledger) -> Responses:
+    def make_responses(self, chat: ChatOffice, ledger: Ledger) -> Responses:
         streams = StreamRegistry(
             self.clock,
             kept_seconds=self.settings.chat.streams_kept_seconds,
@@ -131,10 +130,8 @@ class _Ground:
         return Responses(
             store=self.store.chat,
             threads=self.store.threads,
-            conversations=conversations,
-            histories=Histories(
-                self.store.chat, self.store.threads, conversations, self.settings.chat
-            ),
+            conversations=chat.conversations,
+            histories=chat.histories,
             streams=streams,
             pool=self.pool,
             ledger=ledger,
@@ -191,8 +188,8 @@ async def _open_in(
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         ledger = await ground.start_ledger()
-        conversations = Conversations(store.chat, store.threads, settings.chat, clock, randomness)
-        responses = ground.make_responses(conversations, ledger)
+        chat = make_chat_office(store, settings.chat, clock, randomness)
+        responses = ground.make_responses(chat, ledger)
         identity = Identity(store.identity, settings.identity, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
         office = await ground.start_office(folder, ledger, admission)
@@ -203,7 +200,7 @@ async def _open_in(
             admission=admission,
             pool=pool,
             ledger=ledger,
-            conversations=conversations,
+            chat=chat,
             responses=responses,
             files=office.files,
             batches=office.batches,

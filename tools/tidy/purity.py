@@ -9,6 +9,7 @@ from tools.tidy.source import PACKAGE, Finding, Module
 _PURE_LIBRARY = frozenset(
     {
         "abc", "array", "base64", "bisect", "collections", "copy", "dataclasses", "datetime",
+        "difflib",
         "decimal", "enum",
         "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
         "operator", "re", "statistics", "string", "struct", "types", "typing", "unicodedata",

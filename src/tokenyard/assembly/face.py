@@ -4,8 +4,7 @@ from socket import socket
 
 from tokenyard.assembly.ground import FILES_FOLDER, Ground, Part
 from tokenyard.assembly.money import open_ledger
-from tokenyard.chat.context import Histories
-from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.office import ChatOffice, make_chat_office
 from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
@@ -29,10 +28,8 @@ async def open_face(
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
     ledger = await open_ledger(ground)
-    conversations = Conversations(
-        ground.store.chat, ground.store.threads, settings.chat, ground.clock, ground.randomness
-    )
-    responses = _make_responses(ground, conversations, ledger, pool)
+    chat = make_chat_office(ground.store, settings.chat, ground.clock, ground.randomness)
+    responses = _make_responses(ground, chat, ledger, pool)
     admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
     gateway = Gateway(
@@ -41,7 +38,7 @@ async def open_face(
         admission=admission,
         pool=pool,
         ledger=ledger,
-        conversations=conversations,
+        chat=chat,
         responses=responses,
         files=office.files,
         batches=office.batches,
@@ -63,14 +60,14 @@ async def open_face(
 
 
 def _make_responses(
-    ground: Ground, conversations: Conversations, ledger: Ledger, pool: UpstreamPool
+    ground: Ground, chat: ChatOffice, ledger: Ledger, pool: UpstreamPool
 ) -> Responses:
     settings = ground.settings.chat
     return Responses(
         store=ground.store.chat,
         threads=ground.store.threads,
-        conversations=conversations,
-        histories=Histories(ground.store.chat, ground.store.threads, conversations, settings),
+        conversations=chat.conversations,
+        histories=chat.histories,
         streams=StreamRegistry(
             ground.clock,
             kept_seconds=settings.streams_kept_seconds,

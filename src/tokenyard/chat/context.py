@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.records import Ask, Draft, Item, Response, ResponseStatus
-from tokenyard.runtime.settings import ChatSettings
+from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ItemId, ResponseId

@@ -15,9 +15,9 @@ from tokenyard.chat.records import (
     Node,
 )
 from tokenyard.chat.rules.tree import find_leaf
+from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
-from tokenyard.runtime.settings import ChatSettings
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId

@@ -16,7 +16,7 @@ from tokenyard.vocabulary.ids import (
     ResponseId,
     UserId,
 )
-from tokenyard.vocabulary.messages import Role
+from tokenyard.vocabulary.messages import Message, Role
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -197,6 +197,8 @@ class Ask:
     branches: bool = False
     under: ItemId | None = None
     instructions: str | None = None
+    # What a stored prompt says before the history; not kept as items.
+    preamble: tuple[Message, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     stored: bool = True
     options: ResponseOptions = ResponseOptions()

@@ -170,7 +170,8 @@ class Responses:
     async def _open(self, caller: Principal, ask: Ask, permit: Permit, id: ResponseId) -> Run:
         history = await self._histories.find(caller, ask)
         asked = self._conversations.write_items(ask.turns, history.tip)
-        seen = [spell_turn(item) for item in show_items([*history.path, *asked])]
+        shown = show_items([*history.path, *asked])
+        seen = [*ask.preamble, *(spell_turn(item) for item in shown)]
         if not seen:
             raise InvalidRequest("There is nothing to answer.", param="input")
         if ask.instructions is not None:

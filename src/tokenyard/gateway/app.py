@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.office import ChatOffice
 from tokenyard.chat.responses import Responses
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
@@ -25,6 +25,7 @@ from tokenyard.gateway.routes.completions import CompletionRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
 from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.jobs import JobRoutes
+from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
 from tokenyard.jobs.batches.batches import Batches
@@ -52,7 +53,7 @@ class Gateway:
         admission: Admission,
         pool: UpstreamPool,
         ledger: Ledger,
-        conversations: Conversations,
+        chat: ChatOffice,
         responses: Responses,
         files: Files,
         batches: Batches,
@@ -64,10 +65,8 @@ class Gateway:
         log: Log,
     ) -> None:
         doorway = Doorway(identity, body_bytes_max=settings.body_bytes_max)
-        heartbeat = settings.heartbeat_seconds
-        status = StatusRoutes(
-            pool=pool, admission=admission, metrics=metrics, more_metrics=(jobs.metrics,)
-        )
+        heartbeat, more = settings.heartbeat_seconds, (jobs.metrics,)
+        status = StatusRoutes(pool=pool, admission=admission, metrics=metrics, more_metrics=more)
         groups = (
             CompletionRoutes(
                 doorway=doorway,
@@ -85,11 +84,15 @@ class Gateway:
                 pool=pool,
                 ledger=ledger,
                 responses=responses,
+                prompts=chat.prompts,
                 tasks=tasks,
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            ConversationRoutes(doorway=doorway, conversations=conversations, responses=responses),
+            ConversationRoutes(
+                doorway=doorway, conversations=chat.conversations, responses=responses
+            ),
+            PromptRoutes(doorway=doorway, prompts=chat.prompts),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from tokenyard.runtime.branch import Branch as _Branch
 from tokenyard.runtime.branch import Count, Seconds
+from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
@@ -213,20 +214,6 @@ class UpstreamSettings(_Branch, frozen=True):
     health_seconds: Annotated[
         Seconds, Meta(description="How often each model server is asked for its health.")
     ] = 1.0
-
-
-class ChatSettings(_Branch, frozen=True):
-    """Conversations and their streams."""
-
-    stream_events_max: Annotated[
-        Count, Meta(description="Events that the log of one response may hold.")
-    ] = 100_000
-    streams_kept_seconds: Annotated[
-        Seconds, Meta(description="How long the log of a finished response can be replayed.")
-    ] = 600.0
-    conversation_items_max: Annotated[
-        Count, Meta(description="Items that one conversation may hold.")
-    ] = 10_000
 
 
 class FleetSettings(_Branch, frozen=True):

@@ -22,6 +22,7 @@ from tokenyard.storage.memory_batches import MemoryBatchStore
 from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
+from tokenyard.storage.memory_prompts import MemoryPromptStore
 from tokenyard.storage.memory_threads import MemoryThreadStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
 from tokenyard.vocabulary.ids import (
@@ -302,6 +303,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
+        self.prompts = MemoryPromptStore()
         self.threads = MemoryThreadStore(self.state.conversations, self.state.items)
         self.ledger = MemoryLedgerStore(self.state.books)
         self.people = MemoryPeople()

@@ -27,6 +27,7 @@ FileId = NewType("FileId", str)
 BatchId = NewType("BatchId", str)
 BudgetId = NewType("BudgetId", str)
 LimitId = NewType("LimitId", str)
+PromptId = NewType("PromptId", str)
 
 
 class IdPrefix(StrEnum):
@@ -53,3 +54,4 @@ class IdPrefix(StrEnum):
     BUDGET = "bdgt"
     LIMIT = "lim"
     HOLDER = "hold"
+    PROMPT = "pmpt"

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     UNSUPPORTED_PARAMETER = "unsupported_parameter"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     TEMPLATE_FAILED = "template_failed"
+    PROMPT_VARIABLE = "prompt_variable"
     BODY_TOO_LARGE = "body_too_large"
     NOT_FOUND = "not_found"
     MODEL_NOT_FOUND = "model_not_found"
@@ -38,6 +39,9 @@ class Reason(StrEnum):
     # Not now (409, 429, 503).
     CONVERSATION_BUSY = "conversation_busy"
     RESPONSE_IN_PROGRESS = "response_in_progress"
+    PROMPT_EXISTS = "prompt_exists"
+    PROMPT_CHANGED = "prompt_changed"
+    PROMPTS_LIMIT = "prompts_limit"
     RATE_LIMIT_REQUESTS = "rate_limit_requests"
     CONCURRENCY_LIMIT = "concurrency_limit"
     INSUFFICIENT_BUDGET = "insufficient_quota"

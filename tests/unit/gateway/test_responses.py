@@ -9,7 +9,8 @@ from support.asgi import Answer
 from support.spec import validator
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.ledger.ports import GroupBy
-from tokenyard.runtime.settings import ChatSettings, Settings
+from tokenyard.runtime.chat_settings import ChatSettings
+from tokenyard.runtime.settings import Settings
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
+from tokenyard.chat.prompts import Filled, Prompts
 from tokenyard.chat.records import Ask, ResponseOptions
 from tokenyard.chat.responses import Permit, Responses
 from tokenyard.chat.rules.resume import (
@@ -40,7 +41,7 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Permission, Principal
-from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, ResponseId
+from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, PromptId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Responses"
@@ -61,6 +62,7 @@ class ResponseRoutes:
         pool: UpstreamPool,
         ledger: Ledger,
         responses: Responses,
+        prompts: Prompts,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
         heartbeat_seconds: float,
@@ -70,6 +72,7 @@ class ResponseRoutes:
         self._pool = pool
         self._ledger = ledger
         self._responses = responses
+        self._prompts = prompts
         self._tasks = tasks
         self._metrics = metrics
         self._heartbeat_seconds = heartbeat_seconds
@@ -113,12 +116,15 @@ class ResponseRoutes:
         caller = await self._doorway.caller(request)
         asked = decode_request(CreateResponseRequest, await self._doorway.body(request))
         asked.refuse_unsupported()
+        filled = await self._fill(caller, asked)
         if asked.model is None:
             raise InvalidRequest("Which model is to answer?", param="model")
         model = self._pool.find(asked.model)
-        ask = _read_ask(asked, ModelName(asked.model), model.defaults())
+        ask = _read_ask(asked, ModelName(asked.model), model.defaults(), filled)
         permit = await self._permit(caller, ask, model.window())
         stream = await self._responses.create(caller, ask, permit)
+        if filled is not None:
+            await self._prompts.count_use(filled.reference)
         if asked.stream:
             return self._events(stream, 0)
         if not asked.background:
@@ -130,6 +136,26 @@ class ResponseRoutes:
                 abandon=None,
             )
         return json_answer(await self._responses.result(caller, stream.response))
+
+    async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
+        """The stored prompt; where the request is silent, what it says of the answer counts."""
+        if asked.prompt is None:
+            return None
+        filled = await self._prompts.fill(
+            caller,
+            PromptId(asked.prompt.id),
+            asked.prompt.version,
+            asked.prompt.variables or {},
+        )
+        content = filled.content
+        asked.model = asked.model or content.model
+        asked.instructions = asked.instructions or content.instructions or None
+        asked.max_output_tokens = asked.max_output_tokens or content.max_output_tokens
+        if asked.temperature is None:
+            asked.temperature = content.temperature
+        if asked.top_p is None:
+            asked.top_p = content.top_p
+        return filled
 
     async def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
         lease = self._admission.enter(caller)
@@ -219,7 +245,12 @@ class ResponseRoutes:
             self._metrics.stream_readers.dec()
 
 
-def _read_ask(asked: CreateResponseRequest, model: ModelName, defaults: SamplingDefaults) -> Ask:
+def _read_ask(
+    asked: CreateResponseRequest,
+    model: ModelName,
+    defaults: SamplingDefaults,
+    filled: Filled | None,
+) -> Ask:
     conversation, previous = asked.conversation_id(), asked.previous_response_id
     under = asked.parent_item_id
     return Ask(
@@ -230,12 +261,14 @@ def _read_ask(asked: CreateResponseRequest, model: ModelName, defaults: Sampling
         branches=under is not UNSET,
         under=ItemId(under) if isinstance(under, str) else None,
         instructions=asked.instructions,
+        preamble=() if filled is None else filled.content.messages,
         metadata=asked.metadata or {},
         stored=asked.store is not False,
         options=ResponseOptions(
             previous=None if previous is None else ResponseId(previous),
             background=bool(asked.background),
             text_format=asked.format(),
+            prompt=None if filled is None else filled.reference,
         ),
     )
 

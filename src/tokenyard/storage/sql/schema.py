@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 # Its tables hang on the same catalogue.
+import tokenyard.storage.sql.chat_tables
 import tokenyard.storage.sql.identity_tables
 import tokenyard.storage.sql.ledger_tables  # noqa: F401
 from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414

@@ -19,6 +19,7 @@ from tokenyard.storage.sql.identity import SqlIdentityStore
 from tokenyard.storage.sql.jobs import SqlJobStore
 from tokenyard.storage.sql.ledger import SqlLedgerStore
 from tokenyard.storage.sql.outage import Outage
+from tokenyard.storage.sql.prompts import SqlPromptStore
 from tokenyard.storage.sql.sqlite import SqliteDatabase
 from tokenyard.storage.sql.threads import SqlThreadStore
 from tokenyard.storage.sql.writer import GroupWriter
@@ -27,7 +28,7 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0007"
+NEWEST_REVISION = "0008"
 
 _RETRY_SECONDS = 0.05
 
@@ -38,6 +39,7 @@ class SqlStore:
     def __init__(self, readers: Readers, writer: GroupWriter) -> None:
         self.chat = SqlChatStore(readers, writer)
         self.threads = SqlThreadStore(readers, writer)
+        self.prompts = SqlPromptStore(readers, writer)
         self.ledger = SqlLedgerStore(readers, writer)
         self.identity = SqlIdentityStore(readers, writer)
         self.batches = SqlBatchStore(readers, writer)

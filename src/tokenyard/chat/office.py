@@ -1,0 +1,46 @@
+"""The parts of the chat that keep things: conversations, histories, prompts; built in one place."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tokenyard.chat.context import Histories
+from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.ports import ChatStore, ThreadStore
+from tokenyard.chat.prompts import Prompts, PromptStore
+from tokenyard.runtime.chat_settings import ChatSettings
+from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness
+
+
+class Stores(Protocol):
+    """The stores that the chat stands on."""
+
+    @property
+    def chat(self) -> ChatStore: ...
+
+    @property
+    def threads(self) -> ThreadStore: ...
+
+    @property
+    def prompts(self) -> PromptStore: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOffice:
+    """What the gateway asks, beside the responses that are being written."""
+
+    conversations: Conversations
+    histories: Histories
+    prompts: Prompts
+
+
+def make_chat_office(
+    stores: Stores, settings: ChatSettings, clock: Clock, randomness: Randomness
+) -> ChatOffice:
+    """All of them over one set of stores."""
+    conversations = Conversations(stores.chat, stores.threads, settings, clock, randomness)
+    return ChatOffice(
+        conversations=conversations,
+        histories=Histories(stores.chat, stores.threads, conversations, settings),
+        prompts=Prompts(stores.prompts, settings, clock, randomness),
+    )

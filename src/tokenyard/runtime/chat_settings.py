@@ -1,0 +1,28 @@
+"""Settings of conversations, their streams, and stored prompts."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from tokenyard.runtime.branch import Branch, Count, Seconds
+
+
+class ChatSettings(Branch, frozen=True):
+    """Conversations and their streams."""
+
+    stream_events_max: Annotated[
+        Count, Meta(description="Events that the log of one response may hold.")
+    ] = 100_000
+    streams_kept_seconds: Annotated[
+        Seconds, Meta(description="How long the log of a finished response can be replayed.")
+    ] = 600.0
+    conversation_items_max: Annotated[
+        Count, Meta(description="Items that one conversation may hold.")
+    ] = 10_000
+    prompts_max: Annotated[
+        Count, Meta(description="Prompts of a project; further ones get 429.")
+    ] = 10_000
+    prompt_versions_max: Annotated[
+        Count, Meta(description="Versions of a prompt; further ones get 429.")
+    ] = 10_000
+    prompt_labels_max: Annotated[Count, Meta(description="Labels of a prompt.")] = 32
