@@ -27,7 +27,8 @@ from typing import Any
 import aiohttp
 
 from tokenyard.engine.catalogue import find_file
-from tokenyard.runtime.settings import EngineSettings, home_folder
+from tokenyard.runtime.engine_settings import EngineSettings
+from tokenyard.runtime.settings import home_folder
 
 RESULTS = Path(__file__).parents[1] / "results" / "engine.json"
 PEER = Path(__file__).parent / "llama_cpp_server.py"

@@ -23,6 +23,13 @@ export type ChatCompletionRequest = {
   user?: string | null;
   return_token_ids?: boolean | null;
   continue_token_ids?: number[] | null;
+  bad_words?: string[] | null;
+  allowed_token_ids?: number[] | null;
+  include_stop_str_in_output?: boolean | null;
+  skip_special_tokens?: boolean | null;
+  prompt_logprobs?: number | null;
+  truncate_prompt_tokens?: number | null;
+  return_progress?: boolean | null;
   priority?: number | null;
   messages: ChatMessage[];
   max_tokens?: number | null;
@@ -118,6 +125,7 @@ export type ChatCompletion = {
   choices: ChatChoice[];
   usage: UsageBody;
   object?: "chat.completion";
+  prompt_logprobs?: (Record<string, PromptLogprob> | null)[];
   timings?: Timings;
 };
 
@@ -171,6 +179,12 @@ export type CompletionTokensDetails = {
   reasoning_tokens?: number;
 };
 
+export type PromptLogprob = {
+  logprob: number;
+  rank: number;
+  decoded_token: string;
+};
+
 export type Timings = {
   queue_ms: number;
   first_token_ms: number;
@@ -185,6 +199,7 @@ export type ChatCompletionChunk = {
   object?: "chat.completion.chunk";
   usage?: UsageBody | null;
   timings?: Timings;
+  prompt_progress?: PromptProgress;
 };
 
 export type ChunkChoice = {
@@ -214,6 +229,13 @@ export type FunctionCallDelta = {
   arguments?: string;
 };
 
+export type PromptProgress = {
+  total: number;
+  cache: number;
+  processed: number;
+  time_ms: number;
+};
+
 export type CompletionRequest = {
   model: string;
   temperature?: number | null;
@@ -237,6 +259,13 @@ export type CompletionRequest = {
   user?: string | null;
   return_token_ids?: boolean | null;
   continue_token_ids?: number[] | null;
+  bad_words?: string[] | null;
+  allowed_token_ids?: number[] | null;
+  include_stop_str_in_output?: boolean | null;
+  skip_special_tokens?: boolean | null;
+  prompt_logprobs?: number | null;
+  truncate_prompt_tokens?: number | null;
+  return_progress?: boolean | null;
   priority?: number | null;
   prompt: string | number[];
   max_tokens?: number;
@@ -254,6 +283,7 @@ export type Completion = {
   object?: "text_completion";
   usage?: UsageBody | null;
   timings?: Timings;
+  prompt_progress?: PromptProgress;
 };
 
 export type TextChoice = {
@@ -262,12 +292,13 @@ export type TextChoice = {
   finish_reason: "abort" | "length" | "stop" | null;
   logprobs?: TextLogprobs | null;
   token_ids?: number[];
+  prompt_logprobs?: (Record<string, PromptLogprob> | null)[];
 };
 
 export type TextLogprobs = {
   tokens: string[];
-  token_logprobs: number[];
-  top_logprobs: Record<string, number>[];
+  token_logprobs: (number | null)[];
+  top_logprobs: (Record<string, number> | null)[];
   text_offset: number[];
 };
 

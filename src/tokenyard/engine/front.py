@@ -12,15 +12,15 @@ from dataclasses import replace
 from tokenyard.engine.generation import Generation, GenerationGroup, GenerationRequest
 from tokenyard.engine.grammar import Grammar
 from tokenyard.engine.loop import StepLoop
-from tokenyard.engine.ports import Device, Masker, Reporter, Runner
+from tokenyard.engine.ports import Device, Masker, PromptReader, Reporter, Runner
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.drawing import derive_seed
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.stopping import count_tokens_max
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import Randomness
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import EngineMetrics
 from tokenyard.vocabulary.errors import InvalidRequest, Unavailable
@@ -57,11 +57,15 @@ class Engine:
             sequences_max=settings.sequences_max,
             block_tokens=settings.block_tokens,
             chunk_tokens_max=settings.chunk_tokens_max,
+            spare_blocks=int(settings.watermark * runner.block_count),
+            reserves_prompts=settings.reserve_prompts,
         )
         batch = Batch(BlockPool(runner.block_count), limits, prefix_cache=settings.prefix_cache)
         self._settings = settings
         self._vocabulary_size = tokenizer.vocabulary_size
         self._reports_logprobs = isinstance(runner, Reporter) and runner.reports_logprobs
+        self._reports_prompts = isinstance(runner, PromptReader) and runner.reports_prompts
+        self._end_ids = tokenizer.end_ids
         self._masks_tokens = isinstance(runner, Masker) and runner.masks_tokens
         self._randomness = randomness
         self._clock = clock
@@ -121,6 +125,7 @@ class Engine:
         max_tokens_param: str = "max_tokens",
         grammar: Grammar | None = None,
         before: Sequence[int] = (),
+        tells_progress: bool = False,
     ) -> GenerationGroup:
         """Queue several generations of one prompt: all are let in, or none.
 
@@ -135,7 +140,12 @@ class Engine:
                 param="n",
             )
         self._check_room(count, len(prompt) + len(before))
-        first = replace(first, grammar=grammar, before=tuple(before))
+        if grammar is not None and sampling.allowed_tokens is not None:
+            raise InvalidRequest(
+                "An answer in a form cannot have 'allowed_token_ids' too.",
+                param="allowed_token_ids",
+            )
+        first = replace(first, grammar=grammar, before=tuple(before), tells_progress=tells_progress)
         if first.known_count > len(prompt) + first.tokens_max:
             raise InvalidRequest(
                 f"{len(before)} tokens to continue are more than an answer to this may have.",
@@ -214,8 +224,26 @@ class Engine:
                 reason=Reason.UNSUPPORTED_PARAMETER,
                 param="logprobs",
             )
+        if sampling.prompt_top is not None and not self._reports_prompts:
+            raise InvalidRequest(
+                "This model server does not report log probabilities of prompts.",
+                reason=Reason.UNSUPPORTED_PARAMETER,
+                param="prompt_logprobs",
+            )
+        self._check_allowed(sampling)
         self._check_vocabulary("logit_bias", (token for token, _ in sampling.logit_bias))
         self._check_vocabulary("stop_token_ids", sampling.stop_token_ids)
+
+    def _check_allowed(self, sampling: SamplingParameters) -> None:
+        allowed = sampling.allowed_tokens
+        if allowed is None:
+            return
+        self._check_vocabulary("allowed_token_ids", allowed)
+        if sampling.min_tokens and self._end_ids.union(sampling.stop_token_ids).issuperset(allowed):
+            raise InvalidRequest(
+                "'allowed_token_ids' has only ends, and 'min_tokens' forbids them.",
+                param="allowed_token_ids",
+            )
 
     def _check_before(self, before: Sequence[int], count: int) -> None:
         if not before:

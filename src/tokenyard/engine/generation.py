@@ -33,11 +33,23 @@ class GenerationRequest:
     grammar: Grammar | None = None
     # Tokens of the answer that were generated elsewhere; they count in every way but are not sent.
     before: tuple[int, ...] = ()
+    # Whether the reader hears how far the prompt has been read.
+    tells_progress: bool = False
 
     @property
     def known_count(self) -> int:
         """Tokens to compute before the first new one."""
         return len(self.prompt) + len(self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much of a prompt has been read. seconds: since the request was first scheduled."""
+
+    total: int
+    cached: int
+    processed: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,9 @@ class Piece:
     lengths: tuple[int, ...] = ()
     # Of the first piece of an answer that was begun elsewhere: what each of those tokens added.
     replayed: tuple[str, ...] = ()
+    # Of the prompt's tokens from the second one on, once, with the first token.
+    prompt: tuple[TokenReport, ...] = ()
+    progress: Progress | None = None
     finish: FinishReason | None = None
     usage: Usage | None = None
     # Seconds from arrival to the first scheduling, the first token and the end.
@@ -70,6 +85,8 @@ class Piece:
             tokens=self.tokens + next.tokens,
             lengths=self.lengths + next.lengths,
             replayed=self.replayed + next.replayed,
+            prompt=self.prompt + next.prompt,
+            progress=next.progress or self.progress,
         )
 
 
@@ -119,10 +136,10 @@ class Generation:
             # The text first; the error is left for the next call.
             with self._lock:
                 self._waiting = replace(
-                    piece, text="", reports=(), tokens=(), lengths=(), replayed=()
+                    piece, text="", reports=(), tokens=(), lengths=(), replayed=(), prompt=()
                 )
             self._ready.set()
-            return Piece(piece.text, piece.reports, piece.tokens, piece.lengths, piece.replayed)
+            return replace(piece, finish=None, usage=None, error=None)
         self._ended = piece.finish is not None
         if piece.error is not None:
             raise piece.error

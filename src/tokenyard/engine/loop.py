@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tokenyard.engine.delayed import Immediate
-from tokenyard.engine.generation import Generation, GenerationRequest, Piece
+from tokenyard.engine.generation import Generation, GenerationRequest, Piece, Progress
 from tokenyard.engine.ports import Device, Draws, Runner
-from tokenyard.engine.rules.batching import Batch, Sequence, StepPlan
+from tokenyard.engine.rules.batching import Batch, Chunk, Sequence, StepPlan
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport, make_rule
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.engine.writer import AnswerWriter
@@ -47,13 +47,29 @@ class _Running:
     reports: list[TokenReport] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    # Tokens of the prompt that have been reported; the first one has no report.
+    prompt_known: int = 1
+    # Of the prompt, from its second token on; put with the first piece of text.
+    prompt: list[TokenReport] = field(default_factory=list)
 
     def take_news(self, text: str) -> Piece:
         """The text with what belongs to it: reports and tokens that have not been put yet."""
         replayed, self.writer.replayed = self.writer.replayed, ()
-        news = Piece(text, tuple(self.reports), tuple(self.tokens), tuple(self.lengths), replayed)
-        self.reports, self.tokens, self.lengths = [], [], []
+        news = Piece(
+            text,
+            reports=tuple(self.reports),
+            tokens=tuple(self.tokens),
+            lengths=tuple(self.lengths),
+            replayed=replayed,
+            prompt=tuple(self.prompt),
+        )
+        self.reports, self.tokens, self.lengths, self.prompt = [], [], [], []
         return news
+
+    def take_prompt(self, start: int, reports: list[TokenReport]) -> None:
+        """Reports on the prompt's tokens from `start` on; those known already are passed over."""
+        self.prompt += reports[max(self.prompt_known - start, 0) :]
+        self.prompt_known = max(self.prompt_known, start + len(reports))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,7 @@ class StepLoop:
             salt=request.salt,
             full_count=len(request.prompt) + request.tokens_max,
             waits_for_tokens=_counts_tokens(request.sampling) or request.grammar is not None,
+            prompt_top=request.sampling.prompt_top,
         )
         sequence.prompt_count = len(request.prompt)
         if request.leader is not None and (leader := self._running.get(request.leader)):
@@ -244,6 +261,8 @@ class StepLoop:
         now = self._clock.monotonic()
         for chunk in chunks:
             running = self._running.get(chunk.sequence.id)
+            if running is not None and (news := _read_prompt(running, chunk, drawn, now)):
+                self._put(running, news)
             if chunk.draws and running is not None:
                 if chunk.sequence.id in reports:
                     running.reports.append(reports[chunk.sequence.id])
@@ -271,7 +290,9 @@ class StepLoop:
                     position=len(sequence.tokens),
                     generated=len(sequence.tokens) - sequence.prompt_count,
                     end_ids=self._tokenizer.end_ids,
+                    banned=running.writer.banned(),
                     allowed=running.writer.allowed(),
+                    formed=running.writer.formed,
                 )
         return rules
 
@@ -375,6 +396,24 @@ class StepLoop:
             batch.pool.check_integrity()
 
 
+def _read_prompt(
+    running: _Running, chunk: Chunk, drawn: dict[int, int | None], now: float
+) -> Piece | None:
+    """Keep a step's reports on a prompt; how far the prompt has come, for those who asked."""
+    if isinstance(drawn, Draws) and running.sequence.id in drawn.prompts:
+        running.take_prompt(*drawn.prompts[running.sequence.id])
+    total = running.sequence.prompt_count
+    if not running.request.tells_progress or chunk.start >= total:
+        return None
+    progress = Progress(
+        total=total,
+        cached=_count_cached(running.sequence),
+        processed=min(chunk.start + chunk.count, total),
+        seconds=now - (running.scheduled_at or now),
+    )
+    return Piece("", progress=progress)
+
+
 def _count_cached(sequence: Sequence) -> int:
     """Of the prompt; the cache may have held the beginning of the answer too."""
     return min(sequence.cached_count or 0, sequence.prompt_count)
@@ -383,4 +422,5 @@ def _count_cached(sequence: Sequence) -> int:
 def _counts_tokens(sampling: SamplingParameters) -> bool:
     """Whether a draw depends on which tokens came before, beyond what the model makes of them."""
     penalties = (sampling.frequency_penalty, sampling.presence_penalty)
-    return sampling.repetition_penalty != 1.0 or any(penalties)
+    counted = sampling.repetition_penalty != 1.0 or any(penalties)
+    return counted or bool(sampling.bad_words)

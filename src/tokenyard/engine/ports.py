@@ -10,15 +10,24 @@ from typing import Any, Protocol, runtime_checkable
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport
 
+PromptReports = tuple[int, list[TokenReport]]
+
 
 class Draws(dict[int, int | None]):
-    """Drawn tokens by sequence id, with the reports that some rules asked for."""
+    """Drawn tokens by sequence id, with the reports that some rules asked for.
+
+    prompts: reports on tokens of prompts (`Sequence.prompt_top`): the place of the first, and all.
+    """
 
     def __init__(
-        self, tokens: Mapping[int, int | None], reports: Mapping[int, TokenReport]
+        self,
+        tokens: Mapping[int, int | None],
+        reports: Mapping[int, TokenReport],
+        prompts: Mapping[int, PromptReports] | None = None,
     ) -> None:
         super().__init__(tokens)
         self.reports = reports
+        self.prompts = prompts or {}
 
 
 class Runner(Protocol):
@@ -49,6 +58,14 @@ class Reporter(Protocol):
 
     @property
     def reports_logprobs(self) -> bool: ...
+
+
+@runtime_checkable
+class PromptReader(Protocol):
+    """A Runner or Device that says whether it honours `Sequence.prompt_top`."""
+
+    @property
+    def reports_prompts(self) -> bool: ...
 
 
 @runtime_checkable

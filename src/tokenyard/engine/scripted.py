@@ -5,7 +5,7 @@ For tests of all that is around a model, here and in the rooms above; it needs n
 
 from collections.abc import Callable, Mapping, Sequence
 
-from tokenyard.engine.ports import Draws
+from tokenyard.engine.ports import Draws, PromptReports
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport
@@ -21,6 +21,7 @@ class ScriptedRunner:
     """
 
     reports_logprobs = True
+    reports_prompts = True
     masks_tokens = True
 
     def __init__(
@@ -54,7 +55,19 @@ class ScriptedRunner:
             top = rules[number].report_top
             if token is not None and top is not None:
                 reports[number] = TokenReport(token, 0.0, ((token, 0.0),)[:top])
-        return Draws(drawn, reports)
+        prompts = {
+            chunk.sequence.id: _report_prompt(chunk)
+            for chunk in chunks
+            if chunk.sequence.prompt_top is not None
+        }
+        return Draws(drawn, reports, prompts)
+
+
+def _report_prompt(chunk: Chunk) -> PromptReports:
+    text, end = chunk.sequence, chunk.start + chunk.count
+    known = text.tokens[chunk.start + 1 : min(end + 1, text.prompt_count)]
+    top = text.prompt_top or 0
+    return chunk.start + 1, [TokenReport(one, 0.0, ((one, 0.0),)[:top], 1) for one in known]
 
 
 def _allow(token: int | None, allowed: bytes | None) -> int | None:

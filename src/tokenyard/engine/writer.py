@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tokenyard.engine.detokenizer import Detokenizer
 from tokenyard.engine.generation import GenerationRequest
+from tokenyard.engine.rules.drawing import ban_next, pack_tokens
 from tokenyard.engine.rules.stopping import StopScanner, decide_finish
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest
@@ -34,20 +35,36 @@ class AnswerWriter:
         self._end_ids = ends.union(sampling.stop_token_ids)
         self._tokens_min = sampling.min_tokens
         self._tokens_max = request.tokens_max
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopScanner(sampling.stop)
+        self._detokenizer = Detokenizer(tokenizer, specials=sampling.shows_specials)
+        self._stops = StopScanner(sampling.stop, shows=sampling.shows_stop)
+        self._bad = _read_bad_words(tokenizer, sampling.bad_words)
+        self._answer: list[int] = []
+        self._allowed = None
+        if sampling.allowed_tokens is not None:
+            self._allowed = pack_tokens(sampling.allowed_tokens, tokenizer.vocabulary_size)
         self._matcher = None if request.grammar is None else request.grammar.start()
         self.generated = 0
         # What each token that was generated elsewhere added.
         self.replayed: tuple[str, ...] = ()
 
     def allowed(self) -> bytes | None:
-        """A bit for each token that the form allows next; None when there is no form."""
-        return None if self._matcher is None else self._matcher.allowed()
+        """A bit for each token that may come next; None when any may."""
+        return self._allowed if self._matcher is None else self._matcher.allowed()
+
+    def banned(self) -> tuple[int, ...]:
+        """Tokens that would complete a bad word."""
+        return ban_next(self._bad, self._answer) if self._bad else ()
+
+    @property
+    def formed(self) -> bool:
+        """Whether the answer is held to a form."""
+        return self._matcher is not None
 
     def push(self, token: int) -> Written:
         """Take the next token; raises InternalFailure when the form cannot be followed further."""
         self.generated += 1
+        if self._bad:
+            self._answer.append(token)
         finish = decide_finish(
             token, self.generated, end_ids=self._end_ids, tokens_max=self._tokens_max
         )
@@ -101,6 +118,16 @@ class AnswerWriter:
         """The text with what was held back: an open character, the start of a stop text."""
         more, stopped = self._stops.push(self._detokenizer.finish())
         return text + more + ("" if stopped else self._stops.finish())
+
+
+def _read_bad_words(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Each word as it is spelled at the start of a text and after a blank."""
+    found = (
+        tuple(tokenizer.encode(start + word, specials=False))
+        for word in words
+        for start in ("", " ")
+    )
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def _not_ours(what: str) -> InvalidRequest:

@@ -5,6 +5,7 @@ extensions that vLLM made common (`top_k`, `min_p`, `min_tokens`, `ignore_eos`, 
 not listed here is refused by name; nothing is dropped in silence.
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -35,6 +36,8 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 BIASED_TOKENS_MAX = 1024
 STOP_TOKENS_MAX = 64
+BAD_WORDS_MAX = 64
+ALLOWED_TOKENS_MAX = 4096
 CONTINUED_TOKENS_MAX = 1_000_000
 # Place in a model server's queue, as in vLLM: lower comes first, and 0 is the usual one.
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -42,6 +45,7 @@ Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 # `abort` is only seen between our own processes: the gateway asked the engine to stop.
 ChatFinish = Literal["stop", "length", "tool_calls", "abort"]
+BadWord = Annotated[str, Meta(min_length=1, max_length=128)]
 FormText = Annotated[str, Meta(min_length=1, max_length=65_536)]
 
 
@@ -159,6 +163,18 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     continue_token_ids: Annotated[list[TokenId], Meta(max_length=CONTINUED_TOKENS_MAX)] | None = (
         None
     )
+    # vLLM's extensions: what may be drawn and shown, and what is told about the prompt.
+    bad_words: Annotated[list[BadWord], Meta(max_length=BAD_WORDS_MAX)] | None = None
+    allowed_token_ids: (
+        Annotated[list[TokenId], Meta(min_length=1, max_length=ALLOWED_TOKENS_MAX)] | None
+    ) = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    # Only the newest so many tokens of the prompt are read; -1: as many as the context holds.
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1)] | None = None
+    # llama.cpp's extension: a stream tells how far the prompt has been read.
+    return_progress: bool | None = None
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
     priority: Priority | None = None
 
@@ -187,6 +203,13 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             stop_token_ids=tuple(self.stop_token_ids or ()),
             min_tokens=self.min_tokens or 0,
             report_top=report_top,
+            prompt_top=self.prompt_logprobs,
+            allowed_tokens=None
+            if self.allowed_token_ids is None
+            else tuple(self.allowed_token_ids),
+            bad_words=tuple(self.bad_words or ()),
+            shows_stop=bool(self.include_stop_str_in_output),
+            shows_specials=self.skip_special_tokens is False,
         )
 
 
@@ -243,7 +266,10 @@ class CompletionRequest(_Sampling, kw_only=True):
 
     def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
         """The drawing parameters."""
-        return self._sampling(self.max_tokens, defaults, self.logprobs)
+        sampling = self._sampling(self.max_tokens, defaults, self.logprobs)
+        if self.echo and sampling.prompt_top is None and self.logprobs is not None:
+            return replace(sampling, prompt_top=self.logprobs)
+        return sampling
 
 
 def check_stream_options(request: ChatCompletionRequest | CompletionRequest) -> None:
@@ -327,6 +353,30 @@ class Timings(msgspec.Struct, kw_only=True):
     total_ms: float
 
 
+class PromptProgress(msgspec.Struct, kw_only=True):
+    """llama.cpp's extension: how much of the prompt has been read, in tokens.
+
+    cache: of the processed ones, those that were known before.
+    """
+
+    total: int
+    cache: int
+    processed: int
+    time_ms: float
+
+
+class PromptLogprob(msgspec.Struct, kw_only=True):
+    """vLLM's extension: a token at one place of the prompt. rank: 1 for the likeliest."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+# By place in the prompt, then by token id; the first token has none.
+PromptLogprobs = list[dict[str, PromptLogprob] | None]
+
+
 class LikelyToken(msgspec.Struct, kw_only=True):
     """One of the tokens that could have been drawn."""
 
@@ -352,8 +402,9 @@ class TextLogprobs(msgspec.Struct, kw_only=True):
     """The same in the form of the older Completions: lists side by side, one entry a token."""
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    # The first token of a text that is told whole has none.
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -387,6 +438,7 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     choices: list[ChatChoice]
     usage: UsageBody
     object: Literal["chat.completion"] = "chat.completion"
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
     timings: Timings | UnsetType = UNSET
 
 
@@ -419,6 +471,7 @@ class ChatCompletionChunk(msgspec.Struct, kw_only=True):
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: UsageBody | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET
 
 
 class TextChoice(msgspec.Struct, kw_only=True):
@@ -429,6 +482,7 @@ class TextChoice(msgspec.Struct, kw_only=True):
     finish_reason: Literal["stop", "length", "abort"] | None
     logprobs: TextLogprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptLogprobs | UnsetType = UNSET
 
 
 class Completion(msgspec.Struct, kw_only=True):
@@ -441,3 +495,4 @@ class Completion(msgspec.Struct, kw_only=True):
     object: Literal["text_completion"] = "text_completion"
     usage: UsageBody | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET

@@ -68,6 +68,8 @@ def _without_priority(call: GenerationCall) -> bytes:
 
 def _for_vllm(call: GenerationCall) -> bytes:
     tree: Tree = msgspec.json.decode(_without_priority(call))
+    if tree.get("continue_token_ids"):
+        raise _unsupported("continue_token_ids", "vLLM")
     if tree.get("stream"):
         # Counts with every event, so that a call that is cut short is billed exactly.
         options = tree.get("stream_options") or {}
@@ -82,7 +84,10 @@ _LLAMACPP_UNCUT: Tree = {"top_k": 0, "min_p": 0.0}
 # Values that ask for nothing may pass; it answers others as if they were not there, or (n) counts
 # the tokens of one answer only.
 _LLAMACPP_IGNORES: Mapping[str, tuple[Any, ...]] = {
-    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",),
+    "n": (1,), "best_of": (1,), "echo": (False,), "suffix": ("",), "bad_words": ([],),
+    "continue_token_ids": ([],),
+    "allowed_token_ids": (), "prompt_logprobs": (), "truncate_prompt_tokens": (),
+    "include_stop_str_in_output": (False,), "skip_special_tokens": (True,),
 }  # fmt: skip
 
 
@@ -103,9 +108,9 @@ def _for_llamacpp(call: GenerationCall, defaults: SamplingDefaults) -> bytes:
     return msgspec.json.encode({**silent, **told})
 
 
-def _unsupported(name: str) -> InvalidRequest:
+def _unsupported(name: str, server: str = "llama.cpp") -> InvalidRequest:
     return InvalidRequest(
-        f"llama.cpp does not support '{name}'.", reason=Reason.UNSUPPORTED_PARAMETER, param=name
+        f"{server} does not support '{name}'.", reason=Reason.UNSUPPORTED_PARAMETER, param=name
     )
 
 

@@ -44,6 +44,9 @@ class SamplingParameters:
     over prompt and answer. logit_bias: (token id, what is added to its logit).
     min_tokens: the answer does not end on its own before it has so many.
     report_top: tokens to report the log probability of, beside each drawn one; None for no report.
+    prompt_top: the same for each token of the prompt. allowed_tokens: None allows all.
+    bad_words: texts that the answer does not contain. shows_stop: the text that ended the answer is
+    part of it. shows_specials: control tokens show their names.
     """
 
     temperature: float = 1.0
@@ -61,3 +64,8 @@ class SamplingParameters:
     stop_token_ids: tuple[int, ...] = ()
     min_tokens: int = 0
     report_top: int | None = None
+    prompt_top: int | None = None
+    allowed_tokens: tuple[int, ...] | None = None
+    bad_words: tuple[str, ...] = ()
+    shows_stop: bool = False
+    shows_specials: bool = False

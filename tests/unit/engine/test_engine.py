@@ -16,8 +16,8 @@ from tokenyard.engine.rules.drawing import DrawRule
 from tokenyard.engine.scripted import NextToken, ScriptedRunner, say
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import EngineMetrics
 from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest, Unavailable

@@ -142,7 +142,7 @@ async def test_before_the_model_is_there_it_says_so(serve: Callable[..., Any]) -
         ),
         ("completions", {"prompt": [10**6]}, 400, "invalid_value", "prompt"),
         ("completions", {"prompt": ""}, 400, "invalid_value", "prompt"),
-        ("completions", {"prompt": "x", "echo": True}, 400, "unsupported_parameter", "echo"),
+        ("completions", {"prompt": "x", "suffix": "y"}, 400, "unsupported_parameter", "suffix"),
     ],
 )
 async def test_refusals_name_the_field(

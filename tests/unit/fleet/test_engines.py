@@ -11,7 +11,7 @@ from tokenyard.fleet.engines.choice import check_startable, drawing_defaults, se
 from tokenyard.fleet.engines.command import fill_in, program_of
 from tokenyard.fleet.engines.contract import announce, free_port, url_of
 from tokenyard.fleet.engines.llamacpp import busy, context_tokens_of
-from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.vocabulary.errors import NotFound, StartError
 
 # A token of the tiny model in the cache: 2 layers x 2 KV heads x 8 wide x key and value x fp16.

@@ -61,11 +61,8 @@ class Decoder:
         if shape.windowed_rope_base not in (0.0, shape.rope_base):
             self._windowed_turns = _rotations(shape, shape.windowed_rope_base, None, 1.0)
 
-    def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool, wanted: Tensor) -> Tensor:
-        """Compute a step. tokens: (rows,) ids. wanted: rows whose logits are asked for.
-
-        Gives (wanted, vocabulary) float32.
-        """
+    def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool) -> Tensor:
+        """Compute a step. tokens: (rows,) ids. Gives (rows, width) float32, not normalised."""
         shape = self.shape
         heads, kv_heads = shape.heads, shape.kv_heads
         hidden = torch.from_numpy(self._embedding.read(tokens.numpy()))
@@ -99,8 +96,15 @@ class Decoder:
             if layer.down_norm is not None:
                 change = rms_norm(change, norm_shape, layer.down_norm, shape.epsilon)
             hidden += change
-        last = hidden.index_select(0, wanted)
-        return self._head(rms_norm(last, norm_shape, self._final_norm, shape.epsilon))
+        return hidden
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """The final norm of some rows that `forward` gave."""
+        return rms_norm(hidden, (self.shape.width,), self._final_norm, self.shape.epsilon)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(rows, vocabulary) float32 for some rows that `forward` gave."""
+        return self._head(self.finish(hidden))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ requests, texts or time.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,14 +14,25 @@ from tokenyard.engine.model.checkpoints import Checkpoint, read_shape
 from tokenyard.engine.model.decoder import Decoder
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
-from tokenyard.engine.model.sampler import History, draw, keep_raw, report
-from tokenyard.engine.ports import Draws
+from tokenyard.engine.model.sampler import History, draw, keep_raw, report, report_all
+from tokenyard.engine.ports import Draws, PromptReports
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
-from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.drawing import DrawRule, TokenReport
 from tokenyard.vocabulary.errors import StartError
 
 WARM_UP_ROWS = (1, 2, 4, 8, 16)
+# Rows whose logits are at hand at once when a prompt is reported on.
+REPORTED_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What a step gave: the sequences that draw, and their logits in the same order."""
+
+    drawing: list[Text]
+    logits: torch.Tensor
+    prompts: dict[int, PromptReports]
 
 
 class TorchRunner:
@@ -30,6 +42,7 @@ class TorchRunner:
     """
 
     reports_logprobs = True
+    reports_prompts = True
     masks_tokens = True
 
     def __init__(
@@ -71,7 +84,8 @@ class TorchRunner:
 
     def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Draws:
         self._use_threads()
-        texts, logits = self._compute(chunks)
+        step = self._compute(chunks)
+        texts, logits = step.drawing, step.logits
         histories = [History(text.tokens, text.prompt_count) for text in texts]
         ordered = [rules[text.id] for text in texts]
         raw = keep_raw(logits, ordered)
@@ -80,14 +94,14 @@ class TorchRunner:
         drawn = Draws(
             {text.id: token for text, token in zip(texts, tokens, strict=True)},
             {texts[row].id: report for row, report in reports.items()},
+            step.prompts,
         )
         for chunk in chunks:
             if drawn.get(chunk.sequence.id, 0) is None:
                 self._clear(chunk.sequence.blocks)
         return drawn
 
-    def _compute(self, chunks: Sequence[Chunk]) -> tuple[list[Text], torch.Tensor]:
-        """The sequences that draw, and their logits in the same order."""
+    def _compute(self, chunks: Sequence[Chunk]) -> _Computed:
         spans = [
             Span(chunk.start, chunk.start + chunk.count, chunk.sequence.blocks) for chunk in chunks
         ]
@@ -95,8 +109,11 @@ class TorchRunner:
         tokens: list[int] = []
         drawing: list[Text] = []
         wanted: list[int] = []
+        told: list[tuple[int, Chunk]] = []
         for index in order:
             chunk = chunks[index]
+            if chunk.sequence.prompt_top is not None:
+                told.append((len(tokens), chunk))
             tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
             if chunk.draws:
                 drawing.append(chunk.sequence)
@@ -108,10 +125,25 @@ class TorchRunner:
                 self._block_tokens,
                 window=self._decoder.shape.window,
             )
-            logits = self._decoder.forward(
-                torch.tensor(tokens), layout, self._pool, torch.tensor(wanted, dtype=torch.int64)
-            )
-        return drawing, logits
+            hidden = self._decoder.forward(torch.tensor(tokens), layout, self._pool)
+            logits = self._decoder.logits(hidden[torch.tensor(wanted, dtype=torch.int64)])
+            prompts = {
+                chunk.sequence.id: self._report_prompt(hidden[first:], chunk)
+                for first, chunk in told
+            }
+        return _Computed(drawing, logits, prompts)
+
+    def _report_prompt(self, hidden: torch.Tensor, chunk: Chunk) -> PromptReports:
+        """Reports on the prompt's tokens that follow a token of the chunk; rows as in the chunk."""
+        text, end = chunk.sequence, chunk.start + chunk.count
+        known = text.tokens[chunk.start + 1 : min(end + 1, text.prompt_count)]
+        reports: list[TokenReport] = []
+        # A piece at a time: logits of a whole chunk would take a hundred megabytes.
+        for first in range(0, len(known), REPORTED_ROWS):
+            some = known[first : first + REPORTED_ROWS]
+            logits = self._decoder.logits(hidden[first : first + len(some)])
+            reports += report_all(logits, some, text.prompt_top or 0)
+        return chunk.start + 1, reports
 
     def _clear(self, blocks: Sequence[int]) -> None:
         size = self._block_tokens

@@ -31,7 +31,8 @@ class History:
 def draw(
     logits: Tensor, rules: Sequence[DrawRule], histories: Sequence[History]
 ) -> list[int | None]:
-    """One token for each row of (rows, vocabulary) float32 logits; None for a row with a NaN.
+    """One token for each row of (rows, vocabulary) float32 logits; None where none can be drawn:
+    for a row with a NaN, or when nothing is allowed.
 
     Changes the logits of rows whose rule has an adjustment or does not allow all tokens.
     """
@@ -40,9 +41,9 @@ def draw(
             _adjust(logits[row].numpy(), rule.adjustment, histories[row])
         if rule.allowed is not None:
             _mask(logits[row].numpy(), rule.allowed)
-    # The maximum of a row is NaN as soon as one value is.
+    # The maximum of a row is NaN as soon as one value is, and -inf when no token may be drawn.
     highest, best = logits.max(dim=1)
-    broken = torch.isnan(highest).tolist()
+    broken = torch.logical_or(torch.isnan(highest), torch.isneginf(highest)).tolist()
     greedy = best.tolist()
     drawn: list[int | None] = []
     for row, rule in enumerate(rules):
@@ -76,6 +77,25 @@ def report(
         top = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
         reports[row] = TokenReport(token, float(logprobs[token]), top)
     return reports
+
+
+def report_all(logits: Tensor, tokens: Sequence[int], top: int) -> list[TokenReport]:
+    """Reports on tokens that are known, with their ranks; one for each row of logits."""
+    logprobs = torch.log_softmax(logits, dim=1)
+    drawn = logprobs.gather(1, torch.tensor(tokens).unsqueeze(1))
+    ranks = (logprobs > drawn).sum(dim=1) + 1
+    values, likely = logprobs.topk(top, dim=1)
+    return [
+        TokenReport(token, logprob, tuple(zip(ids, numbers, strict=True)), rank)
+        for token, logprob, ids, numbers, rank in zip(
+            tokens,
+            drawn[:, 0].tolist(),
+            likely.tolist(),
+            values.tolist(),
+            ranks.tolist(),
+            strict=True,
+        )
+    ]
 
 
 def _adjust(row: NDArray[np.float32], how: Adjustment, history: History) -> None:

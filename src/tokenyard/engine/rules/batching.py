@@ -5,8 +5,8 @@ counts forward under a token budget. Decodes (one token missing) go first and ar
 what is left of the budget goes to prompts, oldest first, cut into chunks. When the blocks run out,
 the youngest sequence of the lowest class gives all of its blocks back and is computed again later;
 no one is admitted in a step that took something away. A sequence is admitted only when its whole
-prompt fits, and a request that could never fit is refused before it gets here, so the oldest one
-always moves on.
+prompt fits (or its first chunk, as the limits say), and a request that could never fit is refused
+before it gets here, so the oldest one always moves on.
 
 Knows ids and counts; not what a token means, how it is drawn, or when an answer is complete.
 """
@@ -60,6 +60,8 @@ class Sequence:
     leader: "Sequence | None" = None
     # Whether each draw depends on all tokens before it in ways that only the host knows.
     waits_for_tokens: bool = False
+    # Likeliest tokens to report for each place of the prompt, which then is computed anew.
+    prompt_top: int | None = None
 
     def __post_init__(self) -> None:
         self.prompt_count = len(self.tokens)
@@ -129,6 +131,10 @@ class BatchLimits:
     block_tokens: int
     # While others are decoding, a step computes no more prompt tokens than this.
     chunk_tokens_max: int
+    # Blocks that stay free when a sequence is admitted beside others: their texts will grow.
+    spare_blocks: int = 0
+    # Whether a sequence is admitted only when its whole prompt fits, else its first chunk.
+    reserves_prompts: bool = True
 
 
 class Batch:
@@ -157,11 +163,16 @@ class Batch:
         budget = self.limits.step_tokens_max - len(chunks)
         if chunks:
             budget = min(budget, self.limits.chunk_tokens_max)
-        for sequence in self.running:
-            if sequence.missing > 1 and budget > 0:
+        for sequence in list(self.running):
+            if sequence.missing <= 1 or budget <= 0 or sequence.state is not SequenceState.RUNNING:
+                continue
+            if self._make_room(sequence, min(sequence.missing, budget), preempted):
                 budget -= _plan_chunk(chunks, sequence, budget)
+        if preempted:
+            # One that gave way to a prompt may have had its place in this step already.
+            chunks = [one for one in chunks if one.sequence.state is SequenceState.RUNNING]
         admitted: list[Sequence] = []
-        while not preempted and budget > 0 and self._admit_next():
+        while not preempted and budget > 0 and self._admit_next(budget):
             sequence = self.running[-1]
             admitted.append(sequence)
             budget -= _plan_chunk(chunks, sequence, budget)
@@ -217,16 +228,16 @@ class Batch:
                 continue
             if len(chunks) == self.limits.step_tokens_max:
                 break
-            if self._make_room(sequence, preempted):
+            if self._make_room(sequence, 1, preempted):
                 chunks.append(Chunk(sequence, sequence.computed, 1, draws=True))
         return chunks
 
-    def _make_room(self, sequence: Sequence, preempted: list[Sequence]) -> bool:
-        """A block for the next token, taken from the last in turn if need be; itself may be it."""
-        while sequence.computed == len(sequence.blocks) * self.limits.block_tokens:
+    def _make_room(self, sequence: Sequence, count: int, preempted: list[Sequence]) -> bool:
+        """Blocks for the next tokens, taken from the last in turn if need be; itself may be it."""
+        while sequence.computed + count > len(sequence.blocks) * self.limits.block_tokens:
             if self.pool.available:
                 sequence.blocks += self.pool.take(1)
-                break
+                continue
             victim = max(self.running, key=lambda one: one.turn)
             self._preempt(victim)
             preempted.append(victim)
@@ -246,7 +257,7 @@ class Batch:
         self.pool.release(sequence.blocks)
         sequence.blocks = []
 
-    def _admit_next(self) -> bool:
+    def _admit_next(self, budget: int) -> bool:
         """Look up the prefix, then reserve, then count: one transaction for the first in line."""
         if not self.waiting or len(self.running) >= self.limits.sequences_max:
             return False
@@ -255,8 +266,12 @@ class Batch:
             return False
         size = self.limits.block_tokens
         hits = self._find_prefix(sequence)
-        needed = -(-len(sequence.tokens) // size) - len(hits)
-        if needed > self.pool.available - self.pool.count_unused(hits):
+        count = len(sequence.tokens)
+        if not self.limits.reserves_prompts:
+            count = min(count, len(hits) * size + budget)
+        needed = -(-count // size) - len(hits)
+        spare = self.limits.spare_blocks if self.running else 0
+        if needed + spare > self.pool.available - self.pool.count_unused(hits):
             return False
         self.pool.share(hits)
         sequence.blocks = hits + self.pool.take(needed)
@@ -271,7 +286,7 @@ class Batch:
 
     def _find_prefix(self, sequence: Sequence) -> list[int]:
         """Stored blocks of the prompt, but never its last token: something must be computed."""
-        if not self._prefix_cache:
+        if not self._prefix_cache or sequence.prompt_top is not None:
             return []
         size = self.limits.block_tokens
         extend_names(sequence.names, name_root(sequence.salt), sequence.tokens, size)

@@ -5,6 +5,7 @@ and on another replica. Does not know logits.
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tokenyard.vocabulary.generation import SamplingParameters
@@ -56,6 +57,8 @@ class TokenReport:
     logprob: float
     # The likeliest first.
     top: tuple[tuple[int, float], ...]
+    # 1 when no token was likelier; 0 when nobody counted.
+    rank: int = 0
 
 
 def make_rule(
@@ -65,13 +68,17 @@ def make_rule(
     position: int,
     generated: int,
     end_ids: frozenset[int],
+    banned: tuple[int, ...] = (),
     allowed: bytes | None = None,
+    formed: bool = False,
 ) -> DrawRule:
-    """The rule for the token after the `generated`-th one of an answer."""
-    banned: tuple[int, ...] = ()
-    # A form decides by itself when an answer may end; both at once could leave nothing to draw.
-    if generated < sampling.min_tokens and allowed is None:
-        banned = tuple(sorted(end_ids.union(sampling.stop_token_ids)))
+    """The rule for the token after the `generated`-th one of an answer.
+
+    formed: the answer has a form, which decides by itself when it may end.
+    """
+    # With a form, both at once could leave nothing to draw.
+    if generated < sampling.min_tokens and not formed:
+        banned = tuple(sorted(end_ids.union(sampling.stop_token_ids, banned)))
     adjustment = Adjustment(
         banned,
         sampling.logit_bias,
@@ -93,6 +100,27 @@ def make_rule(
 
 
 _NOTHING = Adjustment()
+
+
+def ban_next(sequences: Iterable[tuple[int, ...]], answer: Sequence[int]) -> tuple[int, ...]:
+    """Tokens that would complete one of the sequences at the end of `answer`."""
+    return tuple(
+        sorted(
+            {
+                one[-1]
+                for one in sequences
+                if len(one) == 1 or tuple(answer[1 - len(one) :]) == one[:-1]
+            }
+        )
+    )
+
+
+def pack_tokens(tokens: Iterable[int], vocabulary: int) -> bytes:
+    """`DrawRule.allowed` for these tokens."""
+    bits = bytearray(-(-vocabulary // 8))
+    for token in tokens:
+        bits[token // 8] |= 1 << token % 8
+    return bytes(bits)
 
 
 def derive_seed(seed: int, choice: int) -> int:

@@ -12,11 +12,12 @@ class StopScanner:
     """Finds stop texts in an answer that arrives in pieces.
 
     Text that could be the start of a stop text is held back until the next piece decides it. A
-    stop text and all after it is never shown.
+    stop text and all after it is never shown; with `shows`, the stop text itself is.
     """
 
-    def __init__(self, stops: Iterable[str]) -> None:
+    def __init__(self, stops: Iterable[str], *, shows: bool = False) -> None:
         self._stops = tuple(stop for stop in stops if stop)
+        self._shows = shows
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
@@ -25,10 +26,11 @@ class StopScanner:
         if not self._stops:
             return piece, False
         text = self._held + piece
-        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
+        found = [(place, len(stop)) for stop in self._stops if (place := text.find(stop)) >= 0]
         if found:
             self._held = ""
-            return text[: min(found)], True
+            place, length = min(found)
+            return text[: place + length if self._shows else place], True
         keep = self._open_length(text)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep], False

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from tokenyard.engine.generation import GenerationGroup, Piece
+from tokenyard.engine.generation import GenerationGroup, Piece, Progress
 from tokenyard.engine.rules.drawing import TokenReport
 from tokenyard.engine.rules.speech import SpeechParser
 from tokenyard.engine.server.speech import ChoiceSpeech
@@ -25,6 +25,9 @@ from tokenyard.protocol.chat_completions import (
     Completion,
     Delta,
     LikelyToken,
+    PromptLogprob,
+    PromptLogprobs,
+    PromptProgress,
     TextChoice,
     TextLogprobs,
     Timings,
@@ -55,6 +58,12 @@ class Telling:
 
     usage: bool = False
     token_ids: bool = False
+    # What the prompt's tokens were likely to be, as vLLM tells it.
+    prompt_logprobs: bool = False
+    # The prompt's tokens and text, to be repeated in front of an answer (`echo`); None: not at all.
+    echoed: tuple[Sequence[int], str] | None = None
+    # Whether the echo has log probabilities as the answer does.
+    echo_logprobs: bool = False
 
     def ids(self, piece: Piece) -> list[int] | UnsetType:
         return list(piece.tokens) if self.token_ids else UNSET
@@ -71,6 +80,10 @@ class AnswerForm(Protocol):
 
     def opening(self, choice: int) -> list[msgspec.Struct]:
         """Events before the first text of a choice."""
+        ...
+
+    def progress(self, choice: int, progress: PromptProgress) -> msgspec.Struct:
+        """The event that tells how far the prompt has been read."""
         ...
 
     def take(self, choice: int, piece: Piece) -> None:
@@ -118,10 +131,16 @@ class ChatForm:
             choices=choices,
             usage=_usage(answers, self._thought_tokens),
             timings=_timings(answers),
+            prompt_logprobs=prompt_logprobs(answers[0], self.tells, self._spell),
         )
 
     def opening(self, choice: int) -> list[msgspec.Struct]:
         return [self._chunk(choice, Delta(role="assistant", content=""))]
+
+    def progress(self, choice: int, progress: PromptProgress) -> msgspec.Struct:
+        chunk = self._chunk(choice, Delta())
+        chunk.prompt_progress = progress
+        return chunk
 
     def take(self, choice: int, piece: Piece) -> None:
         self._speech(choice).add(piece)
@@ -211,6 +230,8 @@ class TextForm:
         self._no_usage: UnsetType | None = None if tells.usage else UNSET
         # Characters of each choice that have been reported.
         self._offsets: dict[int, int] = {}
+        # Choices whose prompt has been repeated.
+        self._echoed: set[int] = set()
 
     def whole(self, answers: Sequence[Piece]) -> msgspec.Struct:
         choices = [
@@ -221,6 +242,13 @@ class TextForm:
 
     def opening(self, choice: int) -> list[msgspec.Struct]:
         return []
+
+    def progress(self, choice: int, progress: PromptProgress) -> msgspec.Struct:
+        event = self._completion(
+            [TextChoice(index=choice, text="", finish_reason=None)], self._no_usage
+        )
+        event.prompt_progress = progress
+        return event
 
     def take(self, choice: int, piece: Piece) -> None:
         """The whole answer is made of the whole pieces."""
@@ -240,15 +268,27 @@ class TextForm:
         ]
 
     def _choice(self, index: int, piece: Piece, finish: WireFinish | None) -> TextChoice:
+        text, reports = piece.text, list[TokenReport | int](piece.reports)
+        if self.tells.echoed is not None and index not in self._echoed:
+            self._echoed.add(index)
+            prompt, spelled = self.tells.echoed
+            text = spelled + text
+            if self.tells.echo_logprobs:
+                reports = [prompt[0], *piece.prompt, *reports]
         choice = TextChoice(
-            index=index, text=piece.text, finish_reason=finish, token_ids=self.tells.ids(piece)
+            index=index,
+            text=text,
+            finish_reason=finish,
+            token_ids=self.tells.ids(piece),
+            prompt_logprobs=prompt_logprobs(piece, self.tells, self._spell),
         )
-        if piece.reports:
-            choice.logprobs = self._logprobs(index, piece.reports)
+        if reports:
+            choice.logprobs = self._logprobs(index, reports)
         return choice
 
-    def _logprobs(self, choice: int, reports: Sequence[TokenReport]) -> TextLogprobs:
-        tokens = [self._spell(report.token)[0] for report in reports]
+    def _logprobs(self, choice: int, reports: Sequence[TokenReport | int]) -> TextLogprobs:
+        """A token without a report, the first of a prompt, stands for itself."""
+        tokens = [self._spell(one if isinstance(one, int) else one.token)[0] for one in reports]
         offset = self._offsets.get(choice, 0)
         offsets = []
         for token in tokens:
@@ -257,10 +297,14 @@ class TextForm:
         self._offsets[choice] = offset
         return TextLogprobs(
             tokens=tokens,
-            token_logprobs=[_finite(report.logprob) for report in reports],
+            token_logprobs=[
+                None if isinstance(one, int) else _finite(one.logprob) for one in reports
+            ],
             top_logprobs=[
-                {self._spell(token)[0]: _finite(logprob) for token, logprob in report.top}
-                for report in reports
+                None
+                if isinstance(one, int)
+                else {self._spell(token)[0]: _finite(logprob) for token, logprob in one.top}
+                for one in reports
             ],
             text_offset=offsets,
         )
@@ -309,7 +353,9 @@ async def stream(group: GenerationGroup, form: AnswerForm) -> AsyncGenerator[byt
         if choice not in opened:
             opened.add(choice)
             events += form.opening(choice)
-        if piece.text or piece.replayed or piece.reports or (piece.tokens and form.tells.token_ids):
+        if piece.progress is not None:
+            events.append(form.progress(choice, _progress(piece.progress)))
+        if _says(piece, form.tells):
             event = form.text(choice, piece)
             events += [] if event is None else [event]
         if piece.finish is not None:
@@ -317,6 +363,41 @@ async def stream(group: GenerationGroup, form: AnswerForm) -> AsyncGenerator[byt
             events += form.closing(choice, piece, over)
         yield b"".join(sse.frame(msgspec.json.encode(event)) for event in events)
     yield sse.DONE
+
+
+def _says(piece: Piece, tells: Telling) -> bool:
+    """Whether a piece of a stream has a part that an event is due for."""
+    if piece.text or piece.replayed or piece.reports or (piece.tokens and tells.token_ids):
+        return True
+    return piece.finish is not None and (tells.echoed is not None or bool(piece.prompt))
+
+
+def prompt_logprobs(piece: Piece, tells: Telling, spell: Spell) -> PromptLogprobs | UnsetType:
+    """The reports on a prompt as vLLM tells them: of each place the likeliest and the token."""
+    if not tells.prompt_logprobs or not piece.prompt:
+        return UNSET
+    places: PromptLogprobs = [None]
+    for report in piece.prompt:
+        told = {
+            str(token): PromptLogprob(
+                logprob=_finite(logprob), rank=rank, decoded_token=spell(token)[0]
+            )
+            for rank, (token, logprob) in enumerate(report.top, start=1)
+        }
+        own = PromptLogprob(
+            logprob=_finite(report.logprob), rank=report.rank, decoded_token=spell(report.token)[0]
+        )
+        places.append({str(report.token): own} | told)
+    return places
+
+
+def _progress(progress: Progress) -> PromptProgress:
+    return PromptProgress(
+        total=progress.total,
+        cache=progress.cached,
+        processed=progress.processed,
+        time_ms=_milliseconds(progress.seconds),
+    )
 
 
 def _check_complete(group: GenerationGroup, last: Piece) -> None:

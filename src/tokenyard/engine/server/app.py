@@ -27,7 +27,6 @@ from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
     ChatForm,
-    Telling,
     TextForm,
     collect,
     stream,
@@ -39,9 +38,11 @@ from tokenyard.engine.server.requests import (
     TokenizeRequest,
     check_model,
     check_supported,
+    cut_prompt,
     read_asking,
     read_form,
     read_tools,
+    tells,
     unsupported,
 )
 from tokenyard.engine.template import MARK_BYTES, PLAIN, Asking, ChatTemplate
@@ -56,8 +57,8 @@ from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.errors import error_response
 from tokenyard.protocol.models import Model, ModelList, SamplingDefaults
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import Randomness, mint
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import CONTENT_TYPE, EngineMetrics
@@ -229,6 +230,7 @@ class _Routes:
         tools = read_tools(body, manners.style)
         asking = read_asking(body, manners, tools.functions)
         prompt = await _encode_chat(server, template, body.turns(), asking)
+        prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
         grammar = await _compile_form(loaded, body, tools.form)
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
         generation = loaded.engine.submit_group(
@@ -240,6 +242,7 @@ class _Routes:
             max_tokens_param=limit,
             grammar=grammar,
             before=body.continue_token_ids or (),
+            tells_progress=bool(body.return_progress and body.stream),
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION)
         opened = manners.thinks and _opens_thought(loaded.tokenizer, prompt)
@@ -252,7 +255,8 @@ class _Routes:
                 opened=opened,
             )
 
-        form = ChatForm(head, loaded.tokenizer.spell, _tells(body), parse)
+        told = tells(body, loaded.tokenizer, prompt)
+        form = ChatForm(head, loaded.tokenizer.spell, told, parse)
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def complete(self, request: Request) -> Response:
@@ -263,6 +267,7 @@ class _Routes:
         check_model(body.model, server.model.name)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
+        prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
         grammar = await _compile_form(loaded, body)
         generation = loaded.engine.submit_group(
             prompt,
@@ -272,9 +277,10 @@ class _Routes:
             priority=body.priority or 0,
             grammar=grammar,
             before=body.continue_token_ids or (),
+            tells_progress=bool(body.return_progress and body.stream),
         )
         head = _head(server, IdPrefix.COMPLETION)
-        form = TextForm(head, loaded.tokenizer.spell, _tells(body))
+        form = TextForm(head, loaded.tokenizer.spell, tells(body, loaded.tokenizer, prompt))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def tokenize(self, request: Request) -> Response:
@@ -396,14 +402,6 @@ async def _read_body(request: Request, server: ModelServer) -> bytes:
 def _head(server: ModelServer, prefix: IdPrefix) -> AnswerHead:
     created = int(server.clock.now())
     return AnswerHead(mint(prefix, server.randomness), created, server.model.name)
-
-
-def _tells(request: ChatCompletionRequest | CompletionRequest) -> Telling:
-    options = request.stream_options
-    return Telling(
-        usage=options is not None and options.include_usage,
-        token_ids=bool(request.return_token_ids),
-    )
 
 
 def _describe(server: ModelServer) -> Model:

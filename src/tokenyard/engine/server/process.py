@@ -24,8 +24,8 @@ from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
 from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import Randomness
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics

@@ -13,7 +13,9 @@ from msgspec import Meta
 from tokenyard.engine.calls import Function, Manners, force_calls
 from tokenyard.engine.grammar import Form, FormKind, any_json_object, one_of
 from tokenyard.engine.rules.speech import CallStyle
+from tokenyard.engine.server.answers import Telling
 from tokenyard.engine.template import Asking
+from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.protocol.chat_completions import (
     ChatCompletionRequest,
     ChatMessage,
@@ -28,7 +30,6 @@ from tokenyard.vocabulary.reasons import Reason
 # A value that asks for nothing is as good as none.
 _NOTHING: dict[str, tuple[Any, ...]] = {
     "store": (False,),
-    "echo": (False,),
     "best_of": (1,),
     "suffix": ("",),
 }
@@ -118,6 +119,33 @@ def _read_structured(wanted: StructuredOutputs) -> list[Form]:
     if not forms:
         raise InvalidRequest("'structured_outputs' is empty.", param="structured_outputs")
     return forms
+
+
+def cut_prompt(prompt: list[int], keep: int | None, capacity: int) -> list[int]:
+    """The newest `keep` tokens of a prompt; -1: all that leave room for one token of an answer."""
+    if keep is None:
+        return prompt
+    kept = capacity - 1 if keep == -1 else keep
+    return prompt[len(prompt) - kept :] if kept < len(prompt) else prompt
+
+
+def tells(
+    request: ChatCompletionRequest | CompletionRequest, tokenizer: Tokenizer, prompt: list[int]
+) -> Telling:
+    """What the caller wants to hear beside the text."""
+    options = request.stream_options
+    echoed = None
+    if isinstance(request, CompletionRequest) and request.echo:
+        # As it was sent, unless only a part was read.
+        whole = isinstance(request.prompt, str) and request.truncate_prompt_tokens is None
+        echoed = (prompt, str(request.prompt) if whole else tokenizer.decode(prompt))
+    return Telling(
+        usage=options is not None and options.include_usage,
+        token_ids=bool(request.return_token_ids),
+        prompt_logprobs=request.prompt_logprobs is not None,
+        echoed=echoed,
+        echo_logprobs=request.logprobs is not None,
+    )
 
 
 def unsupported(name: str) -> InvalidRequest:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenyard.engine.catalogue import find_file
 from tokenyard.fleet.engines.command import fill_in, program_of
 from tokenyard.protocol.models import SamplingDefaults
-from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.vocabulary.errors import StartError
 from tokenyard.vocabulary.ids import ModelName
 

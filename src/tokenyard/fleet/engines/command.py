@@ -23,7 +23,7 @@ from tokenyard.fleet.engines.contract import (
 )
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.vocabulary.errors import StartError

@@ -24,7 +24,7 @@ from tokenyard.fleet.engines.contract import (
 from tokenyard.fleet.rules.capacity import Dtype, tokens_that_fit
 from tokenyard.fleet.rules.shapes import VOCABULARY_KEY, shape_of_header
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.vocabulary.errors import StartError
 

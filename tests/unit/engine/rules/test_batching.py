@@ -19,10 +19,10 @@ def make_batch(
     sequences: int = 8,
     chunk: int = 32,
     prefix_cache: bool = True,
+    spare: int = 0,
+    reserves: bool = True,
 ) -> Batch:
-    limits = BatchLimits(
-        step_tokens_max=step, sequences_max=sequences, block_tokens=BLOCK, chunk_tokens_max=chunk
-    )
+    limits = BatchLimits(step, sequences, BLOCK, chunk, spare, reserves)
     return Batch(BlockPool(blocks), limits, prefix_cache=prefix_cache)
 
 
@@ -77,6 +77,30 @@ def test_the_first_in_line_is_not_overtaken_by_one_that_would_fit() -> None:
     batch.add(Sequence(2, [2] * 8))
     batch.add(Sequence(3, [3] * 2))
     assert batch.plan_step().admitted == ()
+
+
+def test_spare_blocks_stay_free_when_a_second_one_starts() -> None:
+    batch = make_batch(blocks=4, spare=2)
+    batch.add(Sequence(1, [1] * 8))
+    batch.add(Sequence(2, [2] * 4))
+    plan = batch.plan_step()
+    assert [one.id for one in plan.admitted] == [1]
+    assert batch.pool.available == 2
+
+
+def test_without_reservation_a_prompt_starts_with_its_first_chunk() -> None:
+    batch = make_batch(blocks=4, step=4, reserves=False)
+    batch.add(Sequence(1, [1] * 5))
+    batch.add(Sequence(2, [2] * 12))
+    starts = [plan.admitted for plan in (batch.plan_step(), batch.plan_step()) if plan.admitted]
+    assert [one.id for admitted in starts for one in admitted][:1] == [1]
+    reserved = make_batch(blocks=4, step=8)
+    eager = make_batch(blocks=4, step=8, reserves=False)
+    for one in (reserved, eager):
+        one.add(Sequence(1, [1] * 6))
+        one.add(Sequence(2, [2] * 12))
+        plan = one.plan_step()
+        assert [sequence.id for sequence in plan.admitted] == ([1, 2] if one is eager else [1])
 
 
 def test_the_youngest_gives_way_and_no_one_enters_in_that_step() -> None:
@@ -191,13 +215,21 @@ class Ledger:
     step=st.sampled_from([1, 7, 16, 64]),
     chunk=st.sampled_from([1, 5, 64]),
     blocks=st.integers(10, 40),
+    spare=st.sampled_from([0, 0, 3, 40]),
+    reserves=st.booleans(),
 )
 def test_any_traffic_ends_well(
-    prefix_cache: bool, seed: int, step: int, chunk: int, blocks: int
+    prefix_cache: bool, seed: int, step: int, chunk: int, blocks: int, spare: int, reserves: bool
 ) -> None:
     chance = random.Random(seed)
     batch = make_batch(
-        blocks=blocks, step=step, chunk=chunk, sequences=5, prefix_cache=prefix_cache
+        blocks=blocks,
+        step=step,
+        chunk=chunk,
+        sequences=5,
+        prefix_cache=prefix_cache,
+        spare=spare,
+        reserves=reserves,
     )
     ledger = Ledger(blocks)
     wanted: dict[int, int] = {}

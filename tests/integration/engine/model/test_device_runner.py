@@ -22,8 +22,8 @@ from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import EngineMetrics
 from tokenyard.vocabulary.generation import SamplingParameters

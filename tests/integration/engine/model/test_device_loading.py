@@ -9,7 +9,7 @@ from tokenyard.engine.catalogue import find_file
 from tokenyard.engine.model.checkpoints import DecoderShape
 from tokenyard.engine.model.device_loading import choose_graph_sizes, count_blocks
 from tokenyard.engine.server.process import load_model
-from tokenyard.runtime.settings import EngineSettings
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.vocabulary.errors import StartError
 
 QWEN3_8B = DecoderShape(36, 4096, 32, 8, 128, 12_288, 151_936, 40_960, 1e6, 1e-6)

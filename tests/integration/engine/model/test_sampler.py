@@ -211,6 +211,7 @@ def test_a_form_and_a_least_length_do_not_forbid_everything() -> None:
         generated=0,
         end_ids=frozenset({2}),
         allowed=b"\x04",
+        formed=True,
     )
     assert made.adjustment is None
     assert draw(torch.zeros(1, 5), [made]) == [2]

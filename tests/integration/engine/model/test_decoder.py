@@ -14,7 +14,7 @@ from tokenyard.engine.model.checkpoints import read_shape
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
-from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.rules.drawing import DrawRule, TokenReport
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.vocabulary.errors import StartError
 
@@ -193,8 +193,31 @@ def test_logits_are_close_and_packed_fp16_is_near(tiny_model: Path) -> None:
     for weights, tolerance in (("fp32", 1e-4), ("auto", 2e-2)):
         runner = make_runner(tiny_model, weights=weights)
         text = Sequence(0, tokens, blocks=[1, 2])
-        _, logits = runner._compute([Chunk(text, 0, 7, draws=True)])
+        logits = runner._compute([Chunk(text, 0, 7, draws=True)]).logits
         assert torch.allclose(logits[0], expected, atol=tolerance * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("step", [1, 3, 64])
+def test_reports_on_a_prompt_are_those_of_the_naive_decoder(tiny_model: Path, step: int) -> None:
+    tokens = [5, 6, 7, 8, 9, 10, 11]
+    logprobs = torch.log_softmax(naive_logits(tiny_model, tokens), dim=1)
+    runner = make_runner(tiny_model)
+    batch = Batch(BlockPool(runner.block_count), BatchLimits(step, 4, BLOCK, step))
+    batch.add(Sequence(0, list(tokens), prompt_top=2))
+    reports: list[TokenReport] = []
+    while not reports or len(reports) < len(tokens) - 1:
+        plan = batch.plan_step()
+        drawn = runner.run(plan.chunks, {0: GREEDY})
+        start, some = drawn.prompts[0]
+        assert start == len(reports) + 1
+        reports += some
+        batch.settle(plan, {0: drawn[0] or 0} if 0 in drawn else {})
+    for place, report in enumerate(reports):
+        row, token = logprobs[place], tokens[place + 1]
+        assert report.token == token
+        assert report.logprob == pytest.approx(row[token].item(), abs=1e-3)
+        assert report.rank == int((row > row[token]).sum()) + 1
+        assert [one for one, _ in report.top] == row.topk(2).indices.tolist()
 
 
 def test_warming_up_leaves_the_cache_as_it_was(
