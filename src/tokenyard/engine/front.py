@@ -159,6 +159,31 @@ class Engine:
             requests.append(replace(first, seed=seed, leader=leader))
         return GenerationGroup([self._open_one(one, ready) for one in requests], ready)
 
+    def submit_embeddings(
+        self, texts: list[list[int]], *, salt: str = "", priority: int = 0
+    ) -> GenerationGroup:
+        """Queue texts whose vectors are wanted: all are let in, or none."""
+        if not self._reports_prompts:
+            raise InvalidRequest(
+                "This model server does not make embeddings.",
+                reason=Reason.UNSUPPORTED_PARAMETER,
+                param="model",
+            )
+        most = self._settings.sequences_max + self._settings.queued_requests_max
+        if len(texts) > most:
+            raise InvalidRequest(
+                f"'input' has {len(texts)} texts; this model server takes {most} at once.",
+                param="input",
+            )
+        greedy = SamplingParameters(temperature=0.0, max_tokens=1)
+        requests = [
+            replace(self._check(text, greedy, salt, priority, "input"), embeds=True)
+            for text in texts
+        ]
+        self._check_room(len(texts), sum(map(len, texts)))
+        ready = asyncio.Event()
+        return GenerationGroup([self._open_one(one, ready) for one in requests], ready)
+
     def _check(
         self,
         prompt: list[int],

@@ -35,6 +35,8 @@ class GenerationRequest:
     before: tuple[int, ...] = ()
     # Whether the reader hears how far the prompt has been read.
     tells_progress: bool = False
+    # Whether the prompt's vector is wanted, and no answer; `tokens_max` is 1 then.
+    embeds: bool = False
 
     @property
     def known_count(self) -> int:
@@ -68,6 +70,8 @@ class Piece:
     # Of the prompt's tokens from the second one on, once, with the first token.
     prompt: tuple[TokenReport, ...] = ()
     progress: Progress | None = None
+    # The mean of what the model makes of the prompt's tokens; with the last piece.
+    vector: tuple[float, ...] = ()
     finish: FinishReason | None = None
     usage: Usage | None = None
     # Seconds from arrival to the first scheduling, the first token and the end.

@@ -51,6 +51,8 @@ class _Running:
     prompt_known: int = 1
     # Of the prompt, from its second token on; put with the first piece of text.
     prompt: list[TokenReport] = field(default_factory=list)
+    # The sum of what the model makes of the prompt's tokens, as far as it has come.
+    vector: list[float] = field(default_factory=list)
 
     def take_news(self, text: str) -> Piece:
         """The text with what belongs to it: reports and tokens that have not been put yet."""
@@ -65,6 +67,11 @@ class _Running:
         )
         self.reports, self.tokens, self.lengths, self.prompt = [], [], [], []
         return news
+
+    def take_sum(self, start: int, some: list[float]) -> None:
+        """Add a chunk's sum; the chunk at 0 begins anew, after a preemption too."""
+        same = some if start == 0 else [a + b for a, b in zip(self.vector, some, strict=True)]
+        self.vector = same
 
     def take_prompt(self, start: int, reports: list[TokenReport]) -> None:
         """Reports on the prompt's tokens from `start` on; those known already are passed over."""
@@ -199,6 +206,7 @@ class StepLoop:
             full_count=len(request.prompt) + request.tokens_max,
             waits_for_tokens=_counts_tokens(request.sampling) or request.grammar is not None,
             prompt_top=request.sampling.prompt_top,
+            embeds=request.embeds,
         )
         sequence.prompt_count = len(request.prompt)
         if request.leader is not None and (leader := self._running.get(request.leader)):
@@ -341,6 +349,7 @@ class StepLoop:
         piece = replace(
             running.take_news(text),
             finish=finish,
+            vector=tuple(one / running.sequence.prompt_count for one in running.vector),
             usage=Usage(
                 prompt_tokens=running.sequence.prompt_count,
                 completion_tokens=running.writer.generated,
@@ -402,6 +411,8 @@ def _read_prompt(
     """Keep a step's reports on a prompt; how far the prompt has come, for those who asked."""
     if isinstance(drawn, Draws) and running.sequence.id in drawn.prompts:
         running.take_prompt(*drawn.prompts[running.sequence.id])
+    if isinstance(drawn, Draws) and running.sequence.id in drawn.sums:
+        running.take_sum(chunk.start, drawn.sums[running.sequence.id])
     total = running.sequence.prompt_count
     if not running.request.tells_progress or chunk.start >= total:
         return None

@@ -17,6 +17,7 @@ class Draws(dict[int, int | None]):
     """Drawn tokens by sequence id, with the reports that some rules asked for.
 
     prompts: reports on tokens of prompts (`Sequence.prompt_top`): the place of the first, and all.
+    sums: of what the model makes of a chunk's tokens (`Sequence.embeds`), number by number.
     """
 
     def __init__(
@@ -24,10 +25,12 @@ class Draws(dict[int, int | None]):
         tokens: Mapping[int, int | None],
         reports: Mapping[int, TokenReport],
         prompts: Mapping[int, PromptReports] | None = None,
+        sums: Mapping[int, list[float]] | None = None,
     ) -> None:
         super().__init__(tokens)
         self.reports = reports
         self.prompts = prompts or {}
+        self.sums = sums or {}
 
 
 class Runner(Protocol):
@@ -62,7 +65,7 @@ class Reporter(Protocol):
 
 @runtime_checkable
 class PromptReader(Protocol):
-    """A Runner or Device that says whether it honours `Sequence.prompt_top`."""
+    """A Runner or Device that says whether it honours `Sequence.prompt_top` and `embeds`."""
 
     @property
     def reports_prompts(self) -> bool: ...

@@ -60,7 +60,16 @@ class ScriptedRunner:
             for chunk in chunks
             if chunk.sequence.prompt_top is not None
         }
-        return Draws(drawn, reports, prompts)
+        sums = {
+            # As if the model made of each token its number, and 1.
+            chunk.sequence.id: [
+                float(sum(chunk.sequence.tokens[chunk.start : chunk.start + chunk.count])),
+                float(chunk.count),
+            ]
+            for chunk in chunks
+            if chunk.sequence.embeds
+        }
+        return Draws(drawn, reports, prompts, sums)
 
 
 def _report_prompt(chunk: Chunk) -> PromptReports:

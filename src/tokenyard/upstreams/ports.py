@@ -22,6 +22,7 @@ class GenerationPath(StrEnum):
 
     CHAT = "/chat/completions"
     TEXT = "/completions"
+    EMBEDDINGS = "/embeddings"
 
 
 @dataclass(frozen=True, slots=True)

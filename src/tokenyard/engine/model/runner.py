@@ -33,6 +33,7 @@ class _Computed:
     drawing: list[Text]
     logits: torch.Tensor
     prompts: dict[int, PromptReports]
+    sums: dict[int, list[float]]
 
 
 class TorchRunner:
@@ -95,6 +96,7 @@ class TorchRunner:
             {text.id: token for text, token in zip(texts, tokens, strict=True)},
             {texts[row].id: report for row, report in reports.items()},
             step.prompts,
+            step.sums,
         )
         for chunk in chunks:
             if drawn.get(chunk.sequence.id, 0) is None:
@@ -112,7 +114,7 @@ class TorchRunner:
         told: list[tuple[int, Chunk]] = []
         for index in order:
             chunk = chunks[index]
-            if chunk.sequence.prompt_top is not None:
+            if chunk.sequence.prompt_top is not None or chunk.sequence.embeds:
                 told.append((len(tokens), chunk))
             tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
             if chunk.draws:
@@ -130,8 +132,20 @@ class TorchRunner:
             prompts = {
                 chunk.sequence.id: self._report_prompt(hidden[first:], chunk)
                 for first, chunk in told
+                if chunk.sequence.prompt_top is not None
             }
-        return _Computed(drawing, logits, prompts)
+            sums = {
+                chunk.sequence.id: self._sum_prompt(hidden[first:], chunk)
+                for first, chunk in told
+                if chunk.sequence.embeds
+            }
+        return _Computed(drawing, logits, prompts, sums)
+
+    def _sum_prompt(self, hidden: torch.Tensor, chunk: Chunk) -> list[float]:
+        # A text that gave way after its draw has one token more than its prompt.
+        count = min(chunk.count, chunk.sequence.prompt_count - chunk.start)
+        total: list[float] = self._decoder.finish(hidden[:count]).double().sum(dim=0).tolist()
+        return total
 
     def _report_prompt(self, hidden: torch.Tensor, chunk: Chunk) -> PromptReports:
         """Reports on the prompt's tokens that follow a token of the chunk; rows as in the chunk."""

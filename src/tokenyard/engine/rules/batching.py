@@ -62,6 +62,8 @@ class Sequence:
     waits_for_tokens: bool = False
     # Likeliest tokens to report for each place of the prompt, which then is computed anew.
     prompt_top: int | None = None
+    # Whether what the model makes of the prompt is summed up, which then is computed anew too.
+    embeds: bool = False
 
     def __post_init__(self) -> None:
         self.prompt_count = len(self.tokens)
@@ -286,7 +288,7 @@ class Batch:
 
     def _find_prefix(self, sequence: Sequence) -> list[int]:
         """Stored blocks of the prompt, but never its last token: something must be computed."""
-        if not self._prefix_cache or sequence.prompt_top is not None:
+        if not self._prefix_cache or sequence.prompt_top is not None or sequence.embeds:
             return []
         size = self.limits.block_tokens
         extend_names(sequence.names, name_root(sequence.salt), sequence.tokens, size)

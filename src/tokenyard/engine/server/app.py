@@ -31,6 +31,7 @@ from tokenyard.engine.server.answers import (
     collect,
     stream,
 )
+from tokenyard.engine.server.embeddings import collect_vectors, read_inputs
 from tokenyard.engine.server.requests import (
     AbortAnswer,
     AbortRequest,
@@ -54,6 +55,7 @@ from tokenyard.protocol.chat_completions import (
     check_stream_options,
 )
 from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.embeddings import EmbeddingRequest
 from tokenyard.protocol.errors import error_response
 from tokenyard.protocol.models import Model, ModelList, SamplingDefaults
 from tokenyard.runtime.clock import Clock
@@ -197,6 +199,7 @@ def make_app(server: ModelServer) -> Starlette:
         routes=[
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.complete, methods=["POST"]),
+            Route("/v1/embeddings", routes.embed, methods=["POST"]),
             Route("/v1/abort", routes.abort, methods=["POST"]),
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{name:path}", routes.one_model, methods=["GET"]),
@@ -282,6 +285,23 @@ class _Routes:
         head = _head(server, IdPrefix.COMPLETION)
         form = TextForm(head, loaded.tokenizer.spell, tells(body, loaded.tokenizer, prompt))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
+
+    async def embed(self, request: Request) -> Response:
+        server = self._server
+        body = decode_request(EmbeddingRequest, await _read_body(request, server))
+        check_model(body.model, server.model.name)
+        loaded = server.ready()
+        keep, capacity = body.truncate_prompt_tokens, loaded.engine.capacity_tokens
+        texts = [
+            cut_prompt(await _encode_prompt(loaded, one), keep, capacity)
+            for one in read_inputs(body)
+        ]
+        group = loaded.engine.submit_embeddings(texts, salt=body.cache_salt or "")
+        caller = _Caller(server, group, request)
+        try:
+            return Response(await collect_vectors(group, body), media_type=JSON)
+        finally:
+            caller.let_go()
 
     async def tokenize(self, request: Request) -> Response:
         server = self._server

@@ -220,6 +220,28 @@ def test_reports_on_a_prompt_are_those_of_the_naive_decoder(tiny_model: Path, st
         assert [one for one, _ in report.top] == row.topk(2).indices.tolist()
 
 
+@pytest.mark.parametrize("step", [1, 3, 64])
+def test_sums_for_embeddings_do_not_depend_on_chunks(tiny_model: Path, step: int) -> None:
+    tokens = [5, 6, 7, 8, 9, 10, 11]
+    runner = make_runner(tiny_model)
+    sums: list[list[list[float]]] = []
+    for size in (64, step):
+        batch = Batch(BlockPool(runner.block_count), BatchLimits(size, 4, BLOCK, size))
+        batch.add(Sequence(0, list(tokens), embeds=True))
+        sums.append([])
+        for _ in range(-(-len(tokens) // size)):
+            plan = batch.plan_step()
+            drawn = runner.run(plan.chunks, {0: GREEDY})
+            sums[-1].append(drawn.sums[0])
+            batch.settle(plan, {0: drawn[0] or 0} if 0 in drawn else {})
+    whole, parts = (torch.tensor(one).sum(dim=0) for one in sums)
+    assert torch.allclose(whole, parts, atol=1e-4)
+    # The head is linear: applied to the sum it gives the sum of all logits.
+    logits = runner._decoder._head(whole.float().unsqueeze(0))[0]
+    expected = naive_logits(tiny_model, tokens).sum(dim=0)
+    assert torch.allclose(logits, expected, atol=1e-3 * expected.abs().max().item())
+
+
 def test_warming_up_leaves_the_cache_as_it_was(
     tiny_model: Path, prompts: list[list[int]], texts: list[list[int]]
 ) -> None:
