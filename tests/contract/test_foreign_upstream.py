@@ -87,9 +87,9 @@ async def foreign(
     options.setdefault("clock", SimulatedClock())
     async with (
         TaskSupervisor(lambda *_: None) as tasks,
-        serve(server.app(), bind(settings), settings, tasks) as url,
+        serve(server.app(), bind(settings), settings, tasks) as serving,
     ):
-        upstream = ForeignUpstream(url, UpstreamSettings(), dialect=dialect, **options)
+        upstream = ForeignUpstream(serving.url, UpstreamSettings(), dialect=dialect, **options)
         try:
             yield upstream
         finally:

@@ -95,9 +95,9 @@ async def serving(app: Starlette) -> AsyncIterator[str]:
     settings = GatewaySettings(port=0)
     async with (
         TaskSupervisor(lambda *_: None) as tasks,
-        serve(app, bind(settings), settings, tasks) as url,
+        serve(app, bind(settings), settings, tasks) as served,
     ):
-        yield url
+        yield served.url
 
 
 Pair = tuple[Upstream, ScriptedUpstream]

@@ -49,14 +49,17 @@ async def open_face(
         metrics=ground.metrics,
         log=ground.log,
     )
-    url = await ground.stack.enter_async_context(
+    serving = await ground.stack.enter_async_context(
         serve(gateway.app, listener, settings.gateway, ground.tasks)
     )
     seconds = settings.gateway.drain_seconds
     ground.stack.push_async_callback(
         _drain, admission, responses, office.batches, ground.clock, seconds
     )
-    return url
+    if ground.part is Part.GATEWAY:
+        # Whoever stands before several gateways then sends new callers to the others.
+        ground.stack.callback(serving.close_door)
+    return serving.url
 
 
 def _make_responses(

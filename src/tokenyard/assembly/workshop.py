@@ -59,6 +59,7 @@ class Workshop:
             answers=answers,
             stop_seconds=stop_seconds,
             settings=self.settings.fleet,
+            tasks=self.tasks,
             clock=self.clock,
             metrics=self.metrics,
             log=self.log,

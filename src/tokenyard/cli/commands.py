@@ -86,6 +86,21 @@ def engine(address_file: Path | None, exit_with_parent: bool) -> None:
     sys.exit(serve_engine(settings, home, address_file, exit_with_parent=exit_with_parent))
 
 
+@main.command()
+@click.option("--gateway", "gateways", multiple=True, required=True, help="host:port of each.")
+@click.option("--listen", default="80", show_default=True, help="Port, or address:port.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where nginx keeps its own files, and that it stays in the foreground.",
+)
+def nginx(gateways: tuple[str, ...], listen: str, folder: Path | None) -> None:
+    """Print a configuration for nginx before several gateways."""
+    from tokenyard.fleet.services.nginx import NginxPlan, render
+
+    click.echo(render(NginxPlan(listen, gateways, folder)), nl=False)
+
+
 @main.command("sign-in-link")
 @click.option("--url", help="Address of the page.  [default: the one that `up` listens on]")
 @told_in_words

@@ -167,7 +167,13 @@ async def _announce(
     banner = _banner(yard, link, key, settings=settings, seconds=seconds, log_path=log_path)
     click.echo(banner)
     if ready_file is not None:
-        told = {"url": yard.url, "sign_in_link": link, "api_key": key, "pid": os.getpid()}
+        told = {
+            "url": yard.url,
+            "sign_in_link": link,
+            "api_key": key,
+            "pid": os.getpid(),
+            "gateways": [door.url for door in yard.doors],
+        }
         partial = ready_file.with_name(f"{ready_file.name}.partial")
         await asyncio.to_thread(_write_private, partial, json.dumps(told))
         partial.replace(ready_file)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import uvicorn
@@ -45,11 +46,24 @@ def bind(settings: GatewaySettings) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """An application that is being served at `url`."""
+
+    url: str
+    _server: _Server
+
+    def close_door(self) -> None:
+        """Take no new connections; those that are there go on."""
+        for listening in self._server.servers:
+            listening.close()
+
+
 @asynccontextmanager
 async def serve(
     app: ASGIApp, listener: socket.socket, settings: GatewaySettings, tasks: TaskSupervisor
-) -> AsyncIterator[str]:
-    """Serve the application on that socket while the context lasts; yields the address."""
+) -> AsyncIterator[Serving]:
+    """Serve the application on that socket while the context lasts."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -68,7 +82,7 @@ async def serve(
     serving = tasks.spawn("http server", server.serve(sockets=[listener]))
     host, port = listener.getsockname()[:2]
     try:
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        yield Serving(f"http://{f'[{host}]' if ':' in host else host}:{port}", server)
     finally:
         server.should_exit = True
         await asyncio.wait({serving})

@@ -8,6 +8,7 @@ import math
 import msgspec
 
 from tokenyard.vocabulary.errors import InternalFailure, TokenyardError
+from tokenyard.vocabulary.reasons import Reason
 
 _TYPES = {
     400: "invalid_request_error",
@@ -50,4 +51,7 @@ def error_response(error: BaseException) -> tuple[int, ErrorResponse, dict[str, 
     headers = {}
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
+    if error.reason is Reason.SHUTTING_DOWN:
+        # Whoever tries again does so on a new connection, and with that reaches another gateway.
+        headers["connection"] = "close"
     return error.status, ErrorResponse(error=body), headers

@@ -146,6 +146,13 @@ class FleetSettings(_Branch, frozen=True):
     stop_seconds: Annotated[
         Seconds, Meta(description="Time between the polite stop signal and the forceful one.")
     ] = 15.0
+    silent_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="A gateway of several that does not answer for this long is ended and "
+            "started again."
+        ),
+    ] = 20.0
 
 
 class FileSettings(_Branch, frozen=True):

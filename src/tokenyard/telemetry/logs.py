@@ -32,6 +32,7 @@ class Event(StrEnum):
     REPLICA_READY = "replica.ready"
     REPLICA_DIED = "replica.died"
     REPLICA_LOST = "replica.lost"
+    REPLICA_SILENT = "replica.silent"
     MODEL_LOADED = "model.loaded"
     ENGINE_STEP_FAILED = "engine.step_failed"
     RESPONSE_DONE = "response.done"

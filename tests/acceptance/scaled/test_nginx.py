@@ -1,0 +1,65 @@
+"""nginx before the gateways: its own configuration, and one that somebody else wrote."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from acceptance import yard as yards
+from acceptance.scaled.conftest import ScaledYard, free_port
+from acceptance.scaled.test_several_gateways import stream
+from acceptance.yard import wait_until
+from support.scripted_engine import TEXT
+from tokenyard.fleet.services.nginx import NginxPlan, find_nginx, render, serve_command
+
+
+@pytest.fixture
+def careless_nginx(scaled: ScaledYard, tmp_path: Path) -> Iterator[str]:
+    """One with nginx's defaults, and with compression: as an operator has it who read nothing."""
+    program = find_nginx()
+    if program is None:
+        pytest.skip("there is no nginx")
+    port = free_port()
+    gateways = tuple(urlsplit(url).netloc for url in scaled.gateways)
+    told = render(NginxPlan(f"127.0.0.1:{port}", gateways, tmp_path))
+    for line in ("proxy_buffering off;", "proxy_request_buffering off;"):
+        assert line in told
+        told = told.replace(line, "")
+    assert "gzip off;" in told
+    told = told.replace("gzip off;", "gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;")
+    file = tmp_path / "nginx.conf"
+    file.write_text(told)
+    with subprocess.Popen(serve_command(program, file)) as process:
+        base = f"http://127.0.0.1:{port}"
+        wait_until(lambda: scaled.is_ready(base), 10, "nginx")
+        yield base
+        process.send_signal(signal.SIGTERM)
+
+
+def test_a_stream_passes_nginx_with_its_default_buffering_token_by_token(
+    scaled: ScaledYard, careless_nginx: str
+) -> None:
+    pieces = list(stream(scaled, careless_nginx, max_tokens=200))
+    times = [at for at, piece in pieces if piece]
+    assert TEXT.startswith("".join(piece for _, piece in pieces))
+    assert times[-1] - times[0] > 0.4
+    assert len(set(times)) > 50
+
+
+def test_our_configuration_is_what_the_command_prints(tmp_path: Path) -> None:
+    program = find_nginx()
+    if program is None:
+        pytest.skip("there is no nginx")
+    printed = yards.run(
+        "nginx",
+        *("--listen", "127.0.0.1:8080", "--gateway", "10.0.0.1:8400", "--gateway", "10.0.0.2:8400"),
+        *("--folder", str(tmp_path)),
+        home=tmp_path,
+    ).stdout
+    file = tmp_path / "nginx.conf"
+    file.write_text(printed)
+    subprocess.run([program, "-t", "-p", str(tmp_path), "-c", str(file)], check=True)
+    assert "server 10.0.0.2:8400" in printed
