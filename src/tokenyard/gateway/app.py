@@ -21,6 +21,7 @@ from tokenyard.gateway.pages import Pages
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
 from tokenyard.gateway.routes.account import AccountRoutes
 from tokenyard.gateway.routes.batches import BatchRoutes
+from tokenyard.gateway.routes.budgets import BudgetRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
 from tokenyard.gateway.routes.files import FileRoutes
@@ -28,6 +29,7 @@ from tokenyard.gateway.routes.jobs import JobRoutes
 from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
+from tokenyard.gateway.routes.usage import UsageRoutes
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.files import Files
 from tokenyard.jobs.office import JobOffice
@@ -103,6 +105,8 @@ class Gateway:
                 identity=identity,
                 ledger=ledger,
             ),
+            UsageRoutes(doorway=doorway, ledger=ledger, clock=clock),
+            BudgetRoutes(doorway=doorway, ledger=ledger),
             status,
         )
         self.operations: list[Operation] = [one for group in groups for one in group.operations()]

@@ -13,7 +13,7 @@ from tokenyard.ledger.months import period_of
 from tokenyard.ledger.ports import LedgerStore
 from tokenyard.ledger.prices import read_monthly_budget
 from tokenyard.ledger.records import ANYBODY, Balance, Budget, Cap, Scope, Subject
-from tokenyard.ledger.rules.budget import caps_of, find_budgets, passed_soft
+from tokenyard.ledger.rules.budget import caps_of, find_budget, passed_soft
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.randomness import Randomness, mint
@@ -22,8 +22,6 @@ from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.ids import BudgetId, IdPrefix, OrganisationId
 from tokenyard.vocabulary.money import Money
 
-# Subjects that one look for warnings asks the store for.
-_SUBJECTS_MAX = 1000
 _BY_SETTING = BudgetId("ledger.monthly_budget")
 
 
@@ -70,34 +68,41 @@ class BudgetBook:
         self._store = store
         self._seconds = settings.budgets_seconds
         self._currency = settings.currency
+        self.webhook_hosts = settings.webhook_hosts
         self._clock = clock
         self._randomness = randomness
         self._log = log
         self.monthly: Money | None = read_monthly_budget(settings)
-        self._budgets: dict[Subject, Budget] = {}
+        self._default: dict[Subject, Budget] = {}
+        if self.monthly is not None:
+            self._default[Scope.PROJECT, ANYBODY] = Budget(
+                _BY_SETTING, Scope.PROJECT, ANYBODY, hard_nanos=self.monthly.nanos
+            )
+        self._books: dict[OrganisationId, dict[Subject, Budget]] = {}
         # Who has spent since the last look for warnings.
-        self._touched: set[Subject] = set()
+        self._touched: set[tuple[OrganisationId, Subject]] = set()
 
     async def read(self) -> None:
         """Take the budgets from the store; the setting stands for projects without one."""
-        found: dict[Subject, Budget] = {}
-        if self.monthly is not None:
-            found[Scope.PROJECT, ANYBODY] = Budget(
-                _BY_SETTING, Scope.PROJECT, ANYBODY, hard_nanos=self.monthly.nanos
-            )
-        found.update(
-            {(budget.scope, budget.subject): budget for budget in await self._store.list_budgets()}
-        )
-        self._budgets = found
+        books: dict[OrganisationId, dict[Subject, Budget]] = {}
+        for budget in await self._store.list_budgets():
+            books.setdefault(budget.organisation, {})[budget.scope, budget.subject] = budget
+        self._books = books
 
-    def caps(self, subjects: Sequence[Subject], key_cap_nanos: int | None) -> list[Cap]:
+    def caps(
+        self,
+        organisation: OrganisationId,
+        subjects: Sequence[Subject],
+        key_cap_nanos: int | None,
+    ) -> list[Cap]:
         """The hard caps that a reservation of these has to fit under.
 
         key_cap_nanos: what the key itself says that it may spend.
         """
-        if self._budgets:
-            self._touched.update(subjects)
-        caps = caps_of(self._budgets, subjects) if self._budgets else []
+        book = self._books.get(organisation)
+        if book is not None:
+            self._touched.update((organisation, subject) for subject in subjects)
+        caps = caps_of(self._of(organisation), subjects) if book or self._default else []
         if key_cap_nanos is not None:
             caps += [
                 Cap(scope, subject, key_cap_nanos)
@@ -108,7 +113,11 @@ class BudgetBook:
 
     def list(self, organisation: OrganisationId) -> list[Budget]:
         """The budgets of a tenant."""
-        return [one for one in self._budgets.values() if one.organisation == organisation]
+        return [*self._books.get(organisation, {}).values()]
+
+    def find(self, organisation: OrganisationId, subject: Subject) -> Budget | None:
+        """The budget that holds for a subject of that tenant."""
+        return find_budget(self._of(organisation), subject)
 
     async def put(
         self,
@@ -147,35 +156,35 @@ class BudgetBook:
 
     async def warn(self, tell: Tell) -> None:
         """Look at who has spent since the last time, and tell of soft budgets that were passed."""
-        soft = [one for one in self._touched if self._soft(one)]
-        touched, self._touched = sorted(soft), set()
+        touched, self._touched = sorted(self._touched), set()
         now = self._clock.now()
-        for start in range(0, len(touched), _SUBJECTS_MAX):
-            subjects = touched[start : start + _SUBJECTS_MAX]
-            balances = await self._store.balances(subjects, at=now, currency=self._currency)
-            for subject, balance in balances.items():
-                await self._warn_of(subject, balance, now, tell)
-
-    def _soft(self, subject: Subject) -> bool:
-        return any(one.soft_nanos is not None for one in find_budgets(self._budgets, [subject]))
-
-    async def _warn_of(self, subject: Subject, balance: Balance, now: float, tell: Tell) -> None:
-        for budget in find_budgets(self._budgets, [subject]):
-            if not passed_soft(budget, balance):
-                # Its last spending may not have been settled when we looked.
-                if balance.reserved_nanos:
-                    self._touched.add(subject)
+        for organisation, subject in touched:
+            budget = self.find(organisation, subject)
+            if budget is None or budget.soft_nanos is None:
                 continue
-            name = f"{budget.id}/{subject[1]}/{period_of(now)}"
-            if await self._store.note_warning(name, now):
-                self._log.warning(
-                    Event.BUDGET_WARNING,
-                    budget=budget.id,
-                    scope=budget.scope,
-                    subject=subject[1],
-                    spent_nanos=balance.spent_nanos,
-                    soft_nanos=budget.soft_nanos,
-                )
-                await tell(
-                    BudgetWarning(name, budget, subject[1], balance.spent_nanos, self._currency)
-                )
+            held = await self._store.balances([subject], at=now, currency=self._currency)
+            await self._warn_of(budget, subject, held[subject], now, tell)
+
+    def _of(self, organisation: OrganisationId) -> tuple[dict[Subject, Budget], ...]:
+        return self._books.get(organisation, {}), self._default
+
+    async def _warn_of(
+        self, budget: Budget, subject: Subject, balance: Balance, now: float, tell: Tell
+    ) -> None:
+        if not passed_soft(budget, balance):
+            # Its last spending may not have been settled when we looked.
+            if balance.reserved_nanos:
+                self._touched.add((budget.organisation, subject))
+            return
+        name = f"{budget.id}/{subject[1]}/{period_of(now)}"
+        if not await self._store.note_warning(name, now):
+            return
+        self._log.warning(
+            Event.BUDGET_WARNING,
+            budget=budget.id,
+            scope=budget.scope,
+            subject=subject[1],
+            spent_nanos=balance.spent_nanos,
+            soft_nanos=budget.soft_nanos,
+        )
+        await tell(BudgetWarning(name, budget, subject[1], balance.spent_nanos, self._currency))

@@ -138,7 +138,9 @@ class Ledger:
             holder=self._holder,
             tier=tier,
         )
-        caps = self.budgets.caps(reservation.subjects(), principal.monthly_cap_nanos)
+        caps = self.budgets.caps(
+            principal.organisation, reservation.subjects(), principal.monthly_cap_nanos
+        )
         if not caps:
             self._store.post_reservation(reservation, self._unentered)
         else:

@@ -52,7 +52,7 @@ class Books:
     open: dict[ReservationId, Reservation] = field(default_factory=dict)
     sums: Counter[Place] = field(default_factory=Counter)
     holders: dict[str, float] = field(default_factory=dict)
-    budgets: dict[Subject, Budget] = field(default_factory=dict)
+    budgets: dict[tuple[str, Subject], Budget] = field(default_factory=dict)
     warnings: set[str] = field(default_factory=set)
 
     def reserve(self, reservation: Reservation) -> None:
@@ -227,11 +227,11 @@ class MemoryLedgerStore:
 
     async def list_budgets(self) -> list[Budget]:
         """Every budget, by scope and subject."""
-        return [self._books.budgets[place] for place in sorted(self._books.budgets)]
+        return sorted(self._books.budgets.values(), key=lambda one: (one.scope, one.subject))
 
     async def put_budget(self, budget: Budget) -> None:
         """Store a budget in place of the one with its scope and subject."""
-        self._books.budgets[budget.scope, budget.subject] = budget
+        self._books.budgets[budget.organisation, (budget.scope, budget.subject)] = budget
 
     async def delete_budget(self, budget: BudgetId) -> bool:
         """Forget a budget; False when there is none of that id."""

@@ -54,6 +54,7 @@ class Permission(StrEnum):
     JOBS_READ = "jobs.read"
     JOBS_WRITE = "jobs.write"
     USAGE_READ = "usage.read"
+    USAGE_READ_ALL = "usage.read_all"
     KEYS_READ = "keys.read"
     KEYS_WRITE = "keys.write"
     MEMBERS_READ = "members.read"

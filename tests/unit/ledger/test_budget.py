@@ -68,9 +68,9 @@ def test_a_budget_of_its_own_stands_before_the_one_for_anybody() -> None:
         ME: Budget(BudgetId("b"), *ME, hard_nanos=7),
         KEY: Budget(BudgetId("c"), *KEY, soft_nanos=1),
     }
-    assert caps_of(budgets, [KEY, ME]) == [cap(7)]
-    assert caps_of(budgets, [(Scope.PROJECT, "q")]) == [Cap(Scope.PROJECT, "q", 5)]
-    assert caps_of(budgets, [(Scope.USER, "p")]) == []
+    assert caps_of([budgets], [KEY, ME]) == [cap(7)]
+    assert caps_of([budgets], [(Scope.PROJECT, "q")]) == [Cap(Scope.PROJECT, "q", 5)]
+    assert caps_of([budgets], [(Scope.USER, "p")]) == []
 
 
 def test_a_warning_is_due_when_what_is_spent_reaches_it() -> None:

@@ -68,6 +68,8 @@ TABLE: Mapping[Permission, Grant] = {
     Permission.KEYS_WRITE: _project(_WORKING, usual=False),
     Permission.MEMBERS_READ: _project(_ALL, usual=False),
     Permission.MEMBERS_WRITE: _project(_LEADING, usual=False),
+    # What all projects of the organisation used; without it only the own one.
+    Permission.USAGE_READ_ALL: _organisation(_LEADING),
     Permission.LIMITS_WRITE: _organisation(_LEADING),
     Permission.ORGANISATION_READ: _organisation(_ALL),
     Permission.ORGANISATION_WRITE: _organisation(_OWNING),

@@ -10,21 +10,26 @@ from tokenyard.ledger.records import ANYBODY, Balance, Budget, Cap, CapReached, 
 NOTHING = Balance()
 
 
-def find_budgets(budgets: Mapping[Subject, Budget], subjects: Iterable[Subject]) -> list[Budget]:
-    """The budget of each subject: its own, or else the one for anybody of its scope."""
-    found = (
-        budgets.get((scope, name)) or budgets.get((scope, ANYBODY)) for scope, name in subjects
-    )
-    return [budget for budget in found if budget is not None]
+def find_budget(budgets: Sequence[Mapping[Subject, Budget]], subject: Subject) -> Budget | None:
+    """The budget of a subject: its own, or else the one for anybody of its scope.
+
+    budgets: books of which the first that has one counts, the organisation's before the default.
+    """
+    scope, name = subject
+    for book in budgets:
+        found = book.get((scope, name)) or book.get((scope, ANYBODY))
+        if found is not None:
+            return found
+    return None
 
 
-def caps_of(budgets: Mapping[Subject, Budget], subjects: Sequence[Subject]) -> list[Cap]:
+def caps_of(budgets: Sequence[Mapping[Subject, Budget]], subjects: Iterable[Subject]) -> list[Cap]:
     """The hard caps that hold for these subjects, in their order."""
     caps = []
-    for scope, name in subjects:
-        budget = budgets.get((scope, name)) or budgets.get((scope, ANYBODY))
+    for subject in subjects:
+        budget = find_budget(budgets, subject)
         if budget is not None and budget.hard_nanos is not None:
-            caps.append(Cap(scope, name, budget.hard_nanos))
+            caps.append(Cap(*subject, budget.hard_nanos))
     return caps
 
 

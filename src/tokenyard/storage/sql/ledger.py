@@ -204,7 +204,9 @@ class SqlLedgerStore:
         def change(connection: Connection) -> None:
             connection.execute(
                 ledger_budgets.delete().where(
-                    table.scope == budget.scope.value, table.subject == budget.subject
+                    table.organisation_id == budget.organisation,
+                    table.scope == budget.scope.value,
+                    table.subject == budget.subject,
                 )
             )
             connection.execute(ledger_budgets.insert(), _budget_values(budget))

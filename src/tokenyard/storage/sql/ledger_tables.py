@@ -84,7 +84,7 @@ ledger_budgets = Table(
     Column("soft_nanos", BigInteger),
     Column("hard_nanos", BigInteger),
     Column("webhook", String, nullable=False),
-    UniqueConstraint("scope", "subject"),
+    UniqueConstraint("organisation_id", "scope", "subject"),
 )
 
 # That a warning was given: once for each budget, subject and month.

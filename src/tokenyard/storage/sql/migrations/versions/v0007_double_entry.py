@@ -118,7 +118,12 @@ def _add_budgets() -> None:
         sa.Column("hard_nanos", sa.BigInteger()),
         sa.Column("webhook", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_ledger_budgets"),
-        sa.UniqueConstraint("scope", "subject", name="uq_ledger_budgets_scope_subject"),
+        sa.UniqueConstraint(
+            "organisation_id",
+            "scope",
+            "subject",
+            name="uq_ledger_budgets_organisation_id_scope_subject",
+        ),
     )
     op.create_table(
         "ledger_warnings",
