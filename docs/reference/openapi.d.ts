@@ -1194,6 +1194,135 @@ export type PriceBody = {
   output_nanos_per_million: number;
 };
 
+export type UsagePage = {
+  data: UsageBucketBody[];
+  has_more?: boolean;
+  next_page?: string | null;
+  object?: "page";
+};
+
+export type UsageBucketBody = {
+  start_time: number;
+  end_time: number;
+  results: UsageResult[];
+  object?: "bucket";
+};
+
+export type UsageResult = {
+  input_tokens: number;
+  output_tokens: number;
+  input_cached_tokens: number;
+  input_uncached_tokens: number;
+  output_reasoning_tokens: number;
+  num_model_requests: number;
+  cost_nanos: number;
+  cache_saved_nanos: number;
+  gpu_seconds: number;
+  currency: string;
+  organization_id?: string | null;
+  project_id?: string | null;
+  user_id?: string | null;
+  api_key_id?: string | null;
+  model?: string | null;
+  service_tier?: string | null;
+  upstream?: string | null;
+  job_id?: string | null;
+  object?: "organization.usage.completions.result";
+};
+
+export type CostPage = {
+  data: CostBucket[];
+  has_more?: boolean;
+  next_page?: string | null;
+  object?: "page";
+};
+
+export type CostBucket = {
+  start_time: number;
+  end_time: number;
+  results: CostResult[];
+  object?: "bucket";
+};
+
+export type CostResult = {
+  amount: Amount;
+  line_item?: string | null;
+  project_id?: string | null;
+  api_key_id?: string | null;
+  object?: "organization.costs.result";
+};
+
+export type Amount = {
+  value: number;
+  currency: string;
+  nanos: number;
+};
+
+export type MonthSummary = {
+  currency: string;
+  since: number;
+  until: number;
+  standings: Standing[];
+  cache_saved_nanos: number;
+  requests: number;
+  input_tokens: number;
+  input_cached_tokens: number;
+  output_tokens: number;
+};
+
+export type Standing = {
+  scope: string;
+  subject: string;
+  spent_nanos: number;
+  reserved_nanos: number;
+  forecast_nanos: number;
+  soft_nanos: number | null;
+  hard_nanos: number | null;
+};
+
+export type EstimateRequest = {
+  model: string;
+  input_tokens: number;
+  cached_tokens?: number;
+  output_tokens_max?: number;
+  service_tier?: "batch" | "default" | "flex" | "priority";
+};
+
+export type Estimate = {
+  currency: string;
+  least_nanos: number;
+  most_nanos: number;
+  cache_saved_nanos: number;
+};
+
+export type BudgetList = {
+  data: BudgetBody[];
+  object?: "list";
+};
+
+export type BudgetBody = {
+  id: string;
+  scope: string;
+  subject: string;
+  soft_nanos: number | null;
+  hard_nanos: number | null;
+  webhook: string;
+  object?: "budget";
+};
+
+export type BudgetRequest = {
+  scope: "key" | "organisation" | "project" | "user";
+  subject: string;
+  soft_nanos?: number | null;
+  hard_nanos?: number | null;
+  webhook?: string;
+};
+
+export type BudgetDeleted = {
+  id: string;
+  deleted?: boolean;
+};
+
 export type StatusBody = {
   status: "live" | "not_ready" | "ready" | "stopping";
 };
@@ -1272,6 +1401,14 @@ export interface Routes {
   "GET /api/session": { answer: SessionBody };
   "POST /api/sign-out": { answer: SignedOut };
   "GET /api/prices": { answer: PriceList };
+  "GET /v1/organization/usage/completions": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: UsagePage };
+  "GET /v1/organization/costs": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: CostPage };
+  "GET /api/usage.csv": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: unknown };
+  "GET /api/usage/month": { answer: MonthSummary };
+  "POST /api/usage/estimate": { body: EstimateRequest; answer: Estimate };
+  "GET /api/organisation/budgets": { answer: BudgetList };
+  "POST /api/organisation/budgets": { body: BudgetRequest; answer: BudgetBody };
+  "DELETE /api/organisation/budgets/{budget_id}": { path: { budget_id: string; }; answer: BudgetDeleted };
   "GET /health/live": { answer: StatusBody };
   "GET /health/ready": { answer: StatusBody };
   "GET /metrics": { answer: unknown };

@@ -100,11 +100,7 @@ class Gateway:
             JobRoutes(
                 doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
-            AccountRoutes(
-                doorway=doorway,
-                identity=identity,
-                ledger=ledger,
-            ),
+            AccountRoutes(doorway=doorway, identity=identity, ledger=ledger),
             UsageRoutes(doorway=doorway, ledger=ledger, clock=clock),
             BudgetRoutes(doorway=doorway, ledger=ledger),
             status,
