@@ -439,6 +439,7 @@ export type ResponseBody = {
   tool_choice?: "auto";
   truncation?: "auto" | "disabled";
   text?: Record<string, unknown>;
+  truncated_items?: number;
   cost?: Cost;
   timings?: Timings;
 };
@@ -672,6 +673,31 @@ export type TreeNode = {
 
 export type SwitchRequest = {
   item_id: string;
+};
+
+export type ContextBody = {
+  model: string;
+  context_window: number;
+  used_tokens: number;
+  answer_room: number;
+  free_tokens: number;
+  exact: boolean;
+  fullness: "critical" | "full" | "ok" | "warning";
+  parts: ContextPart[];
+  truncated_items: number;
+  cost: TurnCost | null;
+  object?: "context";
+};
+
+export type ContextPart = {
+  name: string;
+  tokens: number;
+};
+
+export type TurnCost = {
+  lowest_nanos: number;
+  highest_nanos: number;
+  currency: string;
 };
 
 export type CreatePromptRequest = {
@@ -1361,6 +1387,7 @@ export interface Routes {
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
   "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
+  "POST /api/context": { body: CreateResponseRequest; answer: ContextBody };
   "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
   "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };
   "POST /api/prompts/import": { body: ImportPromptsRequest; answer: PromptList };

@@ -35,6 +35,7 @@ from tokenyard.vocabulary.errors import (
     Unavailable,
     UpstreamFailed,
 )
+from tokenyard.vocabulary.messages import Message, Role
 from tokenyard.vocabulary.reasons import Reason
 
 CALL = GenerationCall(GenerationPath.CHAT, b'{"model":"scripted","stream":true}', "req_1")
@@ -76,6 +77,12 @@ def serve_script(script: ScriptedUpstream) -> Starlette:
 
         return StreamingResponse(frames(), media_type="text/event-stream")
 
+    async def tokenize(request: Request) -> Response:
+        asked = await request.json()
+        turns = [Message(Role(one["role"]), one["content"]) for one in asked["messages"]]
+        count = await script.count_tokens(asked["model"], turns)
+        return Response(msgspec.json.encode({"count": count, "tokens": [1, 2]}))
+
     async def abort(request: Request) -> Response:
         await script.abort((await request.json())["request_id"])
         return Response(b"{}")
@@ -85,6 +92,7 @@ def serve_script(script: ScriptedUpstream) -> Starlette:
             Route("/health", health),
             Route("/v1/models", models),
             Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/tokenize", tokenize, methods=["POST"]),
             Route("/v1/abort", abort, methods=["POST"]),
         ]
     )
@@ -143,6 +151,12 @@ async def test_health_follows_the_server(pair: Pair) -> None:
 async def test_models_keep_their_window(pair: Pair) -> None:
     (model,) = await pair[0].models()
     assert (model.id, model.context_window) == ("scripted", 8192)
+
+
+async def test_tokens_of_a_prompt_are_counted_where_the_server_can(pair: Pair) -> None:
+    upstream, _ = pair
+    count = await upstream.count_tokens("scripted", [Message(Role.USER, "one two")])
+    assert count == (None if isinstance(upstream, ForeignUpstream) else 4)
 
 
 async def test_stream_ends_with_the_usage_and_without_done(pair: Pair) -> None:

@@ -130,8 +130,7 @@ class _Ground:
         return Responses(
             store=self.store.chat,
             threads=self.store.threads,
-            conversations=chat.conversations,
-            histories=chat.histories,
+            windows=chat.windows,
             streams=streams,
             pool=self.pool,
             ledger=ledger,
@@ -188,7 +187,7 @@ async def _open_in(
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         ledger = await ground.start_ledger()
-        chat = make_chat_office(store, settings.chat, clock, randomness)
+        chat = make_chat_office(store, settings.chat, pool, clock, randomness)
         responses = ground.make_responses(chat, ledger)
         identity = Identity(store.identity, settings.identity, clock=clock, randomness=randomness)
         admission = Admission(settings.limits, clock=clock, metrics=metrics)

@@ -28,7 +28,7 @@ async def open_face(
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
     ledger = await open_ledger(ground)
-    chat = make_chat_office(ground.store, settings.chat, ground.clock, ground.randomness)
+    chat = make_chat_office(ground.store, settings.chat, pool, ground.clock, ground.randomness)
     responses = _make_responses(ground, chat, ledger, pool)
     admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
@@ -69,8 +69,7 @@ def _make_responses(
     return Responses(
         store=ground.store.chat,
         threads=ground.store.threads,
-        conversations=chat.conversations,
-        histories=chat.histories,
+        windows=chat.windows,
         streams=StreamRegistry(
             ground.clock,
             kept_seconds=settings.streams_kept_seconds,

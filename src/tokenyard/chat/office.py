@@ -1,15 +1,18 @@
-"""The parts of the chat that keep things: conversations, histories, prompts; built in one place."""
+"""The parts of the chat that keep things: conversations, windows, prompts; built in one place."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.counting import TokenCounts
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.prompts import Prompts, PromptStore
+from tokenyard.chat.windows import Windows
 from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness
+from tokenyard.upstreams.pool import UpstreamPool
 
 
 class Stores(Protocol):
@@ -30,17 +33,23 @@ class ChatOffice:
     """What the gateway asks, beside the responses that are being written."""
 
     conversations: Conversations
-    histories: Histories
+    windows: Windows
     prompts: Prompts
 
 
 def make_chat_office(
-    stores: Stores, settings: ChatSettings, clock: Clock, randomness: Randomness
+    stores: Stores,
+    settings: ChatSettings,
+    pool: UpstreamPool,
+    clock: Clock,
+    randomness: Randomness,
 ) -> ChatOffice:
     """All of them over one set of stores."""
     conversations = Conversations(stores.chat, stores.threads, settings, clock, randomness)
+    histories = Histories(stores.chat, stores.threads, conversations, settings)
+    counts = TokenCounts(pool, cached_max=settings.token_counts_max)
     return ChatOffice(
         conversations=conversations,
-        histories=Histories(stores.chat, stores.threads, conversations, settings),
+        windows=Windows(histories, conversations, counts, pool, settings),
         prompts=Prompts(stores.prompts, settings, clock, randomness),
     )

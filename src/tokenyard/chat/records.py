@@ -181,6 +181,8 @@ class ResponseOptions:
     # The `text.format` of the request; empty for plain text.
     text_format: dict[str, Any] = field(default_factory=dict)
     prompt: PromptReference | None = None
+    # Turns of the history that did not fit and were not sent.
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

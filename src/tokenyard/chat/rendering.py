@@ -5,10 +5,9 @@ from typing import Final, Literal
 
 from tokenyard.chat.records import Conversation, Item, Node, Response, ResponseStatus
 from tokenyard.protocol.chat_completions import Timings
+from tokenyard.protocol.conversations import ConversationBody, ConversationTree, TreeNode
 from tokenyard.protocol.responses import (
-    ConversationBody,
     ConversationReference,
-    ConversationTree,
     Cost,
     IncompleteDetails,
     InputFileBody,
@@ -19,7 +18,6 @@ from tokenyard.protocol.responses import (
     ResponseBody,
     ResponseErrorBody,
     ResponseUsage,
-    TreeNode,
 )
 from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
@@ -115,6 +113,7 @@ def render_response(
     body.background = options.background
     body.previous_response_id = options.previous
     body.truncation = "auto" if options.truncate else "disabled"
+    body.truncated_items = options.dropped
     if options.text_format:
         body.text = {"format": options.text_format}
     if options.prompt is not None:

@@ -8,13 +8,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tokenyard.chat.context import Histories
-from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.records import Ask, Item, Response, ResponseStatus
 from tokenyard.chat.rendering import render_response
-from tokenyard.chat.rules.context import show_items, spell_turn
 from tokenyard.chat.streams import LiveStream, StreamRegistry
+from tokenyard.chat.windows import Windows
 from tokenyard.chat.writer import Run, write_response
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.ledger.records import Reservation
@@ -24,10 +22,10 @@ from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.upstreams.pool import UpstreamPool
-from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import Conflict, NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ResponseId
-from tokenyard.vocabulary.messages import Message, Role
+from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -47,8 +45,7 @@ class Responses:
         *,
         store: ChatStore,
         threads: ThreadStore,
-        conversations: Conversations,
-        histories: Histories,
+        windows: Windows,
         streams: StreamRegistry,
         pool: UpstreamPool,
         ledger: Ledger,
@@ -59,8 +56,7 @@ class Responses:
     ) -> None:
         self._store = store
         self._threads = threads
-        self._conversations = conversations
-        self._histories = histories
+        self._windows = windows
         self._streams = streams
         self._pool = pool
         self._ledger = ledger
@@ -168,14 +164,7 @@ class Responses:
             del self._busy[conversation]
 
     async def _open(self, caller: Principal, ask: Ask, permit: Permit, id: ResponseId) -> Run:
-        history = await self._histories.find(caller, ask)
-        asked = self._conversations.write_items(ask.turns, history.tip)
-        shown = show_items([*history.path, *asked])
-        seen = [*ask.preamble, *(spell_turn(item) for item in shown)]
-        if not seen:
-            raise InvalidRequest("There is nothing to answer.", param="input")
-        if ask.instructions is not None:
-            seen.insert(0, Message(Role.SYSTEM, ask.instructions))
+        question = await self._windows.prepare(caller, ask)
         now = self._clock.now()
         response = Response(
             id=id,
@@ -190,11 +179,11 @@ class Responses:
             instructions=ask.instructions,
             metadata=dict(ask.metadata),
             stored=ask.stored,
-            options=ask.options,
+            options=replace(ask.options, dropped=question.dropped),
         )
-        asked = [replace(item, response=id) for item in asked]
+        asked = [replace(item, response=id) for item in question.asked]
         await self._store.open_response(response, asked, now)
-        tip = asked[-1].id if asked else history.tip
+        tip = asked[-1].id if asked else question.tip
         if ask.conversation is not None and not asked and tip is not None:
             # The new answer is a sibling of the old one, whose branch is left with this.
             await self._threads.set_leaf(ask.conversation, caller.project, tip)
@@ -209,7 +198,7 @@ class Responses:
         )
         return Run(
             response=response,
-            turns=tuple(seen),
+            turns=question.turns,
             reservation=permit.reservation,
             stream=self._streams.open(id),
             item=item,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,9 +20,11 @@ from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
 from tokenyard.gateway.routes.account import AccountRoutes
+from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.budgets import BudgetRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
+from tokenyard.gateway.routes.context import ContextRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
 from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.jobs import JobRoutes
@@ -69,7 +71,8 @@ class Gateway:
         doorway = Doorway(identity, body_bytes_max=settings.body_bytes_max)
         heartbeat, more = settings.heartbeat_seconds, (jobs.metrics,)
         status = StatusRoutes(pool=pool, admission=admission, metrics=metrics, more_metrics=more)
-        groups = (
+        reader = AskReader(pool, chat.prompts)
+        groups: tuple[_Group, ...] = (
             CompletionRoutes(
                 doorway=doorway,
                 admission=admission,
@@ -86,15 +89,15 @@ class Gateway:
                 pool=pool,
                 ledger=ledger,
                 responses=responses,
+                reader=reader,
                 prompts=chat.prompts,
                 tasks=tasks,
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            ConversationRoutes(
-                doorway=doorway, conversations=chat.conversations, responses=responses
+            *_chat_routes(
+                doorway, chat, responses=responses, reader=reader, ledger=ledger, clock=clock
             ),
-            PromptRoutes(doorway=doorway, prompts=chat.prompts),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
@@ -119,6 +122,31 @@ class Gateway:
     def document(self) -> dict[str, Any]:
         """The OpenAPI document; made when it is first asked for, not at every start."""
         return describe(self.operations)
+
+
+class _Group(Protocol):
+    """Some operations."""
+
+    def operations(self) -> list[Operation]: ...
+
+
+def _chat_routes(
+    doorway: Doorway,
+    chat: ChatOffice,
+    *,
+    responses: Responses,
+    reader: AskReader,
+    ledger: Ledger,
+    clock: Clock,
+) -> list[_Group]:
+    """What there is of conversations beside the responses in them."""
+    return [
+        ConversationRoutes(doorway=doorway, conversations=chat.conversations, responses=responses),
+        ContextRoutes(
+            doorway=doorway, windows=chat.windows, reader=reader, ledger=ledger, clock=clock
+        ),
+        PromptRoutes(doorway=doorway, prompts=chat.prompts),
+    ]
 
 
 def _route(operations: Sequence[Operation]) -> Router:

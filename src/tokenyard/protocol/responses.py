@@ -1,6 +1,6 @@
-"""Responses and Conversations on the wire: requests with their ranges, objects, lists.
+"""Responses on the wire: requests with their ranges, objects, lists of messages.
 
-Source: OpenAI API reference, `CreateResponse`, `Response`, `ConversationResource`, `Message`. The
+Source: OpenAI API reference, `CreateResponse`, `Response`, `Message`. The
 fields after the blank line of a struct are ours. A request field that is not listed is refused by
 name, and so is a value that we do not serve yet (`refuse_unsupported`).
 """
@@ -25,7 +25,6 @@ from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
-ITEMS_MAX = 20
 PARTS_MAX = 64
 
 Word = Annotated[str, Meta(min_length=1, max_length=256)]
@@ -205,7 +204,6 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
         refused = {
             "tools": bool(self.tools),
             "tool_choice": self.tool_choice not in (None, "auto", "none"),
-            "truncation": self.truncation == "auto",
             "text.verbosity": self.text is not None and self.text.verbosity not in (None, "medium"),
             "include": bool(self.include),
             "reasoning": any(value is not None for value in (self.reasoning or {}).values()),
@@ -232,39 +230,6 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
         if self.store is False and (self.background or self.conversation is not None):
             other = "background" if self.background else "conversation"
             raise InvalidRequest(f"'store' cannot be false with '{other}'.", param="store")
-
-
-class CreateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /v1/conversations`."""
-
-    metadata: Metadata | None = None
-    items: Annotated[list[InputItem], Meta(max_length=ITEMS_MAX)] | None = None
-
-
-class AddItemsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /v1/conversations/{id}/items`."""
-
-    items: Annotated[list[InputItem], Meta(min_length=1, max_length=ITEMS_MAX)]
-
-
-class UpdateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /v1/conversations/{id}`: OpenAI's metadata, and what the page shows.
-
-    What is left out stays as it is.
-    """
-
-    metadata: Metadata | None = None
-
-    title: Annotated[str, Meta(max_length=200)] | None = None
-    folder: Annotated[str, Meta(max_length=64)] | None = None
-    pinned: bool | None = None
-    archived: bool | None = None
-
-
-class SwitchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of `POST /api/conversations/{id}/leaf`: an item of the branch to go to."""
-
-    item_id: Word
 
 
 class InputTokensDetails(msgspec.Struct):
@@ -398,56 +363,10 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     truncation: Literal["auto", "disabled"] = "disabled"
     text: dict[str, Any] = msgspec.field(default_factory=lambda: {"format": {"type": "text"}})
 
+    # Turns of the history that did not fit and were not sent.
+    truncated_items: int = 0
     cost: Cost | UnsetType = UNSET
     timings: Timings | UnsetType = UNSET
-
-
-class ConversationBody(msgspec.Struct, kw_only=True):
-    """A conversation as we give it out."""
-
-    id: str
-    created_at: int
-    metadata: dict[str, str]
-    object: Literal["conversation"] = "conversation"
-
-    updated_at: int
-    active_response_id: str | None = None
-    title: str
-    title_by: Literal["nobody", "model", "user"]
-    folder: str
-    pinned: bool
-    archived: bool
-    # The end of the branch in use.
-    leaf_id: str | None
-
-
-class TreeNode(msgspec.Struct, kw_only=True):
-    """An item of a tree, without its text."""
-
-    id: str
-    parent_id: str | None
-    role: str
-    kind: str
-    status: Literal["completed", "incomplete"]
-    created_at: int
-    response_id: str | None
-
-
-class ConversationTree(msgspec.Struct, kw_only=True):
-    """The shape of all branches, in the order in which items were added."""
-
-    conversation_id: str
-    leaf_id: str | None
-    nodes: list[TreeNode]
-    object: Literal["conversation.tree"] = "conversation.tree"
-
-
-class ConversationDeleted(msgspec.Struct, kw_only=True):
-    """The answer to a deletion."""
-
-    id: str
-    object: Literal["conversation.deleted"] = "conversation.deleted"
-    deleted: Literal[True] = True
 
 
 class ResponseDeleted(msgspec.Struct, kw_only=True):
@@ -462,16 +381,6 @@ class MessageList(msgspec.Struct, kw_only=True):
     """A page of messages; the ids are empty strings when the page is empty."""
 
     data: list[MessageBody]
-    has_more: bool
-    first_id: str
-    last_id: str
-    object: Literal["list"] = "list"
-
-
-class ConversationList(msgspec.Struct, kw_only=True):
-    """A page of conversations, the most recently used first."""
-
-    data: list[ConversationBody]
     has_more: bool
     first_id: str
     last_id: str

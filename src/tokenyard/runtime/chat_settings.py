@@ -19,6 +19,16 @@ class ChatSettings(Branch, frozen=True):
     conversation_items_max: Annotated[
         Count, Meta(description="Items that one conversation may hold.")
     ] = 10_000
+    answer_tokens_min: Annotated[
+        Count,
+        Meta(
+            description="Tokens of the window that are kept for the answer when a request does "
+            "not say how long it may be; at most half of the window."
+        ),
+    ] = 512
+    token_counts_max: Annotated[
+        Count, Meta(description="Counts of prompts that are remembered.")
+    ] = 10_000
     prompts_max: Annotated[
         Count, Meta(description="Prompts of a project; further ones get 429.")
     ] = 10_000

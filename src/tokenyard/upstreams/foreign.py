@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import msgspec
 
@@ -33,6 +33,7 @@ from tokenyard.upstreams.dialects import (
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.vocabulary.errors import UpstreamFailed
+from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 T = TypeVar("T")
@@ -40,6 +41,14 @@ T = TypeVar("T")
 _IDLE_SECONDS = 2.0
 # What a server without a route for its health may answer.
 _NO_HEALTH = frozenset({400, 401, 403, 404, 405, 501})
+
+
+class _Spelled(msgspec.Struct):
+    prompt: str
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[msgspec.Raw]
 
 
 class _Listing(msgspec.Struct):
@@ -145,6 +154,23 @@ class ForeignUpstream:
         counts = take_counts(tree)
         mend_answer(tree)
         return msgspec.json.encode({**tree, **(_usage(counts) if counts else {})})
+
+    async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
+        """vLLM counts as we do; llama.cpp spells the prompt first; OpenAI's API cannot tell."""
+        match self._dialect:
+            case Dialect.VLLM:
+                return await self._http.count_tokens(model, turns)
+            case Dialect.LLAMACPP:
+                messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+                spelled = await self._http.fetch(
+                    "/apply-template", _Spelled, {"messages": messages}
+                )
+                told = {"content": spelled.prompt, "add_special": True, "parse_special": True}
+                return len((await self._http.fetch("/tokenize", _Tokens, told)).tokens)
+            case Dialect.OPENAI:
+                return None
+            case _:
+                assert_never(self._dialect)
 
     async def abort(self, request_id: str) -> None:
         # A closed connection is the one sign that they all understand.

@@ -4,7 +4,7 @@ Knows the wire and its failures; does not know which server to ask, nor what an 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from tokenyard.vocabulary.errors import (
     Unavailable,
     UpstreamFailed,
 )
+from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 _HEALTH_SECONDS = 2.0
@@ -42,6 +43,12 @@ class _Told(msgspec.Struct):
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
+
+
+class _Counted(msgspec.Struct):
+    """The part of an answer to `/tokenize` that we read; the ids themselves may be many."""
+
+    count: int
 
 
 class _Refused(msgspec.Struct):
@@ -92,11 +99,22 @@ class HttpUpstream:
         except (*_BROKEN, TimeoutError):
             return None
 
-    async def fetch(self, path: str, kind: type[T]) -> T:
-        """The JSON that a GET gets; raises what the server refused, and UpstreamFailed."""
+    async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        asked = {"model": model, "messages": messages}
+        return (await self.fetch("/tokenize", _Counted, asked)).count
+
+    async def fetch(self, path: str, kind: type[T], asked: object = None) -> T:
+        """The JSON that a GET gets, or a POST of what is asked.
+
+        Raises what the server refused, and UpstreamFailed.
+        """
+        method = "GET" if asked is None else "POST"
         try:
             async with asyncio.timeout(self._settings.connect_seconds + _HEALTH_SECONDS):
-                async with self._session.get(f"{self._url}{path}", allow_redirects=False) as answer:
+                async with self._session.request(
+                    method, f"{self._url}{path}", json=asked, allow_redirects=False
+                ) as answer:
                     body = await answer.read()
                     if answer.status != 200:
                         raise _refusal(answer, body)

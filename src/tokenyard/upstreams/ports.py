@@ -1,12 +1,13 @@
 """What the platform needs from a model server; `http` and `scripted` both keep this contract."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
+from tokenyard.vocabulary.messages import Message
 
 
 class Health(StrEnum):
@@ -61,6 +62,13 @@ class Upstream(Protocol):
 
     async def complete(self, call: GenerationCall) -> bytes:
         """The body of a whole answer; raises like `stream`."""
+        ...
+
+    async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
+        """How many tokens the prompt of these turns has; None when the server cannot tell.
+
+        Raises what the server refused, and UpstreamFailed.
+        """
         ...
 
     async def abort(self, request_id: str) -> None:

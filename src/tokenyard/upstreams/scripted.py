@@ -25,6 +25,7 @@ from tokenyard.protocol.sse import SseEvent
 from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import Usage
+from tokenyard.vocabulary.messages import Message
 
 Finish = Literal["stop", "abort"]
 _ID = "chatcmpl-scripted"
@@ -87,6 +88,10 @@ class ScriptedUpstream:
         return msgspec.json.encode(
             ChatCompletion(id=_ID, created=0, model=self.model, choices=[choice], usage=usage)
         )
+
+    async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
+        """A token for each word, and two for each turn."""
+        return sum(2 + len(turn.content.split()) for turn in turns)
 
     async def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)

@@ -247,7 +247,7 @@ async def test_deleted_conversation_is_gone_and_what_ran_in_it_is_billed(yard: F
         ({"service_tier": "flex"}, "service_tier"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"truncation": "auto"}, "truncation"),
+        ({"truncation": "middle"}, "truncation"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
         ({"model": None}, "model"),
         ({"reasoning": {"effort": "low"}}, "reasoning"),

@@ -25,19 +25,18 @@ from tokenyard.gateway.operation import (
 )
 from tokenyard.gateway.routes.drafts import read_drafts
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
-from tokenyard.protocol.decode import decode_request
-from tokenyard.protocol.responses import (
+from tokenyard.protocol.conversations import (
     AddItemsRequest,
     ConversationBody,
     ConversationDeleted,
     ConversationList,
     ConversationTree,
     CreateConversationRequest,
-    MessageBody,
-    MessageList,
     SwitchRequest,
     UpdateConversationRequest,
 )
+from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.responses import MessageBody, MessageList
 from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import ConversationId, ItemId
 

@@ -2,13 +2,12 @@
 
 from collections.abc import AsyncGenerator
 
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
-from tokenyard.chat.prompts import Filled, Prompts
-from tokenyard.chat.records import Ask, ResponseOptions
+from tokenyard.chat.prompts import Prompts
+from tokenyard.chat.records import Ask
 from tokenyard.chat.responses import Permit, Responses
 from tokenyard.chat.rules.resume import (
     Ended,
@@ -23,11 +22,10 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
-from tokenyard.gateway.routes.drafts import read_drafts
+from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
-from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.protocol.response_events import ResponseEvent
 from tokenyard.protocol.responses import (
     CreateResponseRequest,
@@ -41,7 +39,7 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Permission, Principal
-from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, PromptId, ResponseId
+from tokenyard.vocabulary.ids import ItemId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Responses"
@@ -62,6 +60,7 @@ class ResponseRoutes:
         pool: UpstreamPool,
         ledger: Ledger,
         responses: Responses,
+        reader: AskReader,
         prompts: Prompts,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
@@ -73,6 +72,7 @@ class ResponseRoutes:
         self._ledger = ledger
         self._responses = responses
         self._prompts = prompts
+        self._reader = reader
         self._tasks = tasks
         self._metrics = metrics
         self._heartbeat_seconds = heartbeat_seconds
@@ -115,16 +115,11 @@ class ResponseRoutes:
     async def _create(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(CreateResponseRequest, await self._doorway.body(request))
-        asked.refuse_unsupported()
-        filled = await self._fill(caller, asked)
-        if asked.model is None:
-            raise InvalidRequest("Which model is to answer?", param="model")
-        model = self._pool.find(asked.model)
-        ask = _read_ask(asked, ModelName(asked.model), model.defaults(), filled)
+        ask, model = await self._reader.read(caller, asked)
         permit = await self._permit(caller, ask, model.window())
         stream = await self._responses.create(caller, ask, permit)
-        if filled is not None:
-            await self._prompts.count_use(filled.reference)
+        if ask.options.prompt is not None:
+            await self._prompts.count_use(ask.options.prompt)
         if asked.stream:
             return self._events(stream, 0)
         if not asked.background:
@@ -136,26 +131,6 @@ class ResponseRoutes:
                 abandon=None,
             )
         return json_answer(await self._responses.result(caller, stream.response))
-
-    async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
-        """The stored prompt; where the request is silent, what it says of the answer counts."""
-        if asked.prompt is None:
-            return None
-        filled = await self._prompts.fill(
-            caller,
-            PromptId(asked.prompt.id),
-            asked.prompt.version,
-            asked.prompt.variables or {},
-        )
-        content = filled.content
-        asked.model = asked.model or content.model
-        asked.instructions = asked.instructions or content.instructions or None
-        asked.max_output_tokens = asked.max_output_tokens or content.max_output_tokens
-        if asked.temperature is None:
-            asked.temperature = content.temperature
-        if asked.top_p is None:
-            asked.top_p = content.top_p
-        return filled
 
     async def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
         lease = self._admission.enter(caller)
@@ -243,34 +218,6 @@ class ResponseRoutes:
                 )
         finally:
             self._metrics.stream_readers.dec()
-
-
-def _read_ask(
-    asked: CreateResponseRequest,
-    model: ModelName,
-    defaults: SamplingDefaults,
-    filled: Filled | None,
-) -> Ask:
-    conversation, previous = asked.conversation_id(), asked.previous_response_id
-    under = asked.parent_item_id
-    return Ask(
-        model=model,
-        turns=tuple(read_drafts(asked.items())),
-        sampling=asked.sampling(defaults),
-        conversation=None if conversation is None else ConversationId(conversation),
-        branches=under is not UNSET,
-        under=ItemId(under) if isinstance(under, str) else None,
-        instructions=asked.instructions,
-        preamble=() if filled is None else filled.content.messages,
-        metadata=asked.metadata or {},
-        stored=asked.store is not False,
-        options=ResponseOptions(
-            previous=None if previous is None else ResponseId(previous),
-            background=bool(asked.background),
-            text_format=asked.format(),
-            prompt=None if filled is None else filled.reference,
-        ),
-    )
 
 
 def _read_cursor(request: Request, response: ResponseId) -> int | None:

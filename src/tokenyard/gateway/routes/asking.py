@@ -1,0 +1,79 @@
+"""A request for a response as the chat understands it: stored prompt, model and items looked up."""
+
+from msgspec import UNSET
+
+from tokenyard.chat.prompts import Filled, Prompts
+from tokenyard.chat.records import Ask, ResponseOptions
+from tokenyard.gateway.routes.drafts import read_drafts
+from tokenyard.protocol.models import Model, SamplingDefaults
+from tokenyard.protocol.responses import CreateResponseRequest
+from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, PromptId, ResponseId
+
+
+class AskReader:
+    """Reads requests, for those who answer them and those who only measure them."""
+
+    def __init__(self, pool: UpstreamPool, prompts: Prompts) -> None:
+        self._pool = pool
+        self._prompts = prompts
+
+    async def read(self, caller: Principal, asked: CreateResponseRequest) -> tuple[Ask, Model]:
+        """What is asked, and of which model; raises InvalidRequest and NotFound."""
+        asked.refuse_unsupported()
+        filled = await self._fill(caller, asked)
+        if asked.model is None:
+            raise InvalidRequest("Which model is to answer?", param="model")
+        model = self._pool.find(asked.model)
+        return _read_ask(asked, ModelName(asked.model), model.defaults(), filled), model
+
+    async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
+        """The stored prompt; where the request is silent, what it says of the answer counts."""
+        if asked.prompt is None:
+            return None
+        filled = await self._prompts.fill(
+            caller,
+            PromptId(asked.prompt.id),
+            asked.prompt.version,
+            asked.prompt.variables or {},
+        )
+        content = filled.content
+        asked.model = asked.model or content.model
+        asked.instructions = asked.instructions or content.instructions or None
+        asked.max_output_tokens = asked.max_output_tokens or content.max_output_tokens
+        if asked.temperature is None:
+            asked.temperature = content.temperature
+        if asked.top_p is None:
+            asked.top_p = content.top_p
+        return filled
+
+
+def _read_ask(
+    asked: CreateResponseRequest,
+    model: ModelName,
+    defaults: SamplingDefaults,
+    filled: Filled | None,
+) -> Ask:
+    conversation, previous = asked.conversation_id(), asked.previous_response_id
+    under = asked.parent_item_id
+    return Ask(
+        model=model,
+        turns=tuple(read_drafts(asked.items())),
+        sampling=asked.sampling(defaults),
+        conversation=None if conversation is None else ConversationId(conversation),
+        branches=under is not UNSET,
+        under=ItemId(under) if isinstance(under, str) else None,
+        instructions=asked.instructions,
+        preamble=() if filled is None else filled.content.messages,
+        metadata=asked.metadata or {},
+        stored=asked.store is not False,
+        options=ResponseOptions(
+            previous=None if previous is None else ResponseId(previous),
+            background=bool(asked.background),
+            truncate=asked.truncation == "auto",
+            text_format=asked.format(),
+            prompt=None if filled is None else filled.reference,
+        ),
+    )
