@@ -1,5 +1,332 @@
 // Made by `make docs` from the code. Change it there.
 
+export type SignInWays = {
+  password: boolean;
+  providers: string[];
+};
+
+export type PasswordSignIn = {
+  email: string;
+  password: string;
+};
+
+export type SignedIn = {
+  signed_in?: boolean;
+};
+
+export type InvitationLookup = {
+  token: string;
+};
+
+export type InvitationBody = {
+  organisation: string;
+  email: string;
+  role: string;
+  expires_at: number;
+};
+
+export type AcceptInvitation = {
+  token: string;
+  name: string;
+  password: string;
+};
+
+export type SessionBody = {
+  user: Reference;
+  email: string | null;
+  has_password: boolean;
+  organisation: Reference;
+  project: Reference;
+  role: string;
+  operator: boolean;
+  permissions: string[];
+  build: string;
+  currency: string;
+  month: Month;
+};
+
+export type Reference = {
+  id: string;
+  name: string;
+};
+
+export type Month = {
+  cost_nanos: number;
+  budget_nanos: number | null;
+};
+
+export type OwnProjects = {
+  data: ProjectBody[];
+};
+
+export type ProjectBody = {
+  id: string;
+  name: string;
+  status: "active" | "archived";
+  created_at: number;
+  archived_at: number | null;
+  role?: "admin" | "developer" | "owner" | "viewer" | null;
+  object?: "organization.project";
+};
+
+export type ChooseProject = {
+  project: string;
+};
+
+export type BrowserSessions = {
+  data: BrowserSession[];
+};
+
+export type BrowserSession = {
+  id: string;
+  created_at: number;
+  expires_at: number;
+  last_used_at: number | null;
+  agent: string;
+  current: boolean;
+};
+
+export type Deleted = {
+  id: string;
+  object: string;
+  deleted?: boolean;
+};
+
+export type ChangePassword = {
+  new: string;
+  current?: string;
+};
+
+export type PasswordChanged = {
+  changed?: boolean;
+};
+
+export type SignedOut = {
+  signed_out?: boolean;
+};
+
+export type PriceList = {
+  currency: string;
+  prices: PriceBody[];
+};
+
+export type PriceBody = {
+  model: string;
+  input_nanos_per_million: number;
+  cached_input_nanos_per_million: number;
+  output_nanos_per_million: number;
+};
+
+export type OrganisationBody = {
+  id: string;
+  name: string;
+  created_at: number;
+  object?: "organization";
+};
+
+export type NameRequest = {
+  name: string;
+};
+
+export type OrganisationList = {
+  data: OrganisationBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type InviteRequest = {
+  email: string;
+  role?: "admin" | "developer" | "owner" | "viewer";
+  projects?: InviteProject[];
+  operator?: boolean;
+};
+
+export type InviteProject = {
+  id: string;
+  role: "admin" | "developer" | "owner" | "viewer";
+};
+
+export type InviteBody = {
+  id: string;
+  email: string;
+  role: "admin" | "developer" | "owner" | "viewer";
+  status: "accepted" | "expired" | "pending" | "revoked";
+  created_at: number;
+  expires_at: number;
+  accepted_at: number | null;
+  projects: InviteProject[];
+  url?: string | null;
+  object?: "organization.invite";
+};
+
+export type UserList = {
+  data: UserBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type UserBody = {
+  id: string;
+  name: string;
+  email: string | null;
+  role: "admin" | "developer" | "owner" | "viewer";
+  operator: boolean;
+  added_at: number;
+  object?: "organization.user";
+};
+
+export type ChangeUserRequest = {
+  name?: string | null;
+  role?: "admin" | "developer" | "owner" | "viewer" | null;
+  operator?: boolean | null;
+};
+
+export type SignInLink = {
+  url: string;
+  expires_at: number;
+};
+
+export type InviteList = {
+  data: InviteBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type ProjectList = {
+  data: ProjectBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type ProjectUserList = {
+  data: ProjectUserBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type ProjectUserBody = {
+  id: string;
+  name: string;
+  email: string | null;
+  role: "admin" | "developer" | "owner" | "viewer";
+  added_at: number;
+  object?: "organization.project.user";
+};
+
+export type AddProjectUserRequest = {
+  user_id: string;
+  role: "admin" | "developer" | "owner" | "viewer";
+};
+
+export type RoleRequest = {
+  role: "admin" | "developer" | "owner" | "viewer";
+};
+
+export type ServiceAccountList = {
+  data: ServiceAccountBody[];
+  has_more: boolean;
+  first_id: string | null;
+  last_id: string | null;
+  object?: "list";
+};
+
+export type ServiceAccountBody = {
+  id: string;
+  name: string;
+  role: "admin" | "developer" | "owner" | "viewer";
+  created_at: number;
+  api_key?: KeyBody | null;
+  object?: "organization.project.service_account";
+};
+
+export type KeyBody = {
+  id: string;
+  name: string;
+  redacted_value: string;
+  owner: KeyOwner;
+  created_at: number;
+  last_used_at: number | null;
+  expires_at: number | null;
+  revoked_at: number | null;
+  previous_until: number | null;
+  scopes: string[] | null;
+  models: string[] | null;
+  monthly_cap_nanos: number | null;
+  value?: string | null;
+  object?: "organization.project.api_key";
+};
+
+export type KeyOwner = {
+  id: string;
+  name: string;
+  type: "service_account" | "user";
+};
+
+export type ServiceAccountRequest = {
+  name: string;
+  role?: "admin" | "developer" | "owner" | "viewer";
+};
+
+export type KeyList = {
+  data: KeyBody[];
+  object?: "list";
+};
+
+export type KeyRequest = {
+  name: string;
+  scopes?: string[] | null;
+  models?: string[] | null;
+  monthly_cap_nanos?: number | null;
+  expires_at?: number | null;
+  user_id?: string | null;
+};
+
+export type ChangeKeyRequest = {
+  name?: string;
+  scopes?: string[] | null;
+  models?: string[] | null;
+  monthly_cap_nanos?: number | null;
+  expires_at?: number | null;
+};
+
+export type RotateKeyRequest = {
+  overlap_seconds?: number;
+};
+
+export type AuditList = {
+  data: AuditBody[];
+  has_more: boolean;
+  last_number: number | null;
+  object?: "list";
+};
+
+export type AuditBody = {
+  number: number;
+  effective_at: number;
+  type: string;
+  actor: AuditActor;
+  project: string | null;
+  object_id: string;
+  details: Record<string, string>;
+  hash: string;
+  object?: "organization.audit_log";
+};
+
+export type AuditActor = {
+  user: string | null;
+  api_key: string | null;
+};
+
 export type ChatCompletionRequest = {
   model: string;
   temperature?: number | null;
@@ -1184,42 +1511,6 @@ export type HistoryPoint = {
   values: Record<string, number>;
 };
 
-export type SessionBody = {
-  user: Reference;
-  organisation: Reference;
-  project: Reference;
-  role: string;
-  permissions: string[];
-  build: string;
-  currency: string;
-  month: Month;
-};
-
-export type Reference = {
-  id: string;
-};
-
-export type Month = {
-  cost_nanos: number;
-  budget_nanos: number | null;
-};
-
-export type SignedOut = {
-  signed_out?: boolean;
-};
-
-export type PriceList = {
-  currency: string;
-  prices: PriceBody[];
-};
-
-export type PriceBody = {
-  model: string;
-  input_nanos_per_million: number;
-  cached_input_nanos_per_million: number;
-  output_nanos_per_million: number;
-};
-
 export type UsagePage = {
   data: UsageBucketBody[];
   has_more?: boolean;
@@ -1366,6 +1657,56 @@ export type ErrorBody = {
 
 /** Every operation: what it takes, and what it answers with when it succeeds. */
 export interface Routes {
+  "GET /sign-in": { query: { token?: string; }; answer: unknown };
+  "GET /api/sign-in": { answer: SignInWays };
+  "POST /api/sign-in": { body: PasswordSignIn; answer: SignedIn };
+  "POST /api/invitations/look-up": { body: InvitationLookup; answer: InvitationBody };
+  "POST /api/invitations/accept": { body: AcceptInvitation; answer: SignedIn };
+  "GET /api/sign-in/openid/{provider}": { path: { provider: string; }; answer: unknown };
+  "GET /api/sign-in/openid/{provider}/callback": { path: { provider: string; }; answer: unknown };
+  "GET /api/session": { answer: SessionBody };
+  "GET /api/session/projects": { answer: OwnProjects };
+  "POST /api/session/project": { body: ChooseProject; answer: ProjectBody };
+  "GET /api/sessions": { answer: BrowserSessions };
+  "DELETE /api/sessions/{session_id}": { path: { session_id: string; }; answer: Deleted };
+  "POST /api/session/password": { body: ChangePassword; answer: PasswordChanged };
+  "POST /api/sign-out": { answer: SignedOut };
+  "GET /api/prices": { answer: PriceList };
+  "GET /api/organisation": { answer: OrganisationBody };
+  "POST /api/organisation": { body: NameRequest; answer: OrganisationBody };
+  "GET /api/organisations": { query: { limit?: number; after?: string; }; answer: OrganisationList };
+  "POST /api/organisations": { body: NameRequest; answer: OrganisationBody };
+  "POST /api/organisations/{organisation_id}/invites": { path: { organisation_id: string; }; body: InviteRequest; answer: InviteBody };
+  "GET /api/organisation/users": { query: { limit?: number; after?: string; }; answer: UserList };
+  "GET /api/organisation/users/{user_id}": { path: { user_id: string; }; answer: UserBody };
+  "POST /api/organisation/users/{user_id}": { path: { user_id: string; }; body: ChangeUserRequest; answer: UserBody };
+  "DELETE /api/organisation/users/{user_id}": { path: { user_id: string; }; answer: Deleted };
+  "POST /api/organisation/users/{user_id}/sign_in_link": { path: { user_id: string; }; answer: SignInLink };
+  "GET /api/organisation/invites": { query: { limit?: number; after?: string; }; answer: InviteList };
+  "POST /api/organisation/invites": { body: InviteRequest; answer: InviteBody };
+  "DELETE /api/organisation/invites/{invite_id}": { path: { invite_id: string; }; answer: Deleted };
+  "GET /api/organisation/projects": { query: { limit?: number; after?: string; include_archived?: boolean; }; answer: ProjectList };
+  "POST /api/organisation/projects": { body: NameRequest; answer: ProjectBody };
+  "GET /api/organisation/projects/{project_id}": { path: { project_id: string; }; answer: ProjectBody };
+  "POST /api/organisation/projects/{project_id}": { path: { project_id: string; }; body: NameRequest; answer: ProjectBody };
+  "POST /api/organisation/projects/{project_id}/archive": { path: { project_id: string; }; answer: ProjectBody };
+  "GET /api/organisation/projects/{project_id}/users": { path: { project_id: string; }; query: { limit?: number; after?: string; }; answer: ProjectUserList };
+  "POST /api/organisation/projects/{project_id}/users": { path: { project_id: string; }; body: AddProjectUserRequest; answer: ProjectUserBody };
+  "GET /api/organisation/projects/{project_id}/users/{user_id}": { path: { project_id: string; user_id: string; }; answer: ProjectUserBody };
+  "POST /api/organisation/projects/{project_id}/users/{user_id}": { path: { project_id: string; user_id: string; }; body: RoleRequest; answer: ProjectUserBody };
+  "DELETE /api/organisation/projects/{project_id}/users/{user_id}": { path: { project_id: string; user_id: string; }; answer: Deleted };
+  "GET /api/organisation/projects/{project_id}/service_accounts": { path: { project_id: string; }; query: { limit?: number; after?: string; }; answer: ServiceAccountList };
+  "POST /api/organisation/projects/{project_id}/service_accounts": { path: { project_id: string; }; body: ServiceAccountRequest; answer: ServiceAccountBody };
+  "GET /api/organisation/projects/{project_id}/service_accounts/{user_id}": { path: { project_id: string; user_id: string; }; answer: ServiceAccountBody };
+  "DELETE /api/organisation/projects/{project_id}/service_accounts/{user_id}": { path: { project_id: string; user_id: string; }; answer: Deleted };
+  "GET /api/organisation/projects/{project_id}/api_keys": { path: { project_id: string; }; answer: KeyList };
+  "POST /api/organisation/projects/{project_id}/api_keys": { path: { project_id: string; }; body: KeyRequest; answer: KeyBody };
+  "GET /api/organisation/projects/{project_id}/api_keys/{key_id}": { path: { project_id: string; key_id: string; }; answer: KeyBody };
+  "POST /api/organisation/projects/{project_id}/api_keys/{key_id}": { path: { project_id: string; key_id: string; }; body: ChangeKeyRequest; answer: KeyBody };
+  "DELETE /api/organisation/projects/{project_id}/api_keys/{key_id}": { path: { project_id: string; key_id: string; }; answer: Deleted };
+  "POST /api/organisation/projects/{project_id}/api_keys/{key_id}/rotate": { path: { project_id: string; key_id: string; }; body: RotateKeyRequest; answer: KeyBody };
+  "GET /api/organisation/audit_logs": { query: { limit?: number; before?: number; type?: string; actor?: string; project?: string; object_id?: string; since?: number; until?: number; }; answer: AuditList };
+  "GET /api/organisation/audit_logs/export": { query: { format?: "jsonl" | "csv"; type?: string; actor?: string; project?: string; object_id?: string; since?: number; until?: number; }; answer: unknown };
   "POST /v1/chat/completions": { body: ChatCompletionRequest; answer: ChatCompletion };
   "POST /v1/completions": { body: CompletionRequest; answer: Completion };
   "POST /api/requests/{request_id}/stop": { path: { request_id: string; }; answer: RequestStopped };
@@ -1424,10 +1765,6 @@ export interface Routes {
   "GET /api/cluster": { answer: ClusterBody };
   "POST /api/cluster/nodes/{node}": { path: { node: string; }; body: ChangeNodeRequest; answer: NodeBody };
   "GET /api/cluster/history": { query: { since?: number; until?: number; limit?: number; names?: string; }; answer: HistoryBody };
-  "GET /sign-in": { query: { token?: string; }; answer: unknown };
-  "GET /api/session": { answer: SessionBody };
-  "POST /api/sign-out": { answer: SignedOut };
-  "GET /api/prices": { answer: PriceList };
   "GET /v1/organization/usage/completions": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: UsagePage };
   "GET /v1/organization/costs": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: CostPage };
   "GET /api/usage.csv": { query: { start_time?: number; end_time?: number; bucket_width?: "1m" | "1h" | "1d"; limit?: number; page?: string; group_by?: string; project_ids?: string; user_ids?: string; api_key_ids?: string; models?: string; service_tiers?: string; job_ids?: string; }; answer: unknown };

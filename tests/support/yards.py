@@ -16,6 +16,7 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.keys import KeyTerms, command_line
+from tokenyard.gateway.reception import IdentityStores, Reception, make_reception
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
 from tokenyard.jobs.executors.fake import FAKE, FakeExecutor, Outcome
@@ -30,6 +31,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.memory import MemoryStore, open_memory_store
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.openid_client import OpenIdClient
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.scripted import ScriptedUpstream
 from tokenyard.vocabulary.identity import (
@@ -57,6 +59,7 @@ class FakeYard:
     store: MemoryStore
     ledger: Ledger
     identity: Identity
+    reception: Reception
     admission: Admission
     responses: Responses
     office: BatchOffice
@@ -158,6 +161,17 @@ class _Ground:
         await office.start()
         return office
 
+    def make_reception(self) -> Reception:
+        store = self.store
+        return make_reception(
+            IdentityStores(store.identity, store.directory, store.invitations, store.audit),
+            self.settings.identity,
+            {},
+            OpenIdClient(1.0),
+            clock=self.clock,
+            randomness=self.randomness,
+        )
+
     def make_job_office(self) -> JobOffice:
         return make_job_office(
             self.settings.jobs,
@@ -189,13 +203,14 @@ async def _open_in(
         ledger = await ground.start_ledger()
         chat = make_chat_office(store, settings.chat, pool, clock, randomness)
         responses = ground.make_responses(chat, ledger)
-        identity = Identity(store.identity, settings.identity, clock=clock, randomness=randomness)
+        reception = ground.make_reception()
+        identity = reception.identity
         admission = Admission(settings.limits, clock=clock, metrics=metrics)
         office = await ground.start_office(folder, ledger, admission)
         jobs = ground.make_job_office()
         gateway = Gateway(
             settings.gateway,
-            identity=identity,
+            reception=reception,
             admission=admission,
             pool=pool,
             ledger=ledger,
@@ -221,6 +236,7 @@ async def _open_in(
             store=store,
             ledger=ledger,
             identity=identity,
+            reception=reception,
             admission=admission,
             responses=responses,
             office=office,

@@ -9,7 +9,7 @@ from tokenyard.chat.responses import Responses
 from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
-from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.server import serve
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.folder import FileFolder
@@ -23,7 +23,7 @@ _DRAIN_POLL_SECONDS = 0.05
 
 
 async def open_face(
-    ground: Ground, listener: socket, *, identity: Identity, jobs: JobOffice, pool: UpstreamPool
+    ground: Ground, listener: socket, *, reception: Reception, jobs: JobOffice, pool: UpstreamPool
 ) -> str:
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
@@ -34,7 +34,7 @@ async def open_face(
     office = await _open_batches(ground, admission, ledger, pool, jobs)
     gateway = Gateway(
         settings.gateway,
-        identity=identity,
+        reception=reception,
         admission=admission,
         pool=pool,
         ledger=ledger,

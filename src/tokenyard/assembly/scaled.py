@@ -23,10 +23,11 @@ from tokenyard.assembly.model_servers import (
     read_server_keys,
     start_replicas,
 )
+from tokenyard.assembly.people import start_reception
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.assembly.services import LOOPBACK, listens, open_stores, write_private
 from tokenyard.assembly.workshop import Workshop, open_workshop
-from tokenyard.assembly.yard import Door, Yard, fail_abandoned, start_identity
+from tokenyard.assembly.yard import Door, Yard, fail_abandoned
 from tokenyard.fleet.engines.choice import served_model
 from tokenyard.fleet.engines.contract import free_port, url_of
 from tokenyard.fleet.services import nginx
@@ -65,15 +66,15 @@ async def open_scaled_yard(
         pool = open_pool(ground)
         await attach_servers(settings.upstreams, keys, pool, ground.clock)
         replicas = start_replicas(ground, pool, model)
-        identity = start_identity(ground)
+        reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)
         office = bind(msgspec.structs.replace(face, host=LOOPBACK, port=0))
         stack.callback(office.close)
-        inside = await open_face(ground, office, identity=identity, jobs=jobs, pool=pool)
+        inside = await open_face(ground, office, reception=reception, jobs=jobs, pool=pool)
         doors, url = await _open_doors(workshop, settings)
         log.info(Event.STARTED, url=url, inside=inside, pid=os.getpid())
         shown = model or first_model(settings.upstreams)
-        yield Yard(url, shown, identity, replicas, pool, ground.clock, doors)
+        yield Yard(url, shown, reception.identity, replicas, pool, ground.clock, doors)
         log.info(Event.STOPPING)
     log.info(Event.STOPPED)
 

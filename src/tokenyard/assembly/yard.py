@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from tokenyard.assembly.face import open_face
 from tokenyard.assembly.ground import MODELS_FOLDER, Ground, Part, open_ground
 from tokenyard.assembly.model_servers import (
@@ -17,11 +19,13 @@ from tokenyard.assembly.model_servers import (
     start_replicas,
 )
 from tokenyard.assembly.money import make_ledger
+from tokenyard.assembly.people import open_reception, start_reception
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.fleet.engines.choice import served_model
 from tokenyard.fleet.engines.contract import url_of
 from tokenyard.fleet.replicas import Replica
 from tokenyard.gateway.identity import Identity
+from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.server import bind
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
@@ -75,10 +79,12 @@ class Yard:
 
 
 @asynccontextmanager
-async def open_identity(settings: Settings, home: Path, log: Log) -> AsyncIterator[Identity]:
-    """Only keys and sessions, for commands that run beside a running server."""
+async def open_people(settings: Settings, home: Path, log: Log) -> AsyncIterator[Reception]:
+    """Only keys, sessions and people, for commands that run beside a running server."""
     async with AsyncExitStack() as stack:
-        yield _make_identity(await open_ground(stack, settings, home, log))
+        offline = msgspec.structs.replace(settings.identity, providers=())
+        settings = msgspec.structs.replace(settings, identity=offline)
+        yield await open_reception(await open_ground(stack, settings, home, log), {})
 
 
 @asynccontextmanager
@@ -107,12 +113,12 @@ async def open_yard(
         pool = open_pool(ground)
         await attach_servers(settings.upstreams, keys, pool, ground.clock)
         replicas = start_replicas(ground, pool, model)
-        identity = start_identity(ground)
+        reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)
-        url = await open_face(ground, listener, identity=identity, jobs=jobs, pool=pool)
+        url = await open_face(ground, listener, reception=reception, jobs=jobs, pool=pool)
         log.info(Event.STARTED, url=url, pid=os.getpid())
         shown = model or first_model(settings.upstreams)
-        yield Yard(url, shown, identity, replicas, pool, ground.clock)
+        yield Yard(url, shown, reception.identity, replicas, pool, ground.clock)
         log.info(Event.STOPPING)
     log.info(Event.STOPPED)
 
@@ -134,9 +140,9 @@ async def open_gateway(
         pool = open_pool(ground)
         await attach_servers(settings.upstreams, keys, pool, ground.clock)
         follow_neighbours(ground, pool, model)
-        identity = start_identity(ground)
+        reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)
-        url = await open_face(ground, listener, identity=identity, jobs=jobs, pool=pool)
+        url = await open_face(ground, listener, reception=reception, jobs=jobs, pool=pool)
         log.info(Event.STARTED, url=url, pid=os.getpid())
         yield url
         log.info(Event.STOPPING)
@@ -149,22 +155,4 @@ async def fail_abandoned(ground: Ground) -> None:
         return
     await ground.store.chat.fail_abandoned(
         Reason.PRODUCER_LOST, "The server stopped while this was written.", ground.clock.now()
-    )
-
-
-def start_identity(ground: Ground) -> Identity:
-    """Keys, sessions and people; when a key was last used is written down from time to time."""
-    identity = _make_identity(ground)
-    ground.stack.push_async_callback(identity.write_last_used)
-    noting = ground.tasks.spawn("identity.last_used", identity.keep_last_used())
-    ground.stack.push_async_callback(ground.tasks.end, noting)
-    return identity
-
-
-def _make_identity(ground: Ground) -> Identity:
-    return Identity(
-        ground.store.identity,
-        ground.settings.identity,
-        clock=ground.clock,
-        randomness=ground.randomness,
     )

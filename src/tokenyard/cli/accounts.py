@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from tokenyard.assembly import open_identity
+from tokenyard.assembly import open_people
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
@@ -73,8 +73,8 @@ def make_sign_in_link(settings: Settings, home: Path, url: str | None) -> str:
 def _with_identity(settings: Settings, home: Path, work: Callable[[Identity], Awaitable[T]]) -> T:
     async def main() -> T:
         log = open_log(RealClock(), "warning", sys.stderr)
-        async with open_identity(settings, home, log) as identity:
-            return await work(identity)
+        async with open_people(settings, home, log) as reception:
+            return await work(reception.identity)
 
     return run(main())
 

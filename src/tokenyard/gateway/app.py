@@ -14,12 +14,11 @@ from tokenyard.chat.responses import Responses
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
-from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.openapi import describe
 from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
+from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
-from tokenyard.gateway.routes.account import AccountRoutes
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.budgets import BudgetRoutes
@@ -53,7 +52,7 @@ class Gateway:
         self,
         settings: GatewaySettings,
         *,
-        identity: Identity,
+        reception: Reception,
         admission: Admission,
         pool: UpstreamPool,
         ledger: Ledger,
@@ -68,7 +67,7 @@ class Gateway:
         metrics: GatewayMetrics,
         log: Log,
     ) -> None:
-        doorway = Doorway(identity, body_bytes_max=settings.body_bytes_max)
+        doorway = Doorway(reception.identity, body_bytes_max=settings.body_bytes_max)
         heartbeat, more = settings.heartbeat_seconds, (jobs.metrics,)
         status = StatusRoutes(pool=pool, admission=admission, metrics=metrics, more_metrics=more)
         reader = AskReader(pool, chat.prompts)
@@ -103,12 +102,14 @@ class Gateway:
             JobRoutes(
                 doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
-            AccountRoutes(doorway=doorway, identity=identity, ledger=ledger),
             UsageRoutes(doorway=doorway, ledger=ledger, clock=clock),
             BudgetRoutes(doorway=doorway, ledger=ledger),
             status,
         )
-        self.operations: list[Operation] = [one for group in groups for one in group.operations()]
+        self.operations: list[Operation] = [
+            *reception.operations(doorway, ledger),
+            *(one for group in groups for one in group.operations()),
+        ]
         status.describe(lambda: self.document)
         self.app: ASGIApp = Front(
             _route(self.operations),

@@ -4,6 +4,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tokenyard.gateway.connection import ReaderGone
 from tokenyard.gateway.identity import Identity, credentials_of
+from tokenyard.gateway.rules.origins import comes_from_us
 from tokenyard.vocabulary.errors import BodyTooLarge, Forbidden, InvalidRequest
 from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ProjectId
@@ -40,6 +41,17 @@ class Doorway:
                 reason=Reason.PERMISSION_DENIED,
             )
         return caller
+
+    def refuse_foreign(self, request: Request) -> None:
+        """Raises Forbidden for a browser that is on a page of another site.
+
+        For what needs no caller and begins a session: nobody is to be signed in unawares.
+        """
+        headers = request.headers
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        told = origin is not None or site is not None
+        if told and not comes_from_us(request.method, headers.get("host", ""), origin, site):
+            raise Forbidden("This request comes from a page of another site.")
 
     async def body(self, request: Request) -> bytes:
         """The whole body; raises BodyTooLarge as soon as it is known to be too long."""

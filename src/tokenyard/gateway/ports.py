@@ -3,9 +3,26 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from tokenyard.vocabulary.audit import AuditEntry
-from tokenyard.vocabulary.identity import ApiKey, Standing, WebSession
-from tokenyard.vocabulary.ids import KeyId, ProjectId, SessionId, UserId
+from tokenyard.vocabulary.audit import AuditEntry, AuditFilter, AuditRecord
+from tokenyard.vocabulary.identity import (
+    ApiKey,
+    Invitation,
+    Member,
+    Organisation,
+    Project,
+    Role,
+    Standing,
+    User,
+    WebSession,
+)
+from tokenyard.vocabulary.ids import (
+    InvitationId,
+    KeyId,
+    OrganisationId,
+    ProjectId,
+    SessionId,
+    UserId,
+)
 
 
 class IdentityStore(Protocol):
@@ -95,4 +112,174 @@ class IdentityStore(Protocol):
 
     async def take_sign_in_link(self, token_hash: str, now: float) -> UserId | None:
         """Use the link up; its user for exactly one caller, and only before it expires."""
+        ...
+
+
+class DirectoryStore(Protocol):
+    """Durable organisations, projects, people and invitations, each change with its audit entry.
+
+    Lists are in the order in which things were made; `after` is the id of the last one of the page
+    before, and one that is not in the list is refused with InvalidRequest.
+    """
+
+    async def add_organisation(self, organisation: Organisation, entry: AuditEntry) -> None:
+        """Store a new organisation."""
+        ...
+
+    async def find_organisation(self, organisation: OrganisationId) -> Organisation | None:
+        """The organisation with that id."""
+        ...
+
+    async def list_organisations(
+        self, *, limit: int, after: OrganisationId | None
+    ) -> list[Organisation]:
+        """All tenants of the installation."""
+        ...
+
+    async def rename_organisation(
+        self, organisation: OrganisationId, name: str, entry: AuditEntry
+    ) -> bool:
+        """Give it another name; False when there is none."""
+        ...
+
+    async def add_project(self, project: Project, entry: AuditEntry) -> None:
+        """Store a new project."""
+        ...
+
+    async def find_project(self, project: ProjectId) -> Project | None:
+        """The project with that id, archived or not."""
+        ...
+
+    async def list_projects(
+        self, organisation: OrganisationId, *, archived: bool, limit: int, after: ProjectId | None
+    ) -> list[Project]:
+        """The organisation's projects, those that are archived only when asked for."""
+        ...
+
+    async def rename_project(self, project: ProjectId, name: str, entry: AuditEntry) -> bool:
+        """Give it another name; False when there is none."""
+        ...
+
+    async def archive_project(self, project: ProjectId, at: float, entry: AuditEntry) -> bool:
+        """Close it for everybody; False when there is none that is open."""
+        ...
+
+    async def add_user(
+        self, user: User, entry: AuditEntry, *, member_of: ProjectId | None, as_role: Role | None
+    ) -> None:
+        """Store a new user, a member of that project at once; raises Conflict for a taken email."""
+        ...
+
+    async def find_user(self, user: UserId) -> User | None:
+        """The user with that id, removed or not."""
+        ...
+
+    async def find_user_by_email(self, email: str) -> User | None:
+        """The user with that address, in lower case."""
+        ...
+
+    async def list_users(
+        self, organisation: OrganisationId, *, limit: int, after: UserId | None
+    ) -> list[User]:
+        """The organisation's people who were not removed, without service accounts."""
+        ...
+
+    async def change_user(
+        self, user: UserId, *, name: str, role: Role, operator: bool, entry: AuditEntry
+    ) -> bool:
+        """False when there is no such user; raises Conflict when no owner would be left."""
+        ...
+
+    async def set_password(self, user: UserId, password_hash: str, entry: AuditEntry) -> bool:
+        """Set the password and end all sessions of the user; False when there is no such user."""
+        ...
+
+    async def remove_user(self, user: UserId, at: float, entry: AuditEntry) -> bool:
+        """Take away all they had: keys, sessions, memberships, email.
+
+        False when there is no such user; raises Conflict when no owner would be left.
+        """
+        ...
+
+    async def find_identity(self, issuer: str, subject: str) -> UserId | None:
+        """Who that subject of an OpenID Connect provider is here."""
+        ...
+
+    async def link_identity(
+        self, issuer: str, subject: str, user: UserId, entry: AuditEntry
+    ) -> None:
+        """From now on that subject is that user."""
+        ...
+
+    async def set_member(
+        self, project: ProjectId, user: UserId, role: Role, entry: AuditEntry
+    ) -> None:
+        """Make a user a member, or give the member that role."""
+        ...
+
+    async def remove_member(self, project: ProjectId, user: UserId, entry: AuditEntry) -> bool:
+        """False when the user was no member."""
+        ...
+
+    async def find_member(self, project: ProjectId, user: UserId) -> Member | None:
+        """One member, a service account too."""
+        ...
+
+    async def list_members(
+        self, project: ProjectId, *, service_accounts: bool, limit: int, after: UserId | None
+    ) -> list[Member]:
+        """The project's people, or its service accounts."""
+        ...
+
+    async def list_memberships(self, user: UserId) -> list[tuple[Project, Role]]:
+        """The open projects that the user is a member of."""
+        ...
+
+
+class InvitationStore(Protocol):
+    """Durable invitations; secrets come in as sha256 hex only."""
+
+    async def add_invitation(self, invitation: Invitation, entry: AuditEntry) -> None:
+        """Store a new invitation."""
+        ...
+
+    async def find_invitation(self, token_hash: str) -> Invitation | None:
+        """The invitation with that hash, whatever became of it."""
+        ...
+
+    async def list_invitations(
+        self, organisation: OrganisationId, *, limit: int, after: InvitationId | None
+    ) -> list[Invitation]:
+        """All invitations of the organisation."""
+        ...
+
+    async def revoke_invitation(
+        self, invitation: InvitationId, organisation: OrganisationId, at: float, entry: AuditEntry
+    ) -> bool:
+        """False when there is none that is open."""
+        ...
+
+    async def accept_invitation(
+        self, invitation: Invitation, user: User, at: float, entry: AuditEntry
+    ) -> bool:
+        """Make the user and use the invitation up, together; False when it was not open any more.
+
+        Raises Conflict when the address belongs to somebody by now.
+        """
+        ...
+
+
+class AuditStore(Protocol):
+    """The audit log as it is read; it is written with the changes only."""
+
+    async def list_entries(
+        self,
+        organisation: OrganisationId,
+        wanted: AuditFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> list[AuditRecord]:
+        """The newest first, of numbers below `before`; with `after` the oldest first, above it."""
         ...

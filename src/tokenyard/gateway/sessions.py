@@ -10,12 +10,7 @@ from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.randomness import Randomness, base62, mint
 from tokenyard.vocabulary.audit import AuditAction, AuditEntry
 from tokenyard.vocabulary.errors import NotFound, Unauthenticated
-from tokenyard.vocabulary.identity import (
-    DEFAULT_ORGANISATION,
-    DEFAULT_PROJECT,
-    DEFAULT_USER,
-    WebSession,
-)
+from tokenyard.vocabulary.identity import DEFAULT_USER, WebSession
 from tokenyard.vocabulary.ids import IdPrefix, OrganisationId, ProjectId, SessionId, UserId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -48,16 +43,17 @@ class Sessions:
 
     async def create_link_token(self, user: UserId = DEFAULT_USER) -> str:
         """The secret part of a one-time sign-in link."""
+        return (await self.create_link(user))[0]
+
+    async def create_link(self, user: UserId) -> tuple[str, float]:
+        """The secret part of a one-time sign-in link, and until when it works."""
         token = self._secret()
         expires_at = self._clock.now() + self._settings.sign_in_link_seconds
         await self._store.add_sign_in_link(hash_secret(token), user, expires_at)
-        return token
+        return token, expires_at
 
-    async def sign_in_with_link(self, token: str, *, agent: str = "", before: str = "") -> str:
-        """Use up a sign-in token; the new session's cookie. Raises Unauthenticated.
-
-        before: the cookie that the browser came with, whose session ends.
-        """
+    async def take_link(self, token: str) -> UserId:
+        """Use up a sign-in token; whom it signs in. Raises Unauthenticated."""
         user = await self._store.take_sign_in_link(hash_secret(token), self._clock.now())
         if user is None:
             raise Unauthenticated(
@@ -65,9 +61,7 @@ class Sessions:
                 "`tokenyard sign-in-link` prints a new one.",
                 reason=Reason.INVALID_SIGN_IN_LINK,
             )
-        return await self.begin(
-            user, DEFAULT_ORGANISATION, DEFAULT_PROJECT, how="link", agent=agent, before=before
-        )
+        return user
 
     async def begin(
         self,
@@ -79,7 +73,11 @@ class Sessions:
         agent: str = "",
         before: str = "",
     ) -> str:
-        """A session for somebody whose identity was proved; its cookie, which is always new."""
+        """A session for somebody whose identity was proved; its cookie, which is always new.
+
+        how: by link, password, invitation or provider. before: the cookie that the browser came
+        with, whose session ends.
+        """
         if before:
             await self.end_by_cookie(before, organisation)
         cookie, now = self._secret(), self._clock.now()
@@ -95,6 +93,10 @@ class Sessions:
         entry = self._entry(AuditAction.SIGNED_IN, session, organisation, how=how)
         await self._store.add_session(session, entry)
         return cookie
+
+    def forget(self) -> None:
+        """Read everything anew: sessions were ended elsewhere."""
+        self._changed()
 
     async def list(self, user: UserId) -> list[WebSession]:
         """The sessions of a user that have not ended, the newest first."""

@@ -7,6 +7,52 @@ from msgspec import Meta
 from tokenyard.runtime.branch import Branch, Count, Seconds
 
 
+class ProviderSettings(Branch, frozen=True):
+    """An OpenID Connect provider that people may sign in with."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="Its name in addresses and on the page.",
+            pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        ),
+    ]
+    issuer: Annotated[
+        str,
+        Meta(
+            description="Its issuer; https, or http on a loopback address.",
+            pattern=r"^(https://[^\s@?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?)$",
+        ),
+    ]
+    client_id: Annotated[str, Meta(min_length=1, description="What it calls this server.")]
+    client_secret_variable: Annotated[
+        str,
+        Meta(
+            description="The environment variable that holds the client's secret; empty for none.",
+            pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        ),
+    ] = ""
+    scopes: Annotated[tuple[str, ...], Meta(description="What is asked for.")] = (
+        "openid",
+        "email",
+        "profile",
+    )
+    domains: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Who has a confirmed address in one of these is made a user of the first "
+            "organisation; others must be users already."
+        ),
+    ] = ()
+    role: Annotated[
+        str,
+        Meta(
+            description="What such a user is in the first project: `developer` or `viewer`.",
+            pattern="^(developer|viewer)$",
+        ),
+    ] = "developer"
+
+
 class IdentitySettings(Branch, frozen=True):
     """Keys, web sessions and how people sign in."""
 
@@ -32,6 +78,37 @@ class IdentitySettings(Branch, frozen=True):
     last_use_seconds: Annotated[
         Seconds, Meta(description="How often the last use of keys and sessions is written down.")
     ] = 30.0
+    invitation_seconds: Annotated[
+        Seconds, Meta(description="How long an invitation can be accepted.")
+    ] = 7 * 86_400.0
+    public_url: Annotated[
+        str,
+        Meta(
+            description="The address that people reach this server at, for links and sign-in with "
+            "a provider; empty takes it from each request.",
+            pattern=r"^(https?://[^\s@/?#]+)?$",
+        ),
+    ] = ""
+    providers: Annotated[
+        tuple[ProviderSettings, ...],
+        Meta(description="Who else may say who somebody is: `[[identity.providers]]`."),
+    ] = ()
+    provider_seconds: Annotated[
+        Seconds, Meta(description="Longest wait for an answer of a provider.")
+    ] = 10.0
+    password_length_min: Annotated[
+        int, Meta(ge=8, le=128, description="Shortest password, in characters.")
+    ] = 12
+    password_memory_kib: Annotated[
+        int, Meta(ge=8, le=4 * 1024 * 1024, description="Memory of one argon2id hash.")
+    ] = 65_536
+    password_rounds: Annotated[int, Meta(ge=1, le=100, description="Passes of one hash.")] = 3
+    password_checks_max: Annotated[
+        Count, Meta(description="Passwords that are checked at the same time.")
+    ] = 2
+    password_checks_waiting_max: Annotated[
+        Count, Meta(description="Sign-ins that may wait for that; further ones get 503.")
+    ] = 64
     overlap_seconds_max: Annotated[
         Seconds,
         Meta(description="How long the secret before a rotation may be kept working."),

@@ -19,6 +19,11 @@ from tokenyard.chat.records import (
 )
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.memory_batches import MemoryBatchStore
+from tokenyard.storage.memory_directory import (
+    MemoryAuditStore,
+    MemoryDirectoryStore,
+    MemoryInvitationStore,
+)
 from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
@@ -309,6 +314,9 @@ class MemoryStore:
         self.people = MemoryPeople()
         self.identity = MemoryIdentityStore(self.people)
         self.batches = MemoryBatchStore(self.state.books.add_usage)
+        self.directory = MemoryDirectoryStore(self.people)
+        self.invitations = MemoryInvitationStore(self.people)
+        self.audit = MemoryAuditStore(self.people)
         self.jobs = MemoryJobStore()
 
 

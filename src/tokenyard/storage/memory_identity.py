@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tokenyard.storage.refusals import already_there
+from tokenyard.storage.refusals import already_there, email_taken
 from tokenyard.storage.retention import SESSION_KEPT_SECONDS
 from tokenyard.vocabulary.audit import GENESIS, AuditEntry, AuditRecord, chain
 from tokenyard.vocabulary.identity import (
@@ -11,6 +11,7 @@ from tokenyard.vocabulary.identity import (
     DEFAULT_PROJECT,
     DEFAULT_USER,
     ApiKey,
+    Invitation,
     Organisation,
     Project,
     Role,
@@ -19,7 +20,14 @@ from tokenyard.vocabulary.identity import (
     UserKind,
     WebSession,
 )
-from tokenyard.vocabulary.ids import KeyId, OrganisationId, ProjectId, SessionId, UserId
+from tokenyard.vocabulary.ids import (
+    InvitationId,
+    KeyId,
+    OrganisationId,
+    ProjectId,
+    SessionId,
+    UserId,
+)
 
 _OWNER = User(
     DEFAULT_USER,
@@ -47,11 +55,29 @@ class MemoryPeople:
         }
     )
     users: dict[UserId, User] = field(default_factory=lambda: {DEFAULT_USER: _OWNER})
-    members: dict[tuple[ProjectId, UserId], Role] = field(default_factory=dict)
+    # With the role, and since when.
+    members: dict[tuple[ProjectId, UserId], tuple[Role, float]] = field(default_factory=dict)
+    invitations: dict[InvitationId, Invitation] = field(default_factory=dict)
+    identities: dict[tuple[str, str], UserId] = field(default_factory=dict)
     keys: dict[KeyId, ApiKey] = field(default_factory=dict)
     sessions: dict[str, WebSession] = field(default_factory=dict)
     links: dict[str, tuple[UserId, float]] = field(default_factory=dict)
     audit: dict[OrganisationId, list[AuditRecord]] = field(default_factory=dict)
+
+    def add_user(self, user: User, member_of: ProjectId | None, as_role: Role | None) -> None:
+        """Store a new user, a member of that project at once; raises Conflict for a taken email."""
+        if user.id in self.users:
+            raise already_there("user")
+        if user.email is not None and user.email in {held.email for held in self.users.values()}:
+            raise email_taken(user.email)
+        self.users[user.id] = user
+        if member_of is not None and as_role is not None:
+            self.members[member_of, user.id] = (as_role, user.created_at)
+
+    def end_sessions(self, user: UserId) -> None:
+        """Forget all sessions of the user."""
+        for held in [held for held in self.sessions.values() if held.user == user]:
+            del self.sessions[held.token_hash]
 
     def append(self, entry: AuditEntry) -> None:
         """Add an entry at the end of its organisation's chain."""
@@ -80,7 +106,7 @@ class MemoryIdentityStore:
             return None
         if who.organisation != where.organisation:
             return None
-        role = self._people.members.get((project, user))
+        role, _ = self._people.members.get((project, user), (None, 0.0))
         return Standing(who.organisation, who.role, role, who.operator)
 
     async def add_key(self, key: ApiKey, entry: AuditEntry) -> None:

@@ -21,6 +21,23 @@ def unknown_cursor() -> InvalidRequest:
     )
 
 
+def email_taken(email: str) -> Conflict:
+    """An address belongs to one user of the whole installation."""
+    return Conflict(
+        f"Somebody with the address '{email}' is here already.",
+        reason=Reason.EMAIL_TAKEN,
+        param="email",
+    )
+
+
+def last_owner() -> Conflict:
+    """Without an owner nobody could ever change the organisation again."""
+    return Conflict(
+        "This is the organisation's last owner. Make somebody else an owner first.",
+        reason=Reason.LAST_OWNER,
+    )
+
+
 def no_file() -> NotFound:
     """The file was deleted, or belongs to somebody else."""
     return NotFound("There is no such file.", param="input_file_id")

@@ -73,6 +73,18 @@ class AuditRecord:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries are wanted; None means all. Times are since <= at < until."""
+
+    action: str | None = None
+    user: UserId | None = None
+    project: ProjectId | None = None
+    object: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
 def entry_by(
     caller: Principal,
     at: float,

@@ -7,7 +7,14 @@ project owns what is made in it. A service account is a user without a sign-in, 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokenyard.vocabulary.ids import KeyId, OrganisationId, ProjectId, SessionId, UserId
+from tokenyard.vocabulary.ids import (
+    InvitationId,
+    KeyId,
+    OrganisationId,
+    ProjectId,
+    SessionId,
+    UserId,
+)
 
 # What the first start makes; also the owner of everything that is older than organisations.
 DEFAULT_ORGANISATION = OrganisationId("org_default")
@@ -148,6 +155,36 @@ class User:
     # argon2id; None for who signs in another way.
     password_hash: str | None = None
     removed_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user in a project."""
+
+    user: User
+    role: Role
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A place in an organisation for who comes with its link, once and in time."""
+
+    id: InvitationId
+    organisation: OrganisationId
+    # sha256 of the link's secret, hex.
+    token_hash: str
+    email: str
+    role: Role
+    invited_by: UserId
+    created_at: float
+    expires_at: float
+    operator: bool = False
+    # A project to be a member of from the first day, and as what.
+    project: ProjectId | None = None
+    project_role: Role | None = None
+    accepted_at: float | None = None
+    revoked_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NewType
 
 OrganisationId = NewType("OrganisationId", str)
+InvitationId = NewType("InvitationId", str)
 UserId = NewType("UserId", str)
 ProjectId = NewType("ProjectId", str)
 KeyId = NewType("KeyId", str)

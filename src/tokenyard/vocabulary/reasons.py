@@ -30,6 +30,11 @@ class Reason(StrEnum):
     REVOKED_API_KEY = "revoked_api_key"
     EXPIRED_SESSION = "expired_session"
     INVALID_SIGN_IN_LINK = "invalid_sign_in_link"
+    INVALID_INVITATION = "invalid_invitation"
+    WRONG_PASSWORD = "wrong_password"
+    SIGN_IN_FAILED = "sign_in_failed"
+    NOT_INVITED = "not_invited"
+    ROLE_TOO_LOW = "role_too_low"
     FOREIGN_ORIGIN = "foreign_origin"
     EXPIRED_API_KEY = "expired_api_key"
     ACCESS_WITHDRAWN = "access_withdrawn"
@@ -37,6 +42,9 @@ class Reason(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
 
     # Not now (409, 429, 503).
+    EMAIL_TAKEN = "email_taken"
+    LAST_OWNER = "last_owner"
+    SIGN_IN_LIMIT = "sign_in_limit"
     CONVERSATION_BUSY = "conversation_busy"
     RESPONSE_IN_PROGRESS = "response_in_progress"
     PROMPT_EXISTS = "prompt_exists"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tokenyard.vocabulary.identity import EVERYTHING, Permission, Role, Standing
+from tokenyard.vocabulary.identity import EVERYTHING, Permission, Principal, Role, Standing
 
 _ALL = frozenset(Role)
 _WORKING = frozenset({Role.OWNER, Role.ADMIN, Role.DEVELOPER})
@@ -110,6 +110,20 @@ def cut(permissions: frozenset[Permission], scopes: Iterable[str] | None) -> fro
     if EVERYTHING in words:
         return permissions
     return frozenset(permission for permission in permissions if permission in words)
+
+
+def may_hand_out(caller: Principal, scopes: Iterable[str] | None) -> bool:
+    """Whether the caller may make or change a key with those scopes.
+
+    People may: a key never does more than its owner. A key may only pass on what it has itself, and
+    nothing when it is held to some models or to a cap, which the new one would not be.
+    """
+    if caller.key is None:
+        return True
+    if caller.models is not None or caller.monthly_cap_nanos is not None:
+        return False
+    wanted = set(USUAL_SCOPES if scopes is None else scopes)
+    return EVERYTHING not in wanted and wanted <= caller.permissions
 
 
 def outranks(actor: Role, other: Role) -> bool:

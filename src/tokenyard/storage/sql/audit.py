@@ -10,9 +10,17 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.sql.functions import coalesce
 from sqlalchemy.sql.functions import sum as total
 
+from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.dialect import insert_or_ignore
 from tokenyard.storage.sql.identity_tables import audit_heads, audit_log
-from tokenyard.vocabulary.audit import GENESIS, AuditEntry, AuditRecord, chain, spell_details
+from tokenyard.vocabulary.audit import (
+    GENESIS,
+    AuditEntry,
+    AuditFilter,
+    AuditRecord,
+    chain,
+    spell_details,
+)
 from tokenyard.vocabulary.ids import KeyId, OrganisationId, ProjectId, UserId
 
 # Raising the number locks the head, so that of two who append one waits for the other.
@@ -72,3 +80,41 @@ def read_record(row: Row[Any]) -> AuditRecord:
         details=json.loads(row.details),
     )
     return AuditRecord(entry, row.number, row.hash)
+
+
+class SqlAuditStore:
+    """Keeps `gateway.ports.AuditStore`."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    async def list_entries(
+        self,
+        organisation: OrganisationId,
+        wanted: AuditFilter,
+        *,
+        limit: int,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> list[AuditRecord]:
+        """The newest first, of numbers below `before`; with `after` the oldest first, above it."""
+        number = audit_log.c.number
+        statement = select(audit_log).where(audit_log.c.organisation_id == organisation)
+        for column, value in (
+            (audit_log.c.action, wanted.action),
+            (audit_log.c.user_id, wanted.user),
+            (audit_log.c.project_id, wanted.project),
+            (audit_log.c.object_id, wanted.object),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        if wanted.since is not None:
+            statement = statement.where(audit_log.c.at >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(audit_log.c.at < wanted.until)
+        if before is not None:
+            statement = statement.where(number < before)
+        if after is not None:
+            statement = statement.where(number > after)
+        statement = statement.order_by(number if after is not None else number.desc())
+        return [read_record(row) for row in await self._readers.all(statement.limit(limit))]

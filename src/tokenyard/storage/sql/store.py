@@ -12,10 +12,13 @@ from sqlalchemy.exc import ArgumentError
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.audit import SqlAuditStore
 from tokenyard.storage.sql.batches import SqlBatchStore
 from tokenyard.storage.sql.chat import SqlChatStore
 from tokenyard.storage.sql.database import Database, Readers
+from tokenyard.storage.sql.directory import SqlDirectoryStore
 from tokenyard.storage.sql.identity import SqlIdentityStore
+from tokenyard.storage.sql.invitations import SqlInvitationStore
 from tokenyard.storage.sql.jobs import SqlJobStore
 from tokenyard.storage.sql.ledger import SqlLedgerStore
 from tokenyard.storage.sql.outage import Outage
@@ -42,6 +45,9 @@ class SqlStore:
         self.prompts = SqlPromptStore(readers, writer)
         self.ledger = SqlLedgerStore(readers, writer)
         self.identity = SqlIdentityStore(readers, writer)
+        self.directory = SqlDirectoryStore(readers, writer)
+        self.invitations = SqlInvitationStore(readers, writer)
+        self.audit = SqlAuditStore(readers)
         self.batches = SqlBatchStore(readers, writer)
         self.jobs = SqlJobStore(readers, writer)
 
