@@ -3,11 +3,34 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ApiError, ConnectionLost } from "../src/api/errors";
 import { server } from "../src/api/server";
 import { readEvents } from "../src/api/sse";
-import type { Answer, AnswerEvent, Item } from "../src/api/wire";
-import { Answers, type AnswersOptions } from "../src/chat/answers";
-import { showsQuestion, showsRun, thread, visibleItems } from "../src/chat/items";
+import type { Answer, AnswerEvent, Conversation, Item } from "../src/api/wire";
+import { Answers, type AnswersOptions, requestOf } from "../src/chat/answers";
+import { grouped } from "../src/chat/groups";
+import { showsQuestion, showsRun, siblingsOf, thread, visibleItems } from "../src/chat/items";
+import { enqueue, QUEUED_MAX, queued, takeAll, takeNext } from "../src/chat/queue";
+import {
+  fitsSetting,
+  readSettings,
+  requestSettings,
+  USUAL,
+  writeSettings,
+} from "../src/chat/settings";
 import { newRun } from "../src/live/run";
 import { createRuns } from "../src/live/store";
+
+const conversation = (change: Partial<Conversation> = {}): Conversation => ({
+  id: "conv",
+  created_at: 0,
+  updated_at: 0,
+  metadata: {},
+  title: "",
+  title_by: "nobody",
+  folder: "",
+  pinned: false,
+  archived: false,
+  leaf_id: null,
+  ...change,
+});
 
 const QUESTION = { conversation: "conv", text: "Why?", model: "m" };
 const base: Answer = { id: "resp", status: "in_progress", model: "m" };
@@ -82,7 +105,7 @@ function begin(change: Partial<AnswersOptions> = {}) {
 }
 
 beforeEach(() => {
-  vi.spyOn(server, "conversation").mockResolvedValue({ id: "conv", created_at: 0, metadata: {} });
+  vi.spyOn(server, "conversation").mockResolvedValue(conversation());
   vi.spyOn(server, "cancel").mockResolvedValue({ ...base, status: "cancelled" });
 });
 afterEach(() => vi.restoreAllMocks());
@@ -138,12 +161,9 @@ describe("an answer", () => {
   it("is found again when the connection broke before its name was known", async () => {
     const again = stream();
     vi.spyOn(server, "ask").mockRejectedValue(new ConnectionLost("cut"));
-    vi.spyOn(server, "conversation").mockResolvedValue({
-      id: "conv",
-      created_at: 0,
-      metadata: {},
-      active_response_id: "resp",
-    });
+    vi.spyOn(server, "conversation").mockResolvedValue(
+      conversation({ active_response_id: "resp" }),
+    );
     const resume = vi.spyOn(server, "resume").mockResolvedValue(again.response);
     const { answers, run, returned } = begin();
     again.send(CREATED, delta("Here"), completed("Here"));
@@ -254,5 +274,103 @@ describe("the thread", () => {
     expect(kept.map((turn) => turn.text)).toEqual(["Why?", "half"]);
     expect(kept.at(-1)?.key).toBe(written.at(-1)?.key);
     expect(kept.at(-1)?.run).toBe(over);
+  });
+});
+
+describe("a branch", () => {
+  it("is asked for below its parent, with files and settings", () => {
+    expect(requestOf(QUESTION)).toEqual({ model: "m", conversation: "conv", input: "Why?" });
+    expect(requestOf({ ...QUESTION, text: "", parent: "item" })).toMatchObject({
+      input: [],
+      parent_item_id: "item",
+    });
+    const files = [{ id: "file_1", name: "a.txt" }];
+    const asked = requestOf({ ...QUESTION, parent: null, files, settings: { temperature: 1 } });
+    expect(asked).toMatchObject({
+      parent_item_id: null,
+      temperature: 1,
+      input: [
+        {
+          role: "user",
+          content: [
+            { type: "input_file", file_id: "file_1" },
+            { type: "input_text", text: "Why?" },
+          ],
+        },
+      ],
+    });
+  });
+
+  it("leaves the other branch out of sight until the server shows the new one", () => {
+    const pages = [{ data: [item("assistant", "b"), item("user", "a")] }];
+    const shown = visibleItems(pages, undefined, new Set(["assistant-b"]));
+    expect(shown.map((each) => each.id)).toEqual(["user-a"]);
+  });
+
+  it("knows its siblings by parent and role", () => {
+    const node = (id: string, parent_id: string | null, role: string) => ({
+      id,
+      parent_id,
+      role,
+      kind: "message",
+    });
+    const tree = [
+      node("q", null, "user"),
+      node("a1", "q", "assistant"),
+      node("a2", "q", "assistant"),
+      node("q2", null, "user"),
+    ];
+    const found = siblingsOf(tree);
+    expect(found.get("a2")).toEqual({ at: 1, ids: ["a1", "a2"] });
+    expect(found.get("q")?.ids).toEqual(["q", "q2"]);
+    expect(siblingsOf(tree.slice(0, 2)).size).toBe(0);
+  });
+});
+
+describe("the list of conversations", () => {
+  it("has the pinned first, then folders by name, then the rest", () => {
+    const list = [
+      conversation({ id: "1" }),
+      conversation({ id: "2", folder: "work" }),
+      conversation({ id: "3", folder: "home" }),
+      conversation({ id: "4", folder: "work", pinned: true }),
+    ];
+    expect(grouped(list).map(({ kind, name, entries }) => [kind, name, entries[0]?.id])).toEqual([
+      ["pinned", "", "4"],
+      ["folder", "home", "3"],
+      ["folder", "work", "2"],
+      ["rest", "", "1"],
+    ]);
+  });
+});
+
+describe("the settings of a conversation", () => {
+  it("travel in its metadata and into requests", () => {
+    const settings = { ...USUAL, temperature: "1", instructions: "Be brief." };
+    const metadata = writeSettings({ other: "kept", model: "gone" }, settings);
+    expect(metadata).toEqual({ other: "kept", temperature: "1", instructions: "Be brief." });
+    expect(readSettings(conversation({ metadata }))).toEqual(settings);
+    expect(requestSettings(settings)).toEqual({
+      temperature: 1,
+      top_p: 0.9,
+      max_output_tokens: 2048,
+      instructions: "Be brief.",
+    });
+    expect(fitsSetting("max_output_tokens", "1.5")).toBe(false);
+  });
+});
+
+describe("the queue of messages", () => {
+  it("gives them back in their order, and all at once", () => {
+    for (const text of ["a", "b", "c"]) enqueue("q", text);
+    expect(takeNext("q")).toBe("a");
+    expect(takeAll("q")).toBe("b\n\nc");
+    expect(takeNext("q")).toBeNull();
+  });
+
+  it("has an end", () => {
+    for (let place = 0; place < QUEUED_MAX; place += 1) enqueue("full", "x");
+    expect(enqueue("full", "y")).toBe(false);
+    expect(queued("full")).toHaveLength(QUEUED_MAX);
   });
 });

@@ -39,9 +39,9 @@ export const server = {
   /** Stop a completion by its request id; its own stream then ends with what it used. */
   stop: (requestId: string) => open(`${at("/api/requests", requestId)}/stop`, { method: "POST" }),
 
-  conversations: (after: string | null) =>
+  conversations: (after: string | null, archived: boolean) =>
     call<Page<Conversation>>(
-      `/api/conversations${query({ limit: CONVERSATIONS_PER_PAGE, after })}`,
+      `/api/conversations${query({ limit: CONVERSATIONS_PER_PAGE, after, archived: String(archived) })}`,
     ),
   conversation: (id: string) => call<Conversation>(at("/v1/conversations", id)),
   addConversation: (title: string) =>

@@ -1,4 +1,5 @@
 // The server's words, as far as the page uses them. Times are Unix seconds, money is integer nanos.
+import type { ConversationBody } from "../../../docs/reference/openapi";
 
 export interface Cost {
   nanos: number;
@@ -124,21 +125,18 @@ export interface CompletionChunk {
   cost?: Cost;
 }
 
-export interface Conversation {
-  id: string;
-  created_at: number;
-  updated_at?: number;
-  metadata: Record<string, string> | null;
-  active_response_id?: string | null;
-}
+export type Conversation = Omit<ConversationBody, "object">;
 
 export interface Item {
   type: string;
   id: string;
   role: "system" | "developer" | "user" | "assistant";
   status: "in_progress" | "completed" | "incomplete";
-  content: { type: string; text?: string }[];
+  content: { type: string; text?: string; filename?: string | null }[];
   response_id?: string | null;
+  parent_id?: string | null;
+  /** For a summary: the last item that it stands for. */
+  summary_through?: string;
 }
 
 export type ResponseStatus =
@@ -177,6 +175,13 @@ export interface AnswerEvent {
 
 export const itemText = (item: Item): string =>
   item.content.map((part) => part.text ?? "").join("");
+
+/** The title that a person or a model gave, else the first words of the first message. */
+export const conversationTitle = ({ title, metadata }: Conversation): string =>
+  title || metadata.title || "";
+
+export const itemFiles = (item: Item): string[] =>
+  item.content.flatMap((part) => (part.type === "input_file" ? [part.filename ?? "—"] : []));
 
 export const answerText = (answer: Answer): string | null => {
   const messages = (answer.output ?? []).filter((item) => item.type === "message");

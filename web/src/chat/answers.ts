@@ -12,21 +12,44 @@ import { newId } from "../parts/identity";
 import { type Asked, showsQuestion } from "./items";
 import { knownItems, refreshConversation, rememberAnswer } from "./queries";
 
-/** Small models wander at the API's own default of 1, and may repeat themselves without an end. */
-const SAMPLING = { temperature: 0.2, top_p: 0.9, max_output_tokens: 2048 };
 /** "Caught up" is said for this long. */
 const BACK_MS = 2_500;
 
 export interface Question {
   conversation: string;
+  /** Empty: another answer to the parent. */
   text: string;
   model: string;
+  /** The item that this is put below; absent at the end of the thread, null for a new beginning. */
+  parent?: string | null;
+  files?: readonly { id: string; name: string }[];
+  /** Sampling, instructions and the like, as the API names them. */
+  settings?: Readonly<Record<string, unknown>>;
 }
 
 export interface Followed {
   runId: string;
   /** Until the stored items are known to have it. */
   question: Asked | null;
+  /** Items that the new branch leaves behind, until the server shows the branch. */
+  hidden: ReadonlySet<string>;
+}
+
+const NONE: ReadonlySet<string> = new Set();
+
+/** The body of the request that asks a question. */
+export function requestOf({ conversation, text, model, parent, files = [], settings }: Question) {
+  const texts = text === "" ? [] : [{ type: "input_text", text }];
+  const attached = files.map((file) => ({ type: "input_file", file_id: file.id }));
+  const content = [...attached, ...texts];
+  const plain = text !== "" && attached.length === 0;
+  return {
+    ...settings,
+    model,
+    conversation,
+    input: plain ? text : content.length === 0 ? [] : [{ role: "user", content }],
+    ...(parent === undefined ? {} : { parent_item_id: parent }),
+  };
 }
 
 export interface AnswersOptions {
@@ -51,21 +74,24 @@ export class Answers {
   /** Send a question and follow its answer to the end; a question that is not taken goes back. */
   async ask(question: Question): Promise<void> {
     const { runs, queries, onBegin, onReturn } = this.to;
-    const { conversation, text, model } = question;
+    const { conversation, text, parent, files = [] } = question;
     if (this.runOf(conversation)?.ending === null) return;
-    const after = knownItems(queries, conversation).at(-1)?.id ?? null;
-    const asked: Asked = { text, after };
-    const id = this.begin(conversation, null, asked);
+    const known = knownItems(queries, conversation).map((item) => item.id);
+    const after = parent === undefined ? (known.at(-1) ?? null) : parent;
+    const left = known.slice(after === null ? 0 : known.indexOf(after) + 1);
+    const asked: Asked = { text, after, files: files.map((file) => file.name) };
+    const id = this.begin(conversation, null, asked, parent === undefined ? NONE : new Set(left));
     onBegin(conversation);
     const { signal } = new AbortController();
     const open = async (): Promise<Start> => ({
-      first: await server.ask({ model, input: text, conversation, ...SAMPLING }, signal),
+      first: await server.ask(requestOf(question), signal),
       id: null,
     });
     try {
       await this.drive(conversation, id, open, () => void this.named(conversation, id, asked));
     } catch (error) {
       await this.fail(conversation, id, error);
+      this.show(conversation, id);
       this.release(conversation, id);
       if (!runs.get(id)?.responseId && !this.arrived(conversation, asked)) onReturn(question);
     }
@@ -104,12 +130,17 @@ export class Answers {
     return entry === undefined ? undefined : this.to.runs.get(entry.runId);
   }
 
-  private begin(conversation: string, responseId: string | null, question: Asked | null): string {
+  private begin(
+    conversation: string,
+    responseId: string | null,
+    question: Asked | null,
+    hidden: ReadonlySet<string> = NONE,
+  ): string {
     const { runs } = this.to;
     const before = this.followed.getState()[conversation];
     const id = newId();
     runs.begin(newRun(id, runs.now(), responseId));
-    this.followed.setState({ [conversation]: { runId: id, question } });
+    this.followed.setState({ [conversation]: { runId: id, question, hidden } });
     if (before !== undefined) runs.drop(before.runId);
     return id;
   }
@@ -118,7 +149,15 @@ export class Answers {
   private async named(conversation: string, id: string, asked: Asked): Promise<void> {
     this.to.onNamed(conversation);
     await refreshConversation(this.to.queries, conversation);
+    this.show(conversation, id);
     if (this.arrived(conversation, asked)) this.release(conversation, id);
+  }
+
+  /** The stored items are those of the branch that is written: nothing is left out any more. */
+  private show(conversation: string, id: string): void {
+    const entry = this.followed.getState()[conversation];
+    if (entry?.runId !== id || entry.hidden.size === 0) return;
+    this.followed.setState({ [conversation]: { ...entry, hidden: NONE } });
   }
 
   /** True when the question is among the stored items. */

@@ -1,22 +1,29 @@
 // What a thread shows: stored items, the question that is not stored yet, the answer being written.
 // Each of them once. Pure.
-import { type Item, itemText } from "../api/wire";
+import { type Item, itemFiles, itemText } from "../api/wire";
 import type { Run } from "../live/run";
 
 /** What was asked, and the newest item before it. */
 export interface Asked {
+  /** Empty when another answer to what is there is wanted. */
   text: string;
   after: string | null;
+  files?: readonly string[];
 }
 
-/** Items in the order of the thread, without the one that `run` shows. */
-export function visibleItems(pages: { data: Item[] }[] | undefined, run: Run | undefined): Item[] {
+/** Items in the order of the thread, without the one that `run` shows and those of another branch. */
+export function visibleItems(
+  pages: { data: Item[] }[] | undefined,
+  run: Run | undefined,
+  hidden: ReadonlySet<string> = new Set(),
+): Item[] {
   const items = (pages ?? []).flatMap((page) => page.data).reverse();
   const live = run?.ending === null ? run.responseId : null;
   return items.filter(
     (item) =>
       item.type === "message" &&
-      (item.role === "user" || item.role === "assistant") &&
+      !hidden.has(item.id) &&
+      (item.role === "user" || item.role === "assistant" || item.summary_through !== undefined) &&
       !(item.role === "assistant" && live !== null && item.response_id === live),
   );
 }
@@ -33,7 +40,7 @@ export function showsRun(items: readonly Item[], run: Run | undefined): run is R
 
 /** True while the items do not have this question yet. */
 export function showsQuestion(items: readonly Item[], question: Asked | null): question is Asked {
-  if (question === null) return false;
+  if (question === null || (question.text === "" && !question.files?.length)) return false;
   const since = items.slice(items.findIndex((item) => item.id === question.after) + 1);
   return !since.some((item) => item.role === "user" && itemText(item) === question.text);
 }
@@ -41,8 +48,11 @@ export function showsQuestion(items: readonly Item[], question: Asked | null): q
 /** One turn of the thread. The key holds while a reply goes from written to stored. */
 export interface Shown {
   key: string;
+  /** Null while it is not stored yet. */
+  item: Item | null;
   role: "user" | "assistant";
   text: string;
+  files: readonly string[];
   responseId: string | null;
   run: Run | undefined;
 }
@@ -57,6 +67,8 @@ export function thread(
     const responseId = item.role === "assistant" ? (item.response_id ?? null) : null;
     return {
       key: responseId ?? item.id,
+      item,
+      files: itemFiles(item),
       role: item.role === "user" ? "user" : "assistant",
       text: itemText(item),
       responseId,
@@ -65,13 +77,43 @@ export function thread(
     };
   });
   if (showsQuestion(items, question)) {
-    shown.push({ ...NOTHING, key: "question", role: "user", text: question.text });
+    shown.push({
+      ...NOTHING,
+      key: "question",
+      role: "user",
+      text: question.text,
+      files: question.files ?? [],
+    });
   }
   if (showsRun(items, run)) {
     const { responseId, text } = run;
-    shown.push({ key: responseId ?? run.id, role: "assistant", text, responseId, run });
+    const key = responseId ?? run.id;
+    shown.push({ ...NOTHING, key, role: "assistant", text, responseId, run });
   }
   return shown;
 }
 
-const NOTHING = { responseId: null, run: undefined };
+const NOTHING = { item: null, files: [], responseId: null, run: undefined };
+
+/** The branches that begin at the same place as an item: its place among them, and their ids. */
+export interface Siblings {
+  at: number;
+  ids: readonly string[];
+}
+
+/** For each item of a tree that has siblings of its role, which they are. */
+export function siblingsOf(
+  nodes: readonly { id: string; parent_id: string | null; role: string; kind: string }[],
+): ReadonlyMap<string, Siblings> {
+  const groups = new Map<string, string[]>();
+  for (const node of nodes) {
+    if (node.kind !== "message") continue;
+    const place = `${node.parent_id ?? ""} ${node.role}`;
+    groups.set(place, [...(groups.get(place) ?? []), node.id]);
+  }
+  const found = new Map<string, Siblings>();
+  for (const ids of groups.values()) {
+    if (ids.length > 1) for (const [at, id] of ids.entries()) found.set(id, { at, ids });
+  }
+  return found;
+}

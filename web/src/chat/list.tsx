@@ -1,22 +1,14 @@
-// The conversations, newest first, by their titles.
+// The conversations: pinned ones first, then those of each folder, then the rest, newest first.
 import { useState } from "react";
-import { Link, useLocation } from "wouter";
-import { server } from "../api/server";
-import type { Conversation } from "../api/wire";
-import { queries } from "../frame/client";
+import { Link } from "wouter";
+import { type Conversation, conversationTitle } from "../api/wire";
 import { when } from "../language/format";
 import { t } from "../language/t";
-import { announce } from "../parts/announcer";
 import { Button } from "../parts/button";
-import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
-import { answers } from "./answering";
-import { setDraft } from "./drafts";
-import { forgetConversation, useConversations } from "./queries";
-import { tellTabs } from "./tabs";
-
-const titleOfConversation = (conversation: Conversation): string =>
-  conversation.metadata?.title || t("chat.untitled");
+import { grouped } from "./groups";
+import { Organise } from "./organise";
+import { useConversations } from "./queries";
 
 export function ConversationList({
   current,
@@ -25,8 +17,9 @@ export function ConversationList({
   current: string | null;
   onChoose: () => void;
 }) {
-  const list = useConversations();
-  const [doomed, setDoomed] = useState<Conversation | null>(null);
+  const [archived, setArchived] = useState(false);
+  const list = useConversations(archived);
+  const [chosen, setChosen] = useState<Conversation | null>(null);
   const conversations = list.data?.pages.flatMap((page) => page.data) ?? [];
   return (
     <div>
@@ -39,19 +32,28 @@ export function ConversationList({
       </Link>
       {list.error && <Notice error={list.error} onRetry={() => void list.refetch()} />}
       {list.isSuccess && conversations.length === 0 && (
-        <p className="px-2 py-1 text-soft">{t("chat.empty_list")}</p>
+        <p className="px-2 py-1 text-soft">
+          {t(archived ? "chat.empty_archive" : "chat.empty_list")}
+        </p>
       )}
-      <ul>
-        {conversations.map((each) => (
-          <Entry
-            key={each.id}
-            conversation={each}
-            here={each.id === current}
-            onChoose={onChoose}
-            onDelete={() => setDoomed(each)}
-          />
-        ))}
-      </ul>
+      {grouped(conversations).map(({ name, kind, entries }) => (
+        <section key={`${kind}${name}`} aria-label={groupName(kind, name)}>
+          {(kind !== "rest" || conversations.some((each) => each.pinned || each.folder)) && (
+            <h2 className="px-2 pt-3 pb-1 text-xs text-soft">{groupName(kind, name)}</h2>
+          )}
+          <ul>
+            {entries.map((each) => (
+              <Entry
+                key={each.id}
+                conversation={each}
+                here={each.id === current}
+                onChoose={onChoose}
+                onMore={() => setChosen(each)}
+              />
+            ))}
+          </ul>
+        </section>
+      ))}
       {list.hasNextPage && (
         <Button
           className="px-2"
@@ -61,24 +63,31 @@ export function ConversationList({
           {t("chat.more")}
         </Button>
       )}
-      <DeleteDialog conversation={doomed} current={current} onClose={() => setDoomed(null)} />
+      <Button className="px-2 text-xs" onClick={() => setArchived(!archived)}>
+        {t(archived ? "chat.show_list" : "chat.show_archive")}
+      </Button>
+      <Organise conversation={chosen} current={current} onClose={() => setChosen(null)} />
     </div>
   );
+}
+
+function groupName(kind: "pinned" | "folder" | "rest", name: string): string {
+  if (kind === "folder") return name;
+  return t(kind === "pinned" ? "chat.pinned" : "chat.rest");
 }
 
 function Entry({
   conversation,
   here,
   onChoose,
-  onDelete,
+  onMore,
 }: {
   conversation: Conversation;
   here: boolean;
   onChoose: () => void;
-  onDelete: () => void;
+  onMore: () => void;
 }) {
-  const title = titleOfConversation(conversation);
-  const at = conversation.updated_at ?? conversation.created_at;
+  const title = conversationTitle(conversation) || t("chat.untitled");
   return (
     <li
       className={`group flex items-baseline gap-2 rounded px-2 ${here ? "bg-wash" : ""} focus-within:bg-wash hover:bg-wash`}
@@ -92,62 +101,16 @@ function Entry({
         {title}
       </Link>
       <span className="text-xs whitespace-nowrap text-soft group-focus-within:hidden group-hover:hidden pointer-coarse:inline">
-        {when(at, Date.now())}
+        {when(conversation.updated_at, Date.now())}
       </span>
       <Button
-        aria-label={t("chat.delete_label", { title })}
-        onClick={onDelete}
+        aria-label={t("chat.more_label", { title })}
+        onClick={onMore}
         inline
         className="sr-only group-focus-within:not-sr-only group-hover:not-sr-only pointer-coarse:not-sr-only"
       >
-        {t("chat.delete")}
+        {t("chat.edit_entry")}
       </Button>
     </li>
-  );
-}
-
-function DeleteDialog({
-  conversation,
-  current,
-  onClose,
-}: {
-  conversation: Conversation | null;
-  current: string | null;
-  onClose: () => void;
-}) {
-  const [, go] = useLocation();
-  const [error, setError] = useState<unknown>(null);
-  const remove = async () => {
-    if (conversation === null) return;
-    try {
-      answers.stop(conversation.id);
-      await server.deleteConversation(conversation.id);
-    } catch (failure) {
-      setError(failure);
-      return;
-    }
-    setError(null);
-    setDraft(conversation.id, "");
-    onClose();
-    announce(t("chat.deleted"));
-    tellTabs(conversation.id);
-    if (conversation.id === current) go("/chat");
-    await forgetConversation(queries, conversation.id);
-  };
-  return (
-    <Modal open={conversation !== null} onClose={onClose} title={t("chat.delete_title")}>
-      <div className="space-y-4">
-        <p>{conversation && t("chat.delete_more", { title: titleOfConversation(conversation) })}</p>
-        {error !== null && <Notice error={error} />}
-        <div className="flex justify-end gap-3">
-          <Button kind="plain" onClick={onClose}>
-            {t("common.cancel")}
-          </Button>
-          <Button kind="danger" onClick={() => void remove()}>
-            {t("chat.delete")}
-          </Button>
-        </div>
-      </div>
-    </Modal>
   );
 }

@@ -5,19 +5,21 @@ import {
   useInfiniteQuery,
   useQuery,
 } from "@tanstack/react-query";
+import { ask } from "../api/routes";
 import { server } from "../api/server";
 import { type Answer, type Conversation, type Item, isFinal, type Page } from "../api/wire";
 
 const LIST_KEY = ["conversations"];
 const conversationKey = (id: string) => ["conversation", id];
 const itemsKey = (id: string) => ["items", id];
+const treeKey = (id: string) => ["tree", id];
 
 const next = <T>(page: Page<T>) => (page.has_more ? page.last_id : null);
 
-export function useConversations() {
+export function useConversations(archived = false) {
   return useInfiniteQuery({
-    queryKey: LIST_KEY,
-    queryFn: ({ pageParam }) => server.conversations(pageParam),
+    queryKey: [...LIST_KEY, archived],
+    queryFn: ({ pageParam }) => server.conversations(pageParam, archived),
     initialPageParam: null as string | null,
     getNextPageParam: next,
   });
@@ -28,6 +30,26 @@ export function useConversation(id: string | null) {
     queryKey: conversationKey(id ?? ""),
     queryFn: () => server.conversation(id ?? ""),
     enabled: id !== null,
+  });
+}
+
+/** The names of the folders that are known here. */
+export function useFolders(): string[] {
+  const pages = useConversations().data?.pages ?? [];
+  const names = pages.flatMap((page) => page.data.map((each) => each.folder));
+  return [...new Set(names.filter(Boolean))].sort();
+}
+
+/** The shape of all branches. */
+export function useTree(id: string) {
+  return useQuery({
+    queryKey: treeKey(id),
+    queryFn: ({ signal }) =>
+      ask(
+        "GET /api/conversations/{conversation_id}/tree",
+        { path: { conversation_id: id } },
+        signal,
+      ),
   });
 }
 
@@ -78,6 +100,7 @@ export async function refreshConversation(queries: QueryClient, id: string): Pro
   await Promise.all([
     queries.invalidateQueries({ queryKey: itemsKey(id) }),
     queries.invalidateQueries({ queryKey: conversationKey(id) }),
+    queries.invalidateQueries({ queryKey: treeKey(id) }),
     queries.invalidateQueries({ queryKey: LIST_KEY }),
   ]);
 }

@@ -1,14 +1,19 @@
 // The thread: what the server has stored, then the answer that this tab follows.
-import { useEffect, useMemo } from "react";
-import { ApiError } from "../api/errors";
+import { useEffect, useMemo, useState } from "react";
+import { ApiError, ConnectionLost } from "../api/errors";
+import { ask } from "../api/routes";
+import type { Item } from "../api/wire";
+import { queries } from "../frame/client";
 import { t } from "../language/t";
 import type { Run } from "../live/run";
 import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
-import { answers } from "./answering";
-import { type Asked, thread, visibleItems } from "./items";
-import { useConversation, useItems } from "./queries";
-import { AnswerTurn, UserTurn } from "./turn";
+import { answers, askQuestion } from "./answering";
+import { useAsking } from "./composer";
+import { type Asked, type Shown, siblingsOf, thread, visibleItems } from "./items";
+import { refreshConversation, useConversation, useItems, useTree } from "./queries";
+import { tellTabs } from "./tabs";
+import { type Acts, AnswerTurn, SummaryLine, UserTurn } from "./turn";
 
 /** Attach to the answer that the server is writing in this conversation, if there is one. */
 export function useAttach(conversation: string): void {
@@ -18,20 +23,56 @@ export function useAttach(conversation: string): void {
   }, [conversation, active]);
 }
 
+/** The acts of a thread; the same object while model and settings are. */
+function useActs(conversation: string, failed: (error: unknown) => void): Acts {
+  const { model, settings } = useAsking(conversation);
+  const name = model?.id ?? null;
+  const fields = JSON.stringify(settings);
+  return useMemo(() => {
+    const branch = (parent: string | null, text: string) => {
+      if (name === null) return;
+      const settings = JSON.parse(fields) as Record<string, unknown>;
+      askQuestion({ conversation, text, model: name, parent, settings });
+    };
+    const walk = async (item_id: string) => {
+      try {
+        const path = { conversation_id: conversation };
+        await ask("POST /api/conversations/{conversation_id}/leaf", { path, body: { item_id } });
+        answers.dismiss(conversation);
+        tellTabs(conversation);
+        await refreshConversation(queries, conversation);
+      } catch (error) {
+        if (!(error instanceof ApiError || error instanceof ConnectionLost)) throw error;
+        failed(error);
+      }
+    };
+    return {
+      edit: (item, text) => branch(item.parent_id ?? null, text),
+      regenerate: (answer) => branch(answer.parent_id ?? null, ""),
+      carryOn: (answer) => branch(answer.id, ""),
+      walk: (itemId) => void walk(itemId),
+    };
+  }, [conversation, name, fields, failed]);
+}
+
 export function Thread({
   conversation,
   run,
   question,
+  hidden,
 }: {
   conversation: string;
   run: Run | undefined;
   question: Asked | null;
+  hidden: ReadonlySet<string>;
 }) {
   useAttach(conversation);
   const found = useConversation(conversation);
   const stored = useItems(conversation);
-  const items = useMemo(() => visibleItems(stored.data?.pages, run), [stored.data, run]);
-
+  const items = useMemo(
+    () => visibleItems(stored.data?.pages, run, hidden),
+    [stored.data, run, hidden],
+  );
   const error = found.error ?? stored.error;
   if (error instanceof ApiError && error.status === 404) {
     return <p className="py-6 text-soft">{t("chat.not_found")}</p>;
@@ -57,16 +98,54 @@ export function Thread({
           {t("chat.earlier")}
         </Button>
       )}
-      {turns.map((turn) =>
-        turn.role === "user" ? (
-          <UserTurn key={turn.key} text={turn.text} />
-        ) : (
-          <AnswerTurn key={turn.key} text={turn.text} run={turn.run} responseId={turn.responseId} />
-        ),
-      )}
+      <Turns conversation={conversation} turns={turns} run={run} />
       {unanswered && !found.data?.active_response_id && (
         <p className="px-3 text-xs text-soft">{t("chat.no_answer")}</p>
       )}
     </div>
+  );
+}
+
+function Turns({
+  conversation,
+  turns,
+  run,
+}: {
+  conversation: string;
+  turns: readonly Shown[];
+  run: Run | undefined;
+}) {
+  const [error, setError] = useState<unknown>(null);
+  const acts = useActs(conversation, setError);
+  const tree = useTree(conversation).data;
+  const siblings = useMemo(() => siblingsOf(tree?.nodes ?? []), [tree]);
+  const busy = run?.ending === null;
+  const undo = async (item: Item) => {
+    const path = { conversation_id: conversation, item_id: item.id };
+    await ask("DELETE /v1/conversations/{conversation_id}/items/{item_id}", { path });
+    await refreshConversation(queries, conversation);
+  };
+  return (
+    <>
+      {turns.map((turn, place) => {
+        const { key, item, text } = turn;
+        if (item?.summary_through) {
+          return <SummaryLine key={key} text={text} onUndo={() => void undo(item)} />;
+        }
+        const shared = { text, item, acts, busy, siblings: siblings.get(item?.id ?? "") };
+        return turn.role === "user" ? (
+          <UserTurn key={key} files={turn.files} {...shared} />
+        ) : (
+          <AnswerTurn
+            key={key}
+            run={turn.run}
+            responseId={turn.responseId}
+            last={place === turns.length - 1}
+            {...shared}
+          />
+        );
+      })}
+      {error !== null && <Notice error={error} onDismiss={() => setError(null)} />}
+    </>
   );
 }

@@ -1,46 +1,143 @@
-// One message of a thread: the role in the margin, the text in one column, no bubbles.
+// One message of a thread: the role in the margin, the text in one column, no bubbles; its actions
+// show on hover and on focus.
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
+import type { Item } from "../api/wire";
 import { decimal } from "../language/format";
 import { t } from "../language/t";
 import { meterOfAnswer, type Run } from "../live/run";
 import { Reply } from "../markdown/reply";
+import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { useSecondsUntil } from "../parts/countdown";
+import { GrowingText } from "../parts/grow";
 import { endingWord, MeterLine, RunMeter } from "../parts/meter";
 import { sentence } from "../parts/notice";
 import { endingOf } from "./answers";
+import type { Siblings } from "./items";
 import { useAnswer } from "./queries";
+
+/** What a person may do with the turns of one thread; the same object for as long as it holds. */
+export interface Acts {
+  /** Ask again in other words, as a branch beside the first. */
+  edit(item: Item, text: string): void;
+  /** Another answer to the same question. */
+  regenerate(answer: Item): void;
+  /** Go on where the answer was cut. */
+  carryOn(answer: Item): void;
+  /** Go to another branch. */
+  walk(itemId: string): void;
+}
 
 function Row({
   speaker,
-  copy,
+  actions,
   children,
 }: {
   speaker: "user" | "assistant";
-  copy: string;
+  actions: ReactNode;
   children: ReactNode;
 }) {
   const wash = speaker === "user" ? "bg-wash rounded" : "";
   return (
     <article
       aria-label={t(`role.${speaker}`)}
-      className={`group/turn -mx-3 grid gap-x-5 px-3 py-3 [contain-intrinsic-size:auto_8rem] [content-visibility:auto] md:grid-cols-[5.5rem_minmax(0,1fr)_auto] ${wash}`}
+      className={`group/turn -mx-3 grid gap-x-5 px-3 py-3 [contain-intrinsic-size:auto_8rem] [content-visibility:auto] md:grid-cols-[5.5rem_minmax(0,1fr)] ${wash}`}
     >
-      <div className="flex items-baseline justify-between text-xs leading-[1.375rem] text-soft">
-        <p>{t(`role.${speaker}`)}</p>
-        {copy !== "" && <CopyButton text={copy} inline className="md:hidden" />}
-      </div>
-      <div className="min-w-0">{children}</div>
-      <div className="w-12 text-end opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 max-md:hidden pointer-coarse:opacity-100">
-        {copy !== "" && <CopyButton text={copy} inline />}
+      <p className="text-xs leading-[1.375rem] text-soft">{t(`role.${speaker}`)}</p>
+      <div className="min-w-0">
+        {children}
+        <div className="mt-1 flex min-h-[1.375rem] flex-wrap items-baseline gap-x-4 text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 has-[[data-branches]]:opacity-100 pointer-coarse:opacity-100">
+          {actions}
+        </div>
       </div>
     </article>
   );
 }
 
-export const UserTurn = memo(function UserTurn({ text }: { text: string }) {
+/** "‹ 2 of 3 ›": the branches that begin here. */
+function Branches({ siblings, acts }: { siblings: Siblings | undefined; acts: Acts }) {
+  if (siblings === undefined) return null;
+  const { at, ids } = siblings;
+  const step = (by: number) => {
+    const id = ids[at + by];
+    if (id !== undefined) acts.walk(id);
+  };
   return (
-    <Row speaker="user" copy={text}>
+    <span data-branches="" className="inline-flex items-baseline gap-1 text-soft">
+      <Button inline aria-label={t("branch.before")} disabled={at === 0} onClick={() => step(-1)}>
+        ‹
+      </Button>
+      {t("branch.of", { at: at + 1, count: ids.length })}
+      <Button
+        inline
+        aria-label={t("branch.after")}
+        disabled={at === ids.length - 1}
+        onClick={() => step(1)}
+      >
+        ›
+      </Button>
+    </span>
+  );
+}
+
+export const UserTurn = memo(function UserTurn({
+  text,
+  files,
+  item,
+  siblings,
+  acts,
+  busy,
+}: {
+  text: string;
+  files: readonly string[];
+  item: Item | null;
+  siblings: Siblings | undefined;
+  acts: Acts;
+  busy: boolean;
+}) {
+  const [draft, setDraft] = useState<string | null>(null);
+  if (draft !== null && item !== null) {
+    const send = () => {
+      acts.edit(item, draft.trim());
+      setDraft(null);
+    };
+    return (
+      <Row speaker="user" actions={null}>
+        <GrowingText
+          aria-label={t("chat.edit_text")}
+          value={draft}
+          onChange={(event) => setDraft(event.target.value)}
+          onKeyDown={(event) => {
+            if (event.key === "Escape") setDraft(null);
+            if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
+          }}
+          className="field w-full max-w-[68ch] bg-paper px-2 py-1"
+        />
+        <div className="mt-2 flex gap-3">
+          <Button kind="primary" disabled={draft.trim() === "" || busy} onClick={send}>
+            {t("chat.edit_send")}
+          </Button>
+          <Button onClick={() => setDraft(null)}>{t("common.cancel")}</Button>
+        </div>
+      </Row>
+    );
+  }
+  return (
+    <Row
+      speaker="user"
+      actions={
+        <>
+          <Branches siblings={siblings} acts={acts} />
+          {text !== "" && <CopyButton text={text} inline />}
+          {item !== null && (
+            <Button inline disabled={busy} onClick={() => setDraft(text)}>
+              {t("play.edit")}
+            </Button>
+          )}
+        </>
+      }
+    >
+      {files.length > 0 && <p className="text-xs text-soft">{files.join(", ")}</p>}
       <p className="max-w-[68ch] whitespace-pre-wrap [overflow-wrap:anywhere]">{text}</p>
     </Row>
   );
@@ -51,14 +148,45 @@ export const AnswerTurn = memo(function AnswerTurn({
   text,
   run,
   responseId,
+  item,
+  siblings,
+  acts,
+  busy,
+  last,
 }: {
   text: string;
   run: Run | undefined;
   responseId: string | null;
+  item: Item | null;
+  siblings: Siblings | undefined;
+  acts: Acts;
+  busy: boolean;
+  last: boolean;
 }) {
   const writing = run?.ending === null;
+  const cut = item?.status === "incomplete" && last;
   return (
-    <Row speaker="assistant" copy={writing ? "" : text}>
+    <Row
+      speaker="assistant"
+      actions={
+        !writing && (
+          <>
+            <Branches siblings={siblings} acts={acts} />
+            <CopyButton text={text} inline />
+            {item?.parent_id && (
+              <Button inline disabled={busy} onClick={() => acts.regenerate(item)}>
+                {t("chat.regenerate")}
+              </Button>
+            )}
+            {cut && item && (
+              <Button inline disabled={busy} onClick={() => acts.carryOn(item)}>
+                {t("play.continue")}
+              </Button>
+            )}
+          </>
+        )
+      }
+    >
       <Reply text={text} writing={writing} />
       {run ? (
         <div className="flex flex-wrap items-baseline gap-x-4">
@@ -71,6 +199,19 @@ export const AnswerTurn = memo(function AnswerTurn({
     </Row>
   );
 });
+
+/** Older messages stand as a summary from here on; it opens, and it can be taken back. */
+export function SummaryLine({ text, onUndo }: { text: string; onUndo: () => void }) {
+  return (
+    <details className="border-y border-line py-2 text-xs">
+      <summary className="text-soft">{t("chat.summary")}</summary>
+      <p className="mt-2 max-w-[68ch] text-sm whitespace-pre-wrap">{text}</p>
+      <Button inline kind="link" onClick={onUndo}>
+        {t("chat.summary_undo")}
+      </Button>
+    </details>
+  );
+}
 
 /** The line under an old reply; fetched when it comes into view. */
 function StoredMeter({ responseId }: { responseId: string }) {

@@ -1,5 +1,5 @@
 // The field for the next message with its action, gauge and hint; used by Playground and Chat.
-import type { KeyboardEvent, ReactNode, Ref } from "react";
+import type { ClipboardEvent, DragEvent, KeyboardEvent, ReactNode, Ref } from "react";
 import { GrowingText } from "./grow";
 
 export function Composer({
@@ -7,6 +7,7 @@ export function Composer({
   value,
   onChange,
   onKeyDown,
+  onFiles,
   field,
   notice,
   left,
@@ -16,6 +17,8 @@ export function Composer({
   value: string;
   onChange: (text: string) => void;
   onKeyDown?: (event: KeyboardEvent<HTMLTextAreaElement>) => void;
+  /** Files that are dropped or pasted here. */
+  onFiles?: (files: File[]) => void;
   field?: Ref<HTMLTextAreaElement>;
   notice?: ReactNode;
   left: ReactNode;
@@ -33,6 +36,7 @@ export function Composer({
             value={value}
             onChange={(event) => onChange(event.target.value)}
             {...(onKeyDown ? { onKeyDown } : {})}
+            {...(onFiles ? takesFiles(onFiles) : {})}
             className="quiet-focus min-h-16 w-full bg-transparent px-2.5 py-2 max-md:min-h-12"
           />
         </div>
@@ -49,3 +53,16 @@ export function Composer({
 export const touchKeyboard = (): boolean => matchMedia("(pointer: coarse)").matches;
 
 export const isMac = (): boolean => /mac|iphone|ipad/i.test(navigator.platform);
+
+const takesFiles = (take: (files: File[]) => void) => ({
+  onPaste: (event: ClipboardEvent) => {
+    if (event.clipboardData.files.length === 0) return;
+    event.preventDefault();
+    take(Array.from(event.clipboardData.files));
+  },
+  onDrop: (event: DragEvent) => {
+    if (event.dataTransfer.files.length === 0) return;
+    event.preventDefault();
+    take(Array.from(event.dataTransfer.files));
+  },
+});

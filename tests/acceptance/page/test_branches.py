@@ -1,0 +1,101 @@
+"""Chat as a tree: other words, other answers, and the way between them; what waits and what goes with."""
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from acceptance.browser import Window
+from acceptance.yard import Yard
+
+
+def start(window: Window, yard: Yard) -> None:
+    """A conversation whose answers are a few tokens long."""
+    made = yard.request(
+        "POST", "/v1/conversations", {"metadata": {"max_output_tokens": "12", "temperature": "0"}}
+    ).json()
+    window.go(f"{yard.url}/chat/{made['id']}")
+    window.draft.wait_for()
+
+
+def turn(window: Window, place: int) -> Locator:
+    return window.page.locator("article").nth(place)
+
+
+def wait_for_turns(window: Window, count: int) -> None:
+    expect(window.page.locator("article")).to_have_count(count)
+    window.wait_for_end()
+
+
+def test_a_question_in_other_words_is_a_branch_and_both_are_walked(
+    window: Window, yard: Yard
+) -> None:
+    start(window, yard)
+    window.send("Name a river.")
+    wait_for_turns(window, 2)
+    turn(window, 0).hover()
+    turn(window, 0).get_by_role("button", name="Edit").click()
+    window.page.get_by_label("Your message in other words").fill("Name a fruit.")
+    window.button("Ask again").click()
+    expect(turn(window, 0)).to_contain_text("Name a fruit.")
+    wait_for_turns(window, 2)
+    expect(turn(window, 0)).to_contain_text("2 of 2")
+    turn(window, 0).get_by_label("Branch before this one").click()
+    expect(turn(window, 0)).to_contain_text("Name a river.")
+    window.page.reload()
+    expect(turn(window, 0)).to_contain_text("Name a river.")
+    expect(turn(window, 0)).to_contain_text("1 of 2")
+
+
+def test_another_answer_stands_beside_the_first(window: Window, yard: Yard) -> None:
+    start(window, yard)
+    window.send("Name a colour.")
+    wait_for_turns(window, 2)
+    turn(window, 1).hover()
+    window.button("Another answer").click()
+    expect(turn(window, 1)).to_contain_text("2 of 2")
+    wait_for_turns(window, 2)
+
+
+def test_a_cut_answer_goes_on(window: Window, yard: Yard) -> None:
+    start(window, yard)
+    window.send("Describe a walk along a river, in detail.")
+    wait_for_turns(window, 2)
+    before = window.reply.inner_text()
+    expect(window.meter).to_contain_text("cut at the token limit")
+    turn(window, 1).hover()
+    window.button("Continue").click()
+    wait_for_turns(window, 3)
+    said = " ".join(window.page.locator(".reply").all_inner_texts())
+    assert said.startswith(before)
+    assert len(said) > len(before)
+
+
+def test_a_message_waits_for_the_answer_before_it(window: Window, yard: Yard) -> None:
+    start(window, yard)
+    window.send("Describe a walk along a river, in detail.")
+    window.button("Stop").wait_for()
+    window.send("Name a fruit.")
+    expect(window.page.get_by_label("Messages that wait")).to_contain_text("Name a fruit.")
+    wait_for_turns(window, 4)
+    expect(turn(window, 2)).to_contain_text("Name a fruit.")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_conversation_is_named_filed_and_deleted(window: Window, yard: Yard, theme: str) -> None:
+    window.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    start(window, yard)
+    window.button("Organise").click()
+    window.page.get_by_role("textbox", name="Title").fill("Harbours")
+    window.page.get_by_role("combobox", name="Folder").fill("Travel")
+    assert window.violations() == []
+    window.button("Save").click()
+    expect(window.page.get_by_role("heading", name="Harbours")).to_be_visible()
+    expect(window.page.locator("aside").get_by_role("heading", name="Travel")).to_be_visible()
+    window.button("Settings").click()
+    window.page.get_by_label("Instructions").fill("Answer in one word.")
+    assert window.violations() == []
+    window.button("Save").click()
+    window.button("Organise").click()
+    window.button("Delete this conversation?").click()
+    window.button("Delete").click()
+    window.page.wait_for_url("**/chat")
+    expect(window.page.get_by_text("Travel")).to_have_count(0)
