@@ -1,4 +1,4 @@
-"""Chat as a tree: other words, other answers, and the way between them; what waits and what goes with."""
+"""Chat as a tree: other words, other answers, and the way between them; a message that waits."""
 
 import pytest
 from playwright.sync_api import Locator, expect
