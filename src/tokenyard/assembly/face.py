@@ -11,12 +11,14 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.server import serve
+from tokenyard.gateway.traced import Traced
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
 from tokenyard.jobs.office import JobOffice
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
+from tokenyard.telemetry.tracing import NO_TRACING
 from tokenyard.upstreams.pool import UpstreamPool
 
 _DRAIN_POLL_SECONDS = 0.05
@@ -49,8 +51,10 @@ async def open_face(
         metrics=ground.metrics,
         log=ground.log,
     )
+    traces = ground.tracing is not NO_TRACING
+    app = Traced(gateway.app, ground.tracing) if traces else gateway.app
     serving = await ground.stack.enter_async_context(
-        serve(gateway.app, listener, settings.gateway, ground.tasks)
+        serve(app, listener, settings.gateway, ground.tasks)
     )
     seconds = settings.gateway.drain_seconds
     ground.stack.push_async_callback(

@@ -20,6 +20,7 @@ from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.storage_settings import StorageSettings
+from tokenyard.runtime.telemetry_settings import TelemetrySettings
 from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
@@ -281,6 +282,7 @@ class Settings(_Branch, frozen=True):
     batches: BatchSettings = BatchSettings()
     jobs: JobSettings = JobSettings()
     logs: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:
