@@ -30,7 +30,16 @@ async def open_face(
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
     ledger = await open_ledger(ground)
-    chat = make_chat_office(ground.store, settings.chat, pool, ground.clock, ground.randomness)
+    chat = make_chat_office(
+        ground.store,
+        settings.chat,
+        pool=pool,
+        ledger=ledger,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        log=ground.log,
+    )
     responses = _make_responses(ground, chat, ledger, pool)
     admission = Admission(settings.limits, clock=ground.clock, metrics=ground.metrics)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
