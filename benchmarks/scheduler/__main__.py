@@ -20,7 +20,7 @@ from tokenyard.jobs.rules.decisions import Start
 from tokenyard.jobs.rules.explain import explain
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.plan import apply, plan
-from tokenyard.jobs.rules.profile import FIFO_SKIP, QUOTA_PROTECTING, YARD, YARD_FAIR
+from tokenyard.jobs.rules.profile import FIFO_SKIP, QUOTA_PROTECTING, YARD
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import Job, Request, Role
 from tokenyard.jobs.simulator.experiments import PEERS, gpu_nodes, kueue_baseline, replay
@@ -287,7 +287,8 @@ def _pooled(key: tuple[float, str, str], waits: list[float], rows: list[Json]) -
     }
 
 
-POLICIES = (*PEERS.values(), YARD, YARD_FAIR)
+# Without a reservation FIFO is Kueue's order here, where nobody has a priority or a quota.
+POLICIES = (*(one for one in PEERS.values() if one is not FIFO_SKIP), YARD)
 COMMANDS: dict[str, Callable[[bool], Json]] = {
     "alibaba": alibaba,
     "muri": muri_traces,
