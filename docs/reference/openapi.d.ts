@@ -1372,6 +1372,7 @@ export type TimelineBody = {
   job: string;
   events: JobEventBody[];
   attempts: AttemptBody[];
+  cost: Cost | null;
 };
 
 export type JobEventBody = {
@@ -1393,6 +1394,7 @@ export type AttemptBody = {
   exit_status: number | null;
   gpu_seconds: number;
   lost_gpu_seconds: number;
+  cost: Cost | null;
   seats: SeatBody[];
 };
 

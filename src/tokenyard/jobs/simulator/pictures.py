@@ -18,7 +18,7 @@ _SECONDS_MAX = 7
 
 def draw(runs: Sequence[tuple[str, Outcome]], title: str) -> str:
     """One SVG of all runs: use over time above, the part of jobs that waited less below."""
-    lines = []
+    lines: list[str] = []
     for number, (name, outcome) in enumerate(runs):
         colour = _COLOURS[number % len(_COLOURS)]
         lines.extend(
