@@ -128,6 +128,8 @@ class Batches:
             user=caller.user,
             key=caller.key,
             organisation=caller.organisation,
+            key_models=caller.models,
+            key_cap_nanos=caller.monthly_cap_nanos,
             endpoint=ask.endpoint,
             input_file=file.id,
             status=BatchStatus.VALIDATING,

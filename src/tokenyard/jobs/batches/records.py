@@ -85,6 +85,9 @@ class Batch:
     created_at: float
     expires_at: float
     organisation: OrganisationId = DEFAULT_ORGANISATION
+    # What the key that made it is held to; None means nothing.
+    key_models: frozenset[str] | None = None
+    key_cap_nanos: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     # How long output files are kept; None for as long as nobody deletes them.
     output_seconds: int | None = None
@@ -105,4 +108,11 @@ class Batch:
     @property
     def caller(self) -> Principal:
         """Who pays."""
-        return Principal(self.user, self.project, self.key, self.organisation)
+        return Principal(
+            self.user,
+            self.project,
+            self.key,
+            organisation=self.organisation,
+            models=self.key_models,
+            monthly_cap_nanos=self.key_cap_nanos,
+        )
