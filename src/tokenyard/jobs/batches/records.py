@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 from tokenyard.jobs.batches.rules.states import BatchStatus
 from tokenyard.vocabulary.generation import Usage
@@ -69,6 +70,23 @@ class LineResult:
     @property
     def succeeded(self) -> bool:
         return self.status == 200
+
+
+class HeldTo(TypedDict):
+    """The part of a batch that says whose it is above the project, and what its key may."""
+
+    organisation: OrganisationId
+    key_models: frozenset[str] | None
+    key_cap_nanos: int | None
+
+
+def held_to(caller: Principal) -> HeldTo:
+    """What a batch of that caller is held to, as long as it runs."""
+    return HeldTo(
+        organisation=caller.organisation,
+        key_models=caller.models,
+        key_cap_nanos=caller.monthly_cap_nanos,
+    )
 
 
 @dataclass(frozen=True, slots=True)
