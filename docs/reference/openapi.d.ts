@@ -645,7 +645,6 @@ export type Model = {
   object?: "model";
   context_window?: number;
   sampling_defaults?: SamplingDefaults;
-  parent?: string;
 };
 
 export type SamplingDefaults = {
@@ -781,7 +780,6 @@ export type MessageBody = {
   response_id?: string;
   parent_id?: string | null;
   summary_through?: string;
-  cost_nanos?: number;
 };
 
 export type OutputText = {
@@ -1002,11 +1000,6 @@ export type TreeNode = {
 
 export type SwitchRequest = {
   item_id: string;
-};
-
-export type CompactRequest = {
-  model: string;
-  keep_questions?: number;
 };
 
 export type ContextBody = {
@@ -1372,7 +1365,6 @@ export type TimelineBody = {
   job: string;
   events: JobEventBody[];
   attempts: AttemptBody[];
-  cost: Cost | null;
 };
 
 export type JobEventBody = {
@@ -1394,7 +1386,6 @@ export type AttemptBody = {
   exit_status: number | null;
   gpu_seconds: number;
   lost_gpu_seconds: number;
-  cost: Cost | null;
   seats: SeatBody[];
 };
 
@@ -1649,6 +1640,39 @@ export type BudgetDeleted = {
   deleted?: boolean;
 };
 
+export type LimitList = {
+  data: LimitBody[];
+  object?: "list";
+};
+
+export type LimitBody = {
+  id: string;
+  name: string;
+  level: string;
+  subject: string;
+  measure: string;
+  window: string;
+  amount: number;
+  burst: number;
+  store_away: "closed" | "open";
+  object?: "limit";
+};
+
+export type LimitRequest = {
+  level: "key" | "model" | "organisation" | "project" | "system" | "user";
+  measure: "input_tokens" | "output_tokens" | "requests" | "spend" | "streams";
+  window: "day" | "minute" | "now";
+  amount: number;
+  subject?: string;
+  burst?: number;
+  store_away?: "closed" | "open";
+};
+
+export type LimitDeleted = {
+  id: string;
+  deleted?: boolean;
+};
+
 export type StatusBody = {
   status: "live" | "not_ready" | "ready" | "stopping";
 };
@@ -1737,7 +1761,6 @@ export interface Routes {
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
   "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
-  "POST /api/conversations/{conversation_id}/compact": { path: { conversation_id: string; }; body: CompactRequest; answer: MessageBody };
   "POST /api/context": { body: CreateResponseRequest; answer: ContextBody };
   "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
   "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };
@@ -1783,6 +1806,9 @@ export interface Routes {
   "GET /api/organisation/budgets": { answer: BudgetList };
   "POST /api/organisation/budgets": { body: BudgetRequest; answer: BudgetBody };
   "DELETE /api/organisation/budgets/{budget_id}": { path: { budget_id: string; }; answer: BudgetDeleted };
+  "GET /api/organisation/limits": { answer: LimitList };
+  "POST /api/organisation/limits": { body: LimitRequest; answer: LimitBody };
+  "DELETE /api/organisation/limits/{limit_id}": { path: { limit_id: string; }; answer: LimitDeleted };
   "GET /health/live": { answer: StatusBody };
   "GET /health/ready": { answer: StatusBody };
   "GET /metrics": { answer: unknown };

@@ -16,6 +16,7 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
 from tokenyard.gateway.keys import KeyTerms, command_line
+from tokenyard.gateway.limits import LimitBook, MemoryLimits
 from tokenyard.gateway.reception import IdentityStores, Reception, make_reception
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
@@ -24,7 +25,6 @@ from tokenyard.jobs.office import JobOffice, make_job_office
 from tokenyard.jobs.ports import Launch
 from tokenyard.jobs.records import NodeRecord
 from tokenyard.ledger.ledger import Ledger
-from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.runtime.settings import Settings
@@ -92,8 +92,8 @@ def run_ten_seconds(launch: Launch) -> Outcome:
 
 @asynccontextmanager
 async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[FakeYard]:
-    """A gateway that is ready to answer, with one key; titles are given where a test says so."""
-    settings = settings or Settings(chat=ChatSettings(titles=TitleSource.NOBODY))
+    """A gateway that is ready to answer, with one key."""
+    settings = settings or Settings()
     clock, randomness, written = SimulatedClock(), SeededRandomness(1), io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         async with _open_in(Path(folder), settings, clock, randomness, written) as yard:
@@ -124,18 +124,6 @@ class _Ground:
         )
         await ledger.start()
         return ledger
-
-    def make_chat(self, ledger: Ledger) -> ChatOffice:
-        return make_chat_office(
-            self.store,
-            self.settings.chat,
-            pool=self.pool,
-            ledger=ledger,
-            tasks=self.tasks,
-            clock=self.clock,
-            randomness=self.randomness,
-            log=self.log,
-        )
 
     def make_responses(self, chat: ChatOffice, ledger: Ledger) -> Responses:
         streams = StreamRegistry(
@@ -185,6 +173,17 @@ class _Ground:
             randomness=self.randomness,
         )
 
+    def make_admission(self) -> Admission:
+        limits = self.settings.limits
+        return Admission(
+            limits,
+            book=LimitBook(limits, self.store.limits, clock=self.clock, log=self.log),
+            counts=MemoryLimits(),
+            clock=self.clock,
+            randomness=self.randomness,
+            metrics=self.metrics,
+        )
+
     def make_job_office(self) -> JobOffice:
         return make_job_office(
             self.settings.jobs,
@@ -214,11 +213,11 @@ async def _open_in(
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         ledger = await ground.start_ledger()
-        chat = ground.make_chat(ledger)
+        chat = make_chat_office(store, settings.chat, pool, clock, randomness)
         responses = ground.make_responses(chat, ledger)
         reception = ground.make_reception()
         identity = reception.identity
-        admission = Admission(settings.limits, clock=clock, metrics=metrics)
+        admission = ground.make_admission()
         office = await ground.start_office(folder, ledger, admission)
         jobs = ground.make_job_office()
         gateway = Gateway(

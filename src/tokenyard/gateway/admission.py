@@ -1,22 +1,59 @@
-"""Admission: whether one more answer may begin now, counted per caller and in all.
+"""Admission: whether one more answer may begin now, by the limits of all levels and in all.
 
-Keeps the counts of this process; the decisions are in `rules`.
+Takes what the request is believed to need, and settles what it truly took at its end. Keeps the
+answers in progress of this process; the counts of limits are in a store, the decisions in `rules`.
 """
 
-import math
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from tokenyard.gateway.rules.admission import Room, decide
-from tokenyard.gateway.rules.limits import Rate, Wait, admit
+from tokenyard.gateway.limits import LimitBook, subjects_of
+from tokenyard.gateway.ports import LimitStore
+from tokenyard.gateway.rules.admission import Class, Load, Room, decide, judge_load
+from tokenyard.ledger.records import UsageRow
 from tokenyard.runtime.clock import Clock
-from tokenyard.runtime.settings import LimitSettings
+from tokenyard.runtime.limit_settings import LimitSettings
+from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailable
 from tokenyard.vocabulary.identity import Principal
+from tokenyard.vocabulary.ids import IdPrefix
+from tokenyard.vocabulary.limits import Demand, Grant, Limit, Measure, Refusal, Window
 from tokenyard.vocabulary.reasons import Reason
 
 _BUSY_RETRY_SECONDS = 1.0
+# What a token of a prompt is at least, on average; limits settle the true count afterwards.
+BYTES_PER_TOKEN = 3
+_REASONS = {
+    Measure.REQUESTS: Reason.RATE_LIMIT_REQUESTS,
+    Measure.INPUT_TOKENS: Reason.RATE_LIMIT_INPUT_TOKENS,
+    Measure.OUTPUT_TOKENS: Reason.RATE_LIMIT_OUTPUT_TOKENS,
+    Measure.STREAMS: Reason.CONCURRENCY_LIMIT,
+    Measure.SPEND: Reason.RATE_LIMIT_SPEND,
+}
+_WORDS = {
+    Measure.REQUESTS: "requests",
+    Measure.INPUT_TOKENS: "prompt tokens",
+    Measure.OUTPUT_TOKENS: "answer tokens",
+    Measure.STREAMS: "answers in progress",
+    Measure.SPEND: "nano-units",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What a request for an answer is believed to need.
+
+    output_tokens: as it says itself; None when it does not. window: the most that the model can
+    hold. answers: how many are asked for at once.
+    """
+
+    model: str
+    input_tokens: int
+    output_tokens: int | None
+    window: int
+    answers: int = 1
+    kind: Class = Class.INTERACTIVE
 
 
 @dataclass(slots=True)
@@ -24,99 +61,211 @@ class Lease:
     """A place among the answers in progress; given back exactly once, however often asked."""
 
     admission: "Admission"
-    caller: str
+    place: str
+    demands: Sequence[Demand]
     # OpenAI's x-ratelimit-* headers, true to the next admission.
     headers: dict[str, str]
-    _held: bool = field(default=True)
+    _held: bool = True
+    _row: UsageRow | None = None
+
+    def note(self, row: UsageRow) -> None:
+        """What the answer truly took."""
+        self._row = row
 
     def release(self) -> None:
-        """Give the place back."""
+        """Give the place back, and what was taken too much."""
         if self._held:
             self._held = False
-            self.admission.give_back(self.caller)
+            self.admission.give_back(self, self._row)
 
 
 class Admission:
-    """Limits of one gateway process."""
+    """The door of one gateway process.
 
-    def __init__(self, settings: LimitSettings, *, clock: Clock, metrics: GatewayMetrics) -> None:
-        self._room = Room(settings.concurrent_requests_per_key, settings.concurrent_requests)
-        self._rate = Rate(settings.requests_per_minute, settings.requests_burst)
+    loads: how busy the model servers of a model are, one for each that is ready.
+    """
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        *,
+        book: LimitBook,
+        counts: LimitStore,
+        clock: Clock,
+        randomness: Randomness,
+        metrics: GatewayMetrics,
+        loads: Callable[[str], Iterable[Load]] = lambda model: (),
+    ) -> None:
+        self._room = Room(
+            settings.concurrent_requests,
+            waiting_max=settings.waiting_max,
+            kv_share_max=settings.kv_share_max,
+            first_token_seconds=settings.first_token_seconds_target,
+            lower_share=settings.batch_share,
+        )
+        self._estimate = settings.output_tokens_estimate
+        self._stream_seconds = settings.stream_seconds_max
+        self.book = book
+        self._counts = counts
         self._clock = clock
+        self._randomness = randomness
         self._metrics = metrics
-        self._active: Counter[str] = Counter()
-        self._arrivals: dict[str, float] = {}
+        self._loads = loads
+        self.active = 0
         self.closed = False
 
     def close(self) -> None:
         """Admit nobody from now on."""
         self.closed = True
 
-    @property
-    def active(self) -> int:
-        """Answers in progress."""
-        return self._active.total()
+    async def enter(self, caller: Principal, asking: Asking | None = None) -> Lease:
+        """Take a place; raises LimitReached or Unavailable with the reason and the wait.
 
-    def enter(self, principal: Principal) -> Lease:
-        """Take a place; raises LimitReached or Unavailable with the reason and the wait."""
-        caller = principal.key or principal.user
+        asking: None for a request that costs money in another way than by an answer now.
+        """
         try:
-            return self._enter(caller)
+            self._check_room(asking)
+            return await self._enter(caller, asking)
         except TokenyardError as error:
             self._metrics.denials.labels(error.reason).inc()
             raise
 
-    def give_back(self, caller: str) -> None:
-        """A lease has ended."""
-        self._active[caller] -= 1
-        if self._active[caller] <= 0:
-            del self._active[caller]
+    def give_back(self, lease: Lease, row: UsageRow | None) -> None:
+        """A lease has ended; `row` is what it took, None when there was no answer."""
+        self.active -= 1
         self._metrics.active.set(self.active)
+        changes = [
+            Demand(demand.limit, demand.bucket, _taken(demand, row) - demand.amount)
+            for demand in lease.demands
+        ]
+        self._counts.post_settle(changes, place=lease.place, now=self._clock.now())
 
-    def _enter(self, caller: str) -> Lease:
+    async def _enter(self, caller: Principal, asking: Asking | None) -> Lease:
+        subjects = subjects_of(caller, None if asking is None else asking.model)
+        limits = self.book.find(caller.organisation, subjects)
+        demands = [
+            Demand(limit, f"{limit.name}:{limit.subject}", self._need(limit, asking))
+            for limit in limits
+        ]
+        place = mint(IdPrefix.LEASE, self._randomness)
+        now = self._clock.now()
+        # Counted before the wait, so that those who come meanwhile find the room taken.
+        self.active += 1
+        told: list[Grant] | Refusal | None = None
+        try:
+            told = await self._counts.take(
+                demands, place=place, now=now, until=now + self._stream_seconds
+            )
+        finally:
+            if not isinstance(told, list):
+                self.active -= 1
+        if isinstance(told, Refusal):
+            limit = demands[told.place].limit
+            self._metrics.limit_denials.labels(limit.name).inc()
+            raise _refuse(limit, told)
+        self._metrics.active.set(self.active)
+        return Lease(self, place, demands, _headers(demands, told))
+
+    def _need(self, limit: Limit, asking: Asking | None) -> int:
+        match limit.measure:
+            case Measure.REQUESTS | Measure.STREAMS:
+                return 1
+            case Measure.INPUT_TOKENS:
+                return 0 if asking is None else min(asking.input_tokens, limit.capacity)
+            case Measure.OUTPUT_TOKENS:
+                if asking is None:
+                    return 0
+                told = asking.output_tokens or min(self._estimate, limit.capacity)
+                return min(told, asking.window) * asking.answers
+            case Measure.SPEND:
+                # What a request costs is known at its end; until then the last ones count.
+                return 0 if asking is None else 1
+
+    def _check_room(self, asking: Asking | None) -> None:
         if self.closed:
             raise Unavailable(
                 "The server is stopping.",
                 reason=Reason.SHUTTING_DOWN,
                 retry_after_seconds=_BUSY_RETRY_SECONDS,
             )
-        self._check_room(caller)
-        now = self._clock.monotonic()
-        verdict = admit(self._arrivals.get(caller), now, self._rate)
-        if isinstance(verdict, Wait):
-            raise LimitReached(
-                f"The limit of {self._rate.per_minute} requests per minute for this key is "
-                f"reached. Try again in {max(1, math.ceil(verdict.seconds))} s.",
-                reason=Reason.RATE_LIMIT_REQUESTS,
-                retry_after_seconds=verdict.seconds,
-            )
-        self._forget_idle(now)
-        self._arrivals[caller] = verdict.arrival_time
-        self._active[caller] += 1
-        self._metrics.active.set(self.active)
-        headers = {
-            "x-ratelimit-limit-requests": str(self._rate.burst),
-            "x-ratelimit-remaining-requests": str(verdict.remaining),
-            "x-ratelimit-reset-requests": f"{verdict.reset_seconds:.3f}s",
-        }
-        return Lease(self, caller, headers)
-
-    def _check_room(self, caller: str) -> None:
-        reason = decide(self._active[caller], self.active, self._room)
-        if reason is Reason.CONCURRENCY_LIMIT:
-            raise LimitReached(
-                f"This key has {self._room.per_caller} answers in progress, which is its limit.",
-                reason=reason,
-                retry_after_seconds=_BUSY_RETRY_SECONDS,
-            )
-        if reason is not None:
+        if not decide(self.active, self._room):
             raise Unavailable(
                 f"The server has {self._room.in_all} answers in progress, which is its limit.",
-                reason=reason,
+                reason=Reason.SYSTEM_OVERLOADED,
                 retry_after_seconds=_BUSY_RETRY_SECONDS,
             )
+        if asking is not None:
+            busy = judge_load([*self._loads(asking.model)], self._room, asking.kind)
+            if busy is not None:
+                raise Unavailable(
+                    f"The model servers of '{asking.model}' are too busy: {busy.why}.",
+                    reason=Reason.SYSTEM_OVERLOADED,
+                    retry_after_seconds=busy.retry_after_seconds,
+                )
 
-    def _forget_idle(self, now: float) -> None:
-        """Drop buckets that are empty again, so that old keys cost no memory."""
-        if len(self._arrivals) > 2 * len(self._active) + 1000:
-            self._arrivals = {who: at for who, at in self._arrivals.items() if at > now}
+
+def _taken(demand: Demand, row: UsageRow | None) -> int:
+    """What a request has truly taken of a limit."""
+    match demand.limit.measure:
+        case Measure.REQUESTS | Measure.STREAMS:
+            return demand.amount
+        case Measure.INPUT_TOKENS:
+            return 0 if row is None else row.usage.prompt_tokens
+        case Measure.OUTPUT_TOKENS:
+            return 0 if row is None else row.usage.completion_tokens
+        case Measure.SPEND:
+            return 0 if row is None else row.cost.nanos
+
+
+def _refuse(limit: Limit, refusal: Refusal) -> LimitReached:
+    what = f"{limit.amount} {_WORDS[limit.measure]}"
+    when = "" if limit.window is Window.NOW else f" per {limit.window}"
+    whose = "" if limit.level in ("system",) else f" of this {limit.level}"
+    wait = refusal.wait_seconds
+    hint = (
+        f"This request asks for more than {limit.capacity} at once, which never fits."
+        if wait is None
+        else f"Try again in {max(1, -int(-wait // 1))} s."
+    )
+    headers = {}
+    if limit.measure is Measure.REQUESTS or _is_tokens(limit):
+        word = "requests" if limit.measure is Measure.REQUESTS else "tokens"
+        headers = _spell(word, limit, Grant(refusal.remaining, wait or 0.0))
+    return LimitReached(
+        f"The limit {limit.name} of {what}{when}{whose} is reached. {hint}",
+        reason=_REASONS[limit.measure],
+        retry_after_seconds=wait,
+        headers=headers,
+    )
+
+
+def _headers(demands: Sequence[Demand], grants: Sequence[Grant]) -> dict[str, str]:
+    """What OpenAI tells: of requests and of tokens the limit with the least left of it."""
+    tightest: dict[str, tuple[Limit, Grant]] = {}
+    for demand, grant in zip(demands, grants, strict=True):
+        limit = demand.limit
+        if limit.measure is Measure.REQUESTS:
+            word = "requests"
+        elif _is_tokens(limit):
+            word = "tokens"
+        else:
+            continue
+        held = tightest.get(word)
+        if held is None or grant.remaining < held[1].remaining:
+            tightest[word] = (limit, grant)
+    headers: dict[str, str] = {}
+    for word, (limit, grant) in tightest.items():
+        headers |= _spell(word, limit, grant)
+    return headers
+
+
+def _spell(word: str, limit: Limit, grant: Grant) -> dict[str, str]:
+    return {
+        f"x-ratelimit-limit-{word}": str(limit.capacity),
+        f"x-ratelimit-remaining-{word}": str(grant.remaining),
+        f"x-ratelimit-reset-{word}": f"{grant.reset_seconds:.3f}s",
+    }
+
+
+def _is_tokens(limit: Limit) -> bool:
+    return limit.measure in (Measure.INPUT_TOKENS, Measure.OUTPUT_TOKENS)

@@ -1,7 +1,6 @@
 """The gateway as one ASGI application: every operation under the front layer, then the page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from tokenyard.gateway.routes.context import ContextRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
 from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.jobs import JobRoutes
+from tokenyard.gateway.routes.limits import LimitRoutes
 from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
@@ -69,11 +69,9 @@ class Gateway:
         log: Log,
     ) -> None:
         doorway = Doorway(reception.identity, body_bytes_max=settings.body_bytes_max)
-        heartbeat, more = settings.heartbeat_seconds, (jobs.metrics,)
-        status = StatusRoutes(pool=pool, admission=admission, metrics=metrics, more_metrics=more)
-        serving = _Serving(
-            doorway, admission, pool, ledger, tasks, clock, metrics, settings.heartbeat_seconds
-        )
+        heartbeat = settings.heartbeat_seconds
+        status = StatusRoutes(pool, admission, metrics, jobs.metrics)
+        reader = AskReader(pool, chat.prompts)
         groups: tuple[_Group, ...] = (
             CompletionRoutes(
                 doorway=doorway,
@@ -85,14 +83,27 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            *_chat_routes(serving, chat, responses),
+            ResponseRoutes(
+                doorway=doorway,
+                admission=admission,
+                pool=pool,
+                ledger=ledger,
+                responses=responses,
+                reader=reader,
+                prompts=chat.prompts,
+                tasks=tasks,
+                metrics=metrics,
+                heartbeat_seconds=heartbeat,
+            ),
+            *_chat_routes(
+                doorway, chat, responses=responses, reader=reader, ledger=ledger, clock=clock
+            ),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
                 doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
-            UsageRoutes(doorway=doorway, ledger=ledger, clock=clock),
-            BudgetRoutes(doorway=doorway, ledger=ledger),
+            *_money_routes(doorway, ledger, admission, clock=clock, randomness=randomness),
             status,
         )
         self.operations: list[Operation] = [
@@ -120,51 +131,37 @@ class _Group(Protocol):
     def operations(self) -> list[Operation]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    """What the routes of the chat stand on."""
+def _money_routes(
+    doorway: Doorway,
+    ledger: Ledger,
+    admission: Admission,
+    *,
+    clock: Clock,
+    randomness: Randomness,
+) -> tuple[_Group, ...]:
+    return (
+        UsageRoutes(doorway=doorway, ledger=ledger, clock=clock),
+        BudgetRoutes(doorway=doorway, ledger=ledger),
+        LimitRoutes(doorway=doorway, book=admission.book, randomness=randomness),
+    )
 
-    doorway: Doorway
-    admission: Admission
-    pool: UpstreamPool
-    ledger: Ledger
-    tasks: TaskSupervisor
-    clock: Clock
-    metrics: GatewayMetrics
-    heartbeat_seconds: float
 
-
-def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_Group]:
-    """Responses, and what there is of conversations beside them."""
-    reader = AskReader(on.pool, chat.prompts)
+def _chat_routes(
+    doorway: Doorway,
+    chat: ChatOffice,
+    *,
+    responses: Responses,
+    reader: AskReader,
+    ledger: Ledger,
+    clock: Clock,
+) -> list[_Group]:
+    """What there is of conversations beside the responses in them."""
     return [
-        ResponseRoutes(
-            doorway=on.doorway,
-            admission=on.admission,
-            pool=on.pool,
-            ledger=on.ledger,
-            responses=responses,
-            reader=reader,
-            chat=chat,
-            tasks=on.tasks,
-            metrics=on.metrics,
-            heartbeat_seconds=on.heartbeat_seconds,
-        ),
-        ConversationRoutes(
-            doorway=on.doorway,
-            admission=on.admission,
-            conversations=chat.conversations,
-            compaction=chat.compaction,
-            responses=responses,
-        ),
+        ConversationRoutes(doorway=doorway, conversations=chat.conversations, responses=responses),
         ContextRoutes(
-            doorway=on.doorway,
-            windows=chat.windows,
-            reader=reader,
-            ledger=on.ledger,
-            clock=on.clock,
+            doorway=doorway, windows=chat.windows, reader=reader, ledger=ledger, clock=clock
         ),
-        PromptRoutes(doorway=on.doorway, prompts=chat.prompts),
+        PromptRoutes(doorway=doorway, prompts=chat.prompts),
     ]
 
 

@@ -96,9 +96,7 @@ class Front:
         began: float,
         failure: BaseException | None,
     ) -> None:
-        state = scope["state"]
-        route = state.get("route", "none")
-        state["status"], state["failure"] = status, failure
+        route = scope["state"].get("route", "none")
         self._metrics.requests.labels(route, str(status)).inc()
         fields = {
             "request": request_id,

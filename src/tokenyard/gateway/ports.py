@@ -1,6 +1,6 @@
 """What the gateway needs from a store; memory and SQL in `storage` both keep it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tokenyard.vocabulary.audit import AuditEntry, AuditFilter, AuditRecord
@@ -18,11 +18,13 @@ from tokenyard.vocabulary.identity import (
 from tokenyard.vocabulary.ids import (
     InvitationId,
     KeyId,
+    LimitId,
     OrganisationId,
     ProjectId,
     SessionId,
     UserId,
 )
+from tokenyard.vocabulary.limits import Demand, Grant, Limit, Refusal
 
 
 class IdentityStore(Protocol):
@@ -282,4 +284,38 @@ class AuditStore(Protocol):
         after: int | None = None,
     ) -> list[AuditRecord]:
         """The newest first, of numbers below `before`; with `after` the oldest first, above it."""
+        ...
+
+
+class LimitStore(Protocol):
+    """The counts that limits are held against."""
+
+    async def take(
+        self, demands: Sequence[Demand], *, place: str, now: float, until: float
+    ) -> list[Grant] | Refusal:
+        """Meet all demands at time `now` (Unix seconds), or none of them.
+
+        place, until: for limits of places, who comes, and when the place ends by itself. Raises
+        Unavailable while the store is away.
+        """
+        ...
+
+    def post_settle(self, changes: Sequence[Demand], *, place: str, now: float) -> None:
+        """Correct what was taken by each demand's amount, and give places back. Never raises."""
+        ...
+
+
+class LimitDefinitions(Protocol):
+    """Limits that were defined beside the settings, durably."""
+
+    async def list_limits(self) -> list[Limit]:
+        """All of them."""
+        ...
+
+    async def put_limit(self, limit: Limit) -> None:
+        """Store a limit in place of that of its tenant, level, subject, measure and window."""
+        ...
+
+    async def delete_limit(self, limit: LimitId) -> bool:
+        """Forget a limit; False when there is none of that id."""
         ...

@@ -7,7 +7,6 @@ settings; what is paid is `rules.charges`'.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tokenyard.jobs.ports import AttemptBill, Cashier, Executor, JobStore
 from tokenyard.jobs.records import Attempt, JobRecord
@@ -68,12 +67,9 @@ class Clerk:
         for record, attempt in due:
             bill = _bill_of(record, attempt, kinds)
             # First the ledger, which knows a bill again, then the mark.
-            cost = None
-            if self._cashier is not None:
-                cost = self._cashier.price(bill.gpu_millis)
-                if bill.gpu_millis:
-                    await self._cashier.charge(bill)
-            await self._store.mark_billed(replace(attempt, cost=cost))
+            if self._cashier is not None and bill.gpu_millis:
+                await self._cashier.charge(bill)
+            await self._store.mark_billed(record.id, attempt.number)
 
     async def _forget_jobs(self) -> None:
         now = self._clock.now()
@@ -116,7 +112,7 @@ def _bill_of(record: JobRecord, attempt: Attempt, kinds: dict[NodeName, str]) ->
         project=record.project,
         user=record.user,
         key=record.key,
-        organisation=record.organisation,
+        queue=record.queue,
         ended_at=attempt.ended_at or 0.0,
         gpu_millis=split_by_kind(seconds, gpus),
     )

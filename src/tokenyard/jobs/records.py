@@ -21,7 +21,6 @@ from tokenyard.vocabulary.ids import (
     QueueName,
     UserId,
 )
-from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -110,8 +109,6 @@ class Attempt:
     gpu_seconds: float = 0.0
     # Of those, what no checkpoint has kept.
     lost_gpu_seconds: float = 0.0
-    # What it was billed at; None until it is.
-    cost: Money | None = None
 
 
 class EventKind(StrEnum):

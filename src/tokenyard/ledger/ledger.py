@@ -11,7 +11,8 @@ the process is gone.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tokenyard.ledger.budgets import BudgetBook
 from tokenyard.ledger.gpu import GpuCharges
@@ -65,6 +66,7 @@ class Ledger:
         self._metrics = metrics
         self._holder = ""
         self._open: dict[ReservationId, Reservation] = {}
+        self._watchers: dict[ReservationId, Callable[[UsageRow], None]] = {}
         self.gpu = GpuCharges(store, self._prices, clock)
         self.statements = Statements(store, settings.currency, clock, randomness)
         self.budgets = BudgetBook(store, settings, clock=clock, randomness=randomness, log=log)
@@ -110,13 +112,10 @@ class Ledger:
 
         prompt_tokens: an upper bound of what the engine will count. work: the name by which
         another process can take it over. Raises LimitReached when a budget could be passed,
-        NotFound when the model has no price, Forbidden when the key may not use it, Unavailable
-        when too many reservations are open.
+        NotFound when the model has no price, Unavailable when too many reservations are open.
         """
         if not self._holder:
             raise RuntimeError("the ledger has not been started")
-        # Here, because nothing is generated without a reservation.
-        principal.check_model(model)
         now = self._clock.now()
         rates = self._rates_of(model, now, tier)
         if len(self._open) >= self._reservations_max:
@@ -127,19 +126,16 @@ class Ledger:
             )
             for one in (rates, *self._prices.find_all(model, now, tier=tier))
         )
+        made = ReservationId(mint(IdPrefix.RESERVATION, self._randomness))
         reservation = Reservation(
-            id=ReservationId(mint(IdPrefix.RESERVATION, self._randomness)),
+            id=made,
             at=now,
-            user=principal.user,
-            project=principal.project,
-            key=principal.key,
-            model=model,
             rates=rates,
             worst_cost=cost,
-            organisation=principal.organisation,
             work=work,
             holder=self._holder,
             tier=tier,
+            **_payer(principal, model),
         )
         caps = self.budgets.caps(
             principal.organisation, reservation.subjects(), principal.monthly_cap_nanos
@@ -153,8 +149,13 @@ class Ledger:
         self._open[reservation.id] = reservation
         return reservation
 
+    def watch(self, reservation: Reservation, settled: Callable[[UsageRow], None]) -> None:
+        """Let somebody hear of the bill that ends a reservation, if one does."""
+        self._watchers[reservation.id] = settled
+
     def release(self, reservation: Reservation) -> None:
         """Give back what was set aside; quiet when it was given back or billed before."""
+        self._watchers.pop(reservation.id, None)
         if self._open.pop(reservation.id, None) is not None:
             self._store.post_release(reservation.id, self._clock.now(), self._unentered)
 
@@ -232,8 +233,11 @@ class Ledger:
             self._publish(row)
             raise
         except Exception as error:
-            self._report_unwritten(row, error)
+            self._log.error(Event.LEDGER_UNWRITTEN, error, **_spell(row))
             raise
+        watcher = self._watchers.pop(reservation.id, None)
+        if watcher is not None:
+            watcher(row)
         if self._metrics is not None:
             self._metrics.ledger_lag.observe(self._clock.monotonic() - began)
         if not written:
@@ -255,20 +259,17 @@ class Ledger:
         if found is None or not await self._store.take_over(found[0], self._holder):
             return None
         held, _, nanos = found
-        now = self._clock.now()
+        rates = self._rates_of(model, self._clock.now(), tier)
+        cost = Money(nanos, self._currency)
         reservation = Reservation(
             id=held,
-            at=now,
-            user=principal.user,
-            project=principal.project,
-            key=principal.key,
-            model=model,
-            rates=self._rates_of(model, now, tier),
-            worst_cost=Money(nanos, self._currency),
-            organisation=principal.organisation,
+            at=self._clock.now(),
+            rates=rates,
+            worst_cost=cost,
             work=work,
             holder=self._holder,
             tier=tier,
+            **_payer(principal, model),
         )
         self._open[held] = reservation
         return reservation
@@ -322,21 +323,31 @@ class Ledger:
             self._metrics.ledger_unentered.inc()
         self._log.error(Event.LEDGER_UNENTERED, error)
 
-    def _report_unwritten(self, row: UsageRow, error: Exception) -> None:
-        self._log.error(
-            Event.LEDGER_UNWRITTEN,
-            error,
-            id=row.id,
-            row_at=row.at,
-            user=row.user,
-            project=row.project,
-            key=row.key,
-            model=row.model,
-            prompt_tokens=row.usage.prompt_tokens,
-            cached_tokens=row.usage.cached_tokens,
-            completion_tokens=row.usage.completion_tokens,
-            reasoning_tokens=row.usage.reasoning_tokens,
-            cost_nanos=row.cost.nanos,
-            currency=row.cost.currency,
-            finish=row.finish,
-        )
+
+def _payer(principal: Principal, model: ModelName) -> dict[str, Any]:
+    return {
+        "user": principal.user,
+        "project": principal.project,
+        "key": principal.key,
+        "organisation": principal.organisation,
+        "model": model,
+    }
+
+
+def _spell(row: UsageRow) -> dict[str, Any]:
+    """A bill that could not be written, for the log: enough to enter it by hand."""
+    return {
+        "id": row.id,
+        "row_at": row.at,
+        "user": row.user,
+        "project": row.project,
+        "key": row.key,
+        "model": row.model,
+        "prompt_tokens": row.usage.prompt_tokens,
+        "cached_tokens": row.usage.cached_tokens,
+        "completion_tokens": row.usage.completion_tokens,
+        "reasoning_tokens": row.usage.reasoning_tokens,
+        "cost_nanos": row.cost.nanos,
+        "currency": row.cost.currency,
+        "finish": row.finish,
+    }

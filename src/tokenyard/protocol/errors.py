@@ -48,7 +48,7 @@ def error_response(error: BaseException) -> tuple[int, ErrorResponse, dict[str, 
         param=error.param,
         code=error.reason,
     )
-    headers = {}
+    headers = dict(error.headers)
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
     if error.reason is Reason.SHUTTING_DOWN:

@@ -19,8 +19,8 @@ from tokenyard.runtime.engine_settings import EngineSettings, Port
 from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
+from tokenyard.runtime.limit_settings import LimitSettings
 from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.runtime.telemetry_settings import TelemetrySettings
 from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
@@ -50,21 +50,6 @@ class GatewaySettings(_Branch, frozen=True):
     heartbeat_seconds: Annotated[
         Seconds, Meta(description="A comment is sent on a stream that was silent for this long.")
     ] = 15.0
-
-
-class LimitSettings(_Branch, frozen=True):
-    """How much one caller, and all of them together, may ask."""
-
-    requests_per_minute: Annotated[
-        Count, Meta(description="Requests that cost money, per key (or web user) and minute.")
-    ] = 600
-    requests_burst: Annotated[Count, Meta(description="How many of them may come at once.")] = 60
-    concurrent_requests_per_key: Annotated[
-        Count, Meta(description="Answers in progress for one key (or web user).")
-    ] = 32
-    concurrent_requests: Annotated[
-        Count, Meta(description="Answers in progress on this gateway in all.")
-    ] = 256
 
 
 class ServerSettings(_Branch, frozen=True):
@@ -282,7 +267,6 @@ class Settings(_Branch, frozen=True):
     batches: BatchSettings = BatchSettings()
     jobs: JobSettings = JobSettings()
     logs: LogSettings = LogSettings()
-    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:

@@ -27,6 +27,7 @@ from tokenyard.storage.memory_directory import (
 from tokenyard.storage.memory_identity import MemoryIdentityStore, MemoryPeople
 from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
+from tokenyard.storage.memory_limits import MemoryLimitDefinitions
 from tokenyard.storage.memory_prompts import MemoryPromptStore
 from tokenyard.storage.memory_threads import MemoryThreadStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
@@ -311,6 +312,7 @@ class MemoryStore:
         self.prompts = MemoryPromptStore()
         self.threads = MemoryThreadStore(self.state.conversations, self.state.items)
         self.ledger = MemoryLedgerStore(self.state.books)
+        self.limits = MemoryLimitDefinitions()
         self.people = MemoryPeople()
         self.identity = MemoryIdentityStore(self.people)
         self.batches = MemoryBatchStore(self.state.books.add_usage)

@@ -38,8 +38,6 @@ class Event(StrEnum):
     RESPONSE_DONE = "response.done"
     LEDGER_SETTLED = "ledger.settled"
     LEDGER_RELEASED = "ledger.released"
-    # A conversation stays without a title.
-    TITLE_FAILED = "title.failed"
     # A bill whose id the ledger already held: the same bill again, or an id given out twice.
     LEDGER_DUPLICATE = "ledger.duplicate"
     # A bill that the store did not take; the fields are all of the row, so that nothing is lost.
@@ -48,6 +46,9 @@ class Event(StrEnum):
     LEDGER_UNENTERED = "ledger.unentered"
     # The store was away when this process had to say that it lives, or to read budgets.
     LEDGER_UNHEARD = "ledger.unheard"
+    LIMITS_AWAY = "limits.away"
+    LIMITS_BACK = "limits.back"
+    LIMITS_UNREAD = "limits.unread"
     BUDGET_WARNING = "budget.warning"
     WEBHOOK_FAILED = "webhook.failed"
     BATCH_CHANGED = "batch.changed"

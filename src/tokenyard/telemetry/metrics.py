@@ -102,6 +102,17 @@ class GatewayMetrics(_Metrics):
         super().__init__("tokenyard_gateway")
         self.requests = self._counter("requests", "Answers by route and status.", "route", "status")
         self.denials = self._counter("denials", "Denied requests by named reason.", "reason")
+        self.limit_denials = self._counter(
+            "limit_denials", "Requests that a limit denied, by its name.", "limit"
+        )
+        self.limit_store_up = self._gauge(
+            "limit_store_up", "1 when the shared counts of limits can be reached."
+        )
+        self.limit_store_decisions = self._counter(
+            "limit_store_decisions",
+            "Requests decided while the shared counts were away: open or closed.",
+            "rule",
+        )
         self.active = self._gauge("active_generations", "Answers in progress.")
         self.admission = self._histogram(
             "admission_seconds", "Time to admit a request.", ADMISSION_BUCKETS

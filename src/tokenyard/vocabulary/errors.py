@@ -18,6 +18,8 @@ Every error has a named `reason`; `param` names the field at fault where there i
 OpenAI error bodies in `protocol.errors` and nowhere else.
 """
 
+from collections.abc import Mapping
+
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -34,12 +36,15 @@ class TokenyardError(Exception):
         reason: Reason | None = None,
         param: str | None = None,
         retry_after_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        # What the answer tells beside the sentence, such as what is left of limits.
+        self.headers = headers or {}
 
 
 class InvalidRequest(TokenyardError):

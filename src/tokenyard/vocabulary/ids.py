@@ -54,5 +54,6 @@ class IdPrefix(StrEnum):
     JOB = "job"
     BUDGET = "bdgt"
     LIMIT = "lim"
+    LEASE = "lease"
     HOLDER = "hold"
     PROMPT = "pmpt"

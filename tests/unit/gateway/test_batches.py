@@ -262,7 +262,7 @@ async def test_an_interactive_answer_sends_the_youngest_lines_away(yard: FakeYar
     made = await create(yard, jsonl([line(n) for n in range(8)]))
     await until(yard, made, "in_progress")
     await yard.clock.advance(1)
-    lease = yard.admission.enter(Principal(DEFAULT_USER, DEFAULT_PROJECT, None))
+    lease = await yard.admission.enter(Principal(DEFAULT_USER, DEFAULT_PROJECT, None))
     await yard.clock.advance(1.9)
     assert running(yard) == 8
     await yard.clock.advance(0.5)

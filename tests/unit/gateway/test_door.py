@@ -11,11 +11,11 @@ from support.asgi import HOST
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.gateway.keys import command_line
 from tokenyard.gateway.rules.keys import hint_of, spell_key, well_formed
-from tokenyard.gateway.rules.limits import Allowed, Rate, Wait, admit
 from tokenyard.gateway.rules.origins import comes_from_us
 from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
-from tokenyard.runtime.settings import LimitSettings, Settings
+from tokenyard.runtime.limit_settings import LimitSettings
+from tokenyard.runtime.settings import Settings
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.audit import entry_by
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT
@@ -227,41 +227,6 @@ async def test_description_names_every_route_and_resolves(yard: FakeYard) -> Non
     page = (await yard.stranger.call("GET", "/docs")).body.decode()
     assert all(one.path in page for one in yard.gateway.operations)
     assert "<script" not in page
-
-
-@given(
-    st.integers(1, 1000),
-    st.integers(1, 50),
-    st.lists(st.floats(0, 30, allow_nan=False), max_size=80),
-)
-def test_no_window_admits_more_than_the_rate(
-    per_minute: int, burst: int, gaps: list[float]
-) -> None:
-    rate, state, now = Rate(per_minute, burst), None, 100.0
-    admitted: list[float] = []
-    for gap in gaps:
-        now += gap
-        verdict = admit(state, now, rate)
-        if isinstance(verdict, Allowed):
-            state = verdict.arrival_time
-            admitted.append(now)
-            assert 0 <= verdict.remaining < burst
-        else:
-            after = admit(state, now + verdict.seconds + 1e-6, rate)
-            assert isinstance(after, Allowed)
-    for first in range(len(admitted)):
-        for last in range(first, len(admitted)):
-            allowed = burst + (admitted[last] - admitted[first]) * per_minute / 60
-            assert last - first + 1 <= allowed + 1e-3
-
-
-def test_full_burst_comes_at_once_and_not_one_more() -> None:
-    rate, state = Rate(per_minute=7, burst=13), None
-    for _ in range(13):
-        verdict = admit(state, 5.0, rate)
-        assert isinstance(verdict, Allowed)
-        state = verdict.arrival_time
-    assert isinstance(admit(state, 5.0, rate), Wait)
 
 
 @given(st.text(alphabet="abcXYZ019", min_size=43, max_size=43), st.integers(3, 51))

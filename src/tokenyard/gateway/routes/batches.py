@@ -59,7 +59,7 @@ class BatchRoutes:
         caller = await self._doorway.caller(request)
         asked = decode_request(CreateBatchRequest, await self._doorway.body(request))
         # Counted as a request; its place is not kept, as its lines have a pace of their own.
-        self._admission.enter(caller).release()
+        (await self._admission.enter(caller)).release()
         kept = asked.output_expires_after
         ask = BatchAsk(
             input_file=FileId(asked.input_file_id),

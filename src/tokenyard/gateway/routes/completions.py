@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.operation import Operation, json_answer
@@ -99,10 +99,8 @@ class CompletionRoutes:
         ]  # fmt: skip
 
     async def _list_models(self, request: Request) -> ASGIApp:
-        caller = await self._doorway.caller(request)
-        allowed = caller.models
-        models = [one for one in self._pool.models() if allowed is None or one.id in allowed]
-        return json_answer(ModelList(data=models))
+        await self._doorway.caller(request)
+        return json_answer(ModelList(data=self._pool.models()))
 
     async def _get_model(self, request: Request) -> ASGIApp:
         await self._doorway.caller(request)
@@ -147,7 +145,17 @@ class CompletionRoutes:
             asked.check_turns()
         model = ModelName(asked.model)
         window = self._pool.find(model).window()
-        lease = self._admission.enter(caller)
+        sampling = asked.sampling()
+        lease = await self._admission.enter(
+            caller,
+            Asking(
+                model,
+                input_tokens=min(len(body) // BYTES_PER_TOKEN + 1, window),
+                output_tokens=sampling.max_tokens,
+                window=window,
+                answers=asked.n or 1,
+            ),
+        )
         try:
             reservation = await self._ledger.reserve(
                 caller,
@@ -155,12 +163,12 @@ class CompletionRoutes:
                 # A token is never shorter than a byte, and the wire's own words in the body
                 # outweigh those that a chat template adds.
                 prompt_tokens=min(len(body), window),
-                completion_tokens_max=min(asked.sampling().max_tokens or window, window)
-                * (asked.n or 1),
+                completion_tokens_max=min(sampling.max_tokens or window, window) * (asked.n or 1),
             )
         except BaseException:
             lease.release()
             raise
+        self._ledger.watch(reservation, lease.note)
         self._metrics.admission.observe(self._clock.monotonic() - began)
         tree = msgspec.json.decode(body)
         if asked.stream:

@@ -68,7 +68,7 @@ class FileRoutes:
     async def _create(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         # Counted as a request; its place is not kept, as no model server works for it.
-        self._admission.enter(caller).release()
+        (await self._admission.enter(caller)).release()
         async with self._files.take_in(caller) as upload:
             form = await read_form(
                 request, upload.write, silence_seconds=self._files.silence_seconds

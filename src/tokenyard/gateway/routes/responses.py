@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
-from tokenyard.chat.office import ChatOffice
+from tokenyard.chat.prompts import Prompts
 from tokenyard.chat.records import Ask
 from tokenyard.chat.responses import Permit, Responses
 from tokenyard.chat.rules.resume import (
@@ -18,7 +18,7 @@ from tokenyard.chat.rules.resume import (
     spell_event_id,
 )
 from tokenyard.chat.streams import LiveStream
-from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
@@ -61,7 +61,7 @@ class ResponseRoutes:
         ledger: Ledger,
         responses: Responses,
         reader: AskReader,
-        chat: ChatOffice,
+        prompts: Prompts,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
         heartbeat_seconds: float,
@@ -71,7 +71,7 @@ class ResponseRoutes:
         self._pool = pool
         self._ledger = ledger
         self._responses = responses
-        self._chat = chat
+        self._prompts = prompts
         self._reader = reader
         self._tasks = tasks
         self._metrics = metrics
@@ -114,14 +114,13 @@ class ResponseRoutes:
 
     async def _create(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
-        asked = decode_request(CreateResponseRequest, await self._doorway.body(request))
+        body = await self._doorway.body(request)
+        asked = decode_request(CreateResponseRequest, body)
         ask, model = await self._reader.read(caller, asked)
-        permit = await self._permit(caller, ask, model.window())
+        permit = await self._permit(caller, ask, model.window(), len(body))
         stream = await self._responses.create(caller, ask, permit)
         if ask.options.prompt is not None:
-            await self._chat.prompts.count_use(ask.options.prompt)
-        if ask.conversation is not None and self._chat.titles is not None:
-            self._chat.titles.follow(caller, ask.conversation, ask.model, stream.closed())
+            await self._prompts.count_use(ask.options.prompt)
         if asked.stream:
             return self._events(stream, 0)
         if not asked.background:
@@ -134,8 +133,17 @@ class ResponseRoutes:
             )
         return json_answer(await self._responses.result(caller, stream.response))
 
-    async def _permit(self, caller: Principal, ask: Ask, window: int) -> Permit:
-        lease = self._admission.enter(caller)
+    async def _permit(self, caller: Principal, ask: Ask, window: int, size: int) -> Permit:
+        lease = await self._admission.enter(
+            caller,
+            Asking(
+                ask.model,
+                # The history comes on top; the true count is settled at the end.
+                input_tokens=min(size // BYTES_PER_TOKEN + 1, window),
+                output_tokens=ask.sampling.max_tokens,
+                window=window,
+            ),
+        )
         try:
             reservation = await self._ledger.reserve(
                 caller,
@@ -147,6 +155,7 @@ class ResponseRoutes:
         except BaseException:
             lease.release()
             raise
+        self._ledger.watch(reservation, lease.note)
         return Permit(reservation, lease.release)
 
     async def _get(self, request: Request) -> ASGIApp:

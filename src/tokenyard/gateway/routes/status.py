@@ -1,6 +1,6 @@
 """How this process is: alive, ready, its metrics, and the description of its API."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -29,15 +29,13 @@ class StatusRoutes:
 
     def __init__(
         self,
-        *,
         pool: UpstreamPool,
         admission: Admission,
-        metrics: GatewayMetrics,
-        more_metrics: Sequence[JobMetrics] = (),
+        *metrics: GatewayMetrics | JobMetrics,
     ) -> None:
         self._pool = pool
         self._admission = admission
-        self._metrics = (metrics, *more_metrics)
+        self._metrics = metrics
         self._describe: Callable[[], dict[str, Any]] = dict
 
     def describe(self, document: Callable[[], dict[str, Any]]) -> None:

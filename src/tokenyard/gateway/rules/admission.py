@@ -1,25 +1,80 @@
-"""Whether there is room for one more answer: of this caller, and in all.
+"""Whether there is room for one more answer: on this gateway, and at the model servers.
 
-Knows counts; does not know who is counted, nor how long an answer takes.
+Knows counts; does not know who asks, nor how long an answer takes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from tokenyard.vocabulary.reasons import Reason
+
+class Class(StrEnum):
+    """Who is let in first when there is little room."""
+
+    INTERACTIVE = "interactive"
+    # Flex requests and lines of batches.
+    LOWER = "lower"
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many answers may be in progress at the same time."""
+    """How much may be in progress, here and at each model server.
 
-    per_caller: int
+    lower_share: the part of the three at which the lower class is refused already.
+    """
+
     in_all: int
+    waiting_max: int = 64
+    kv_share_max: float = 0.95
+    first_token_seconds: float = 30.0
+    lower_share: float = 0.5
 
 
-def decide(of_caller: int, in_all: int, room: Room) -> Reason | None:
-    """None when there is room; else which limit is reached, the caller's own first."""
-    if of_caller >= room.per_caller:
-        return Reason.CONCURRENCY_LIMIT
-    if in_all >= room.in_all:
-        return Reason.SYSTEM_OVERLOADED
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one model server says of itself: requests that run and wait, and its KV cache's use.
+
+    first_token_seconds: how long requests waited lately for their first token.
+    """
+
+    running: int
+    waiting: int
+    kv_share: float
+    first_token_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Why nobody of that class is let in, and when to come back."""
+
+    why: str
+    retry_after_seconds: float
+
+
+def decide(in_progress: int, room: Room) -> bool:
+    """Whether this gateway has room for one more."""
+    return in_progress < room.in_all
+
+
+def judge_load(loads: Sequence[Load], room: Room, kind: Class) -> Busy | None:
+    """None when some model server has room for a request of that class, or none tells its load."""
+    judged = [
+        _judge(load, room, 1.0 if kind is Class.INTERACTIVE else room.lower_share) for load in loads
+    ]
+    if not judged or any(busy is None for busy in judged):
+        return None
+    return min(
+        (busy for busy in judged if busy is not None), key=lambda one: one.retry_after_seconds
+    )
+
+
+def _judge(load: Load, room: Room, share: float) -> Busy | None:
+    # The longer the queue, the later it is worth coming back.
+    later = max(1.0, load.first_token_seconds)
+    if load.waiting >= max(1, room.waiting_max * share):
+        return Busy(f"{load.waiting} requests wait already", later)
+    if load.waiting and load.kv_share >= room.kv_share_max * share:
+        return Busy(f"{load.kv_share:.0%} of the KV cache is in use and requests wait", later)
+    if load.waiting and load.first_token_seconds >= room.first_token_seconds * share:
+        return Busy(f"a first token takes {load.first_token_seconds:.0f} s", later)
     return None

@@ -24,7 +24,8 @@ from sqlalchemy import (
 # Its tables hang on the same catalogue.
 import tokenyard.storage.sql.chat_tables
 import tokenyard.storage.sql.identity_tables
-import tokenyard.storage.sql.ledger_tables  # noqa: F401
+import tokenyard.storage.sql.ledger_tables
+import tokenyard.storage.sql.operating_tables  # noqa: F401
 from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414
 
 _OPEN = text("status = 'in_progress'")
@@ -163,9 +164,6 @@ batches = Table(
     Column("user_id", String, nullable=False),
     Column("key_id", String),
     Column("organisation_id", String, nullable=False, server_default="org_default"),
-    # What the key that made it is held to.
-    Column("key_models", JSON(none_as_null=True)),
-    Column("key_cap_nanos", BigInteger),
     Column("endpoint", String, nullable=False),
     # No foreign key: the file may be deleted once the batch has ended.
     Column("input_file_id", String, nullable=False),

@@ -21,6 +21,7 @@ from tokenyard.storage.sql.identity import SqlIdentityStore
 from tokenyard.storage.sql.invitations import SqlInvitationStore
 from tokenyard.storage.sql.jobs import SqlJobStore
 from tokenyard.storage.sql.ledger import SqlLedgerStore
+from tokenyard.storage.sql.limits import SqlLimitDefinitions
 from tokenyard.storage.sql.outage import Outage
 from tokenyard.storage.sql.prompts import SqlPromptStore
 from tokenyard.storage.sql.sqlite import SqliteDatabase
@@ -44,6 +45,7 @@ class SqlStore:
         self.threads = SqlThreadStore(readers, writer)
         self.prompts = SqlPromptStore(readers, writer)
         self.ledger = SqlLedgerStore(readers, writer)
+        self.limits = SqlLimitDefinitions(readers, writer)
         self.identity = SqlIdentityStore(readers, writer)
         self.directory = SqlDirectoryStore(readers, writer)
         self.invitations = SqlInvitationStore(readers, writer)
