@@ -48,6 +48,14 @@ PAGES = {
     "submit": "/jobs",
     "batches": "/batches",
     "cluster": "/cluster",
+    "prompts": "/prompts",
+    "prompt": "/prompts",
+    "usage": "/usage",
+    "models": "/models",
+    "keys": "/people/keys",
+    "members": "/people/members",
+    "audit": "/people/audit",
+    "sign-in": "/",
 }
 SETTLE_MS = 700
 
@@ -65,6 +73,15 @@ def give_work(yard: yards.Yard) -> None:
     ]
     for spec in specs:
         yard.request("POST", "/api/jobs", spec)
+    first = {"instructions": "You sort support tickets. Answer in one sentence."}
+    second = {
+        "instructions": "You sort support tickets for {{product}}. Answer in one word.",
+        "variables": [{"name": "product"}],
+    }
+    made = yard.request("POST", "/api/prompts", {"name": "Ticket triage", "content": first}).json()
+    path = f"/api/prompts/{made['id']}"
+    yard.request("POST", f"{path}/versions", {"content": second, "note": "Names the product"})
+    yard.request("PUT", f"{path}/labels/production", {"version": 1})
 
 
 def ask_once(page: Page, yard: yards.Yard) -> None:
@@ -93,6 +110,8 @@ def show(page: Page, yard: yards.Yard, name: str) -> None:
         page.locator("[data-meter]").last.wait_for()
     if name == "job":
         page.get_by_role("link", name="sft-ledger").click()
+    if name == "prompt":
+        page.get_by_role("link", name="Ticket triage").click()
     if name == "submit":
         page.get_by_role("button", name="Submit a job").first.click()
     page.wait_for_timeout(SETTLE_MS)
@@ -106,12 +125,20 @@ def take(yard: yards.Yard, browser: Browser, folder: Path, names: list[str]) -> 
     for form, options in FORMS.items():
         context = browser.new_context(storage_state=state, **options)
         page = context.new_page()
-        for name in names:
+        for name in (each for each in names if each != "sign-in"):
             show(page, yard, name)
             path = folder / f"{name}-{form}.png"
             page.screenshot(path=path)
             yield path
         context.close()
+        if "sign-in" in names:
+            stranger = browser.new_context(**options)
+            page = stranger.new_page()
+            show(page, yard, "sign-in")
+            path = folder / f"sign-in-{form}.png"
+            page.screenshot(path=path)
+            yield path
+            stranger.close()
 
 
 @contextmanager

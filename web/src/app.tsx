@@ -22,6 +22,10 @@ const Playground = lazy(async () => {
 const Chat = lazy(async () => ({ default: (await import("./chat/chat")).Chat }));
 const Jobs = lazy(async () => ({ default: (await import("./jobs/jobs")).Jobs }));
 const Batches = lazy(async () => ({ default: (await import("./batches/batches")).Batches }));
+const Prompts = lazy(async () => ({ default: (await import("./prompts/prompts")).Prompts }));
+const Usage = lazy(async () => ({ default: (await import("./usage/usage")).Usage }));
+const Models = lazy(async () => ({ default: (await import("./models/models")).Models }));
+const People = lazy(async () => ({ default: (await import("./people/people")).People }));
 const Cluster = lazy(async () => ({ default: (await import("./cluster/cluster")).Cluster }));
 
 export function App() {
@@ -71,6 +75,14 @@ function Areas() {
       </Route>
       <Route path="/jobs/:job?">{({ job }) => <Jobs job={job ?? null} />}</Route>
       <Route path="/batches/:batch?">{({ batch }) => <Batches batch={batch ?? null} />}</Route>
+      <Route path="/prompts/:prompt?">{({ prompt }) => <Prompts prompt={prompt ?? null} />}</Route>
+      <Route path="/usage">
+        <Usage />
+      </Route>
+      <Route path="/models">
+        <Models />
+      </Route>
+      <Route path="/people/:place?">{({ place }) => <People place={place ?? null} />}</Route>
       <Route path="/cluster">
         <Cluster />
       </Route>

@@ -14,7 +14,7 @@ const sources = Object.values(
 
 /** Keys that are put together from a prefix and a word that the server or a list gives. */
 const MADE =
-  /^(theme|role|code|finish|limit|words|state|event|batch|node|param)\.|_(all|waiting|running|done|failed|cancelled|starting|stopping|open|cordoned|draining|input|output|errors|created|began|completed|expired)$|\.(one|other)$/;
+  /^(theme|role|code|finish|limit|words|state|event|batch|node|param|role_of)\.|_(all|waiting|running|done|failed|cancelled|starting|stopping|organisation|project|user|key|model|user_id|api_key_id|project_id|job_id|1|7|30|csv|jsonl|added|removed|same|open|cordoned|draining|input|output|errors|created|began|completed|expired)$|^(audit|prompts)\.(csv|jsonl|added|removed|same)$|\.(one|other)$/;
 
 const places = (text: string): string[] => (text.match(/\{\w+\}/g) ?? []).sort();
 

@@ -1,5 +1,5 @@
 // The server's words, as far as the page uses them. Times are Unix seconds, money is integer nanos.
-import type { ConversationBody } from "../../../docs/reference/openapi";
+import type { ConversationBody, SessionBody } from "../../../docs/reference/openapi";
 
 export interface Cost {
   nanos: number;
@@ -13,13 +13,7 @@ export interface Timings {
   total_ms: number;
 }
 
-export interface Session {
-  user: { id: string };
-  project: { id: string };
-  build: string;
-  currency: string;
-  month: { cost_nanos: number; budget_nanos: number | null };
-}
+export type Session = SessionBody;
 
 export interface Model {
   id: string;

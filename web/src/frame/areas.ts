@@ -11,7 +11,11 @@ export interface Area {
 export const AREAS: readonly Area[] = [
   { path: "/chat", label: "nav.chat", letter: "c" },
   { path: "/playground", label: "nav.playground", letter: "p" },
+  { path: "/prompts", label: "nav.prompts", letter: "o" },
   { path: "/jobs", label: "nav.jobs", letter: "j" },
   { path: "/batches", label: "nav.batches", letter: "b" },
   { path: "/cluster", label: "nav.cluster", letter: "l" },
+  { path: "/usage", label: "nav.usage", letter: "u" },
+  { path: "/models", label: "nav.models", letter: "m" },
+  { path: "/people", label: "nav.people", letter: "k" },
 ];
