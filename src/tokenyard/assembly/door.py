@@ -23,6 +23,7 @@ async def open_door(ground: Ground, pool: UpstreamPool) -> Admission:
         clock=ground.clock,
         randomness=ground.randomness,
         metrics=ground.metrics,
+        loads=pool.loads,
     )
 
 

@@ -32,6 +32,7 @@ def open_pool(ground: Ground) -> UpstreamPool:
         clock=ground.clock,
         tasks=ground.tasks,
         metrics=ground.metrics,
+        randomness=ground.randomness,
         ready_changed=lambda name, ready: log.info(
             Event.REPLICA_READY if ready else Event.REPLICA_LOST, replica=name
         ),
@@ -133,7 +134,13 @@ async def attach_servers(
 ) -> None:
     """Put the servers that others run into the pool."""
     for server in settings.servers:
-        pool.expect(server.name, frozenset(server.models), ours=False)
+        pool.expect(
+            server.name,
+            frozenset(server.models),
+            ours=False,
+            weight=server.weight,
+            priority=server.priority,
+        )
         await pool.attach(server.name, _connect_server(server, keys[server.name], settings, clock))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tokenyard.gateway.limits import LimitBook, subjects_of
 from tokenyard.gateway.ports import LimitStore
-from tokenyard.gateway.rules.admission import Class, Load, Room, decide, judge_load
+from tokenyard.gateway.rules.admission import Class, Room, decide, judge_load
 from tokenyard.ledger.records import UsageRow
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.limit_settings import LimitSettings
@@ -19,6 +19,7 @@ from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailabl
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import IdPrefix
 from tokenyard.vocabulary.limits import Demand, Grant, Limit, Measure, Refusal, Window
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.reasons import Reason
 
 _BUSY_RETRY_SECONDS = 1.0

@@ -17,7 +17,8 @@ from tokenyard.protocol.errors import error_response
 from tokenyard.protocol.sse import DONE, SseEvent, frame
 from tokenyard.runtime.clock import Clock
 from tokenyard.telemetry.metrics import GatewayMetrics
-from tokenyard.upstreams.ports import GenerationCall, Upstream
+from tokenyard.upstreams.ports import GenerationCall
+from tokenyard.upstreams.router import RoutedUpstream
 from tokenyard.vocabulary.errors import TokenyardError, UpstreamFailed
 from tokenyard.vocabulary.generation import FinishReason, Usage
 
@@ -40,7 +41,7 @@ class Relay:
     def __init__(
         self,
         call: GenerationCall,
-        upstream: Upstream,
+        upstream: RoutedUpstream,
         *,
         reservation: Reservation,
         lease: Lease,
@@ -58,6 +59,7 @@ class Relay:
         self._metrics = metrics
         self._include_usage = include_usage
         self._began = clock.monotonic()
+        self._between = metrics.between_tokens.labels(reservation.model)
         self._events = 0
         self._finish = FinishReason.STOP
         self._settled = False
@@ -76,7 +78,7 @@ class Relay:
         """The answer's frames, `[DONE]` included; what the server refuses at first is raised."""
         try:
             async for event in self._upstream.stream(self._call):
-                self._note_first()
+                self._note_event()
                 if _USAGE in event.data and not any(empty in event.data for empty in _NO_USAGE):
                     told = await self._bill_event(event)
                     if told is not None:
@@ -101,7 +103,7 @@ class Relay:
         """The whole answer's body with what it cost."""
         try:
             body = await self._upstream.complete(self._call)
-            self._note_first()
+            self._note_event()
             tree = msgspec.json.decode(body)
             head = msgspec.convert(tree, _Head)
             if head.usage is None:
@@ -145,12 +147,19 @@ class Relay:
         self._settled = True
         # Our own id, as no server can be trusted never to give out the same one twice.
         return await self._ledger.settle(
-            self._reservation, id=self._call.request_id, usage=usage, finish=finish
+            self._reservation,
+            id=self._call.request_id,
+            usage=usage,
+            finish=finish,
+            upstream=self._upstream.served_by,
         )
 
-    def _note_first(self) -> None:
-        if not self._events:
-            waited = self._clock.monotonic() - self._began
+    def _note_event(self) -> None:
+        now = self._clock.monotonic()
+        waited, self._began = now - self._began, now
+        if self._events:
+            self._between.observe(waited)
+        else:
             self._metrics.first_token.labels(self._reservation.model).observe(waited)
 
 

@@ -20,6 +20,7 @@ from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.limit_settings import LimitSettings
+from tokenyard.runtime.routing_settings import RoutingSettings
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.vocabulary.errors import StartError
 
@@ -86,6 +87,13 @@ class ServerSettings(_Branch, frozen=True):
             pattern="^(own|llamacpp|vllm|openai)$",
         ),
     ] = "openai"
+    weight: Annotated[
+        int, Meta(ge=0, le=1_000_000, description="Its share among servers of its priority.")
+    ] = 1
+    priority: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="Lower is asked first; others when none of it can be."),
+    ] = 0
 
 
 class UpstreamSettings(_Branch, frozen=True):
@@ -95,6 +103,7 @@ class UpstreamSettings(_Branch, frozen=True):
         tuple[ServerSettings, ...],
         Meta(description="Model servers that run already: `[[upstreams.servers]]` in the file."),
     ] = ()
+    routing: RoutingSettings = RoutingSettings()
     listing_seconds: Annotated[
         Seconds,
         Meta(description="How often a server without /health is asked for its list of models."),

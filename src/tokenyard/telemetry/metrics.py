@@ -131,12 +131,7 @@ class GatewayMetrics(_Metrics):
         self.ledger_unentered = self._counter(
             "ledger_unentered", "Reservations and releases that the journal could not take."
         )
-        self.upstream_errors = self._counter(
-            "upstream_errors", "Failed calls to model servers by reason.", "reason"
-        )
-        self.upstream_ready = self._gauge(
-            "upstream_ready", "1 when the model server is ready.", "upstream"
-        )
+        self._measure_upstreams()
         self.replica_restarts = self._counter(
             "replica_restarts", "Model servers started again after a death."
         )
@@ -159,6 +154,26 @@ class GatewayMetrics(_Metrics):
         )
         self.file_bytes = self._counter(
             "file_bytes", "Bytes of files taken in and given out.", "way"
+        )
+
+    def _measure_upstreams(self) -> None:
+        self.upstream_errors = self._counter(
+            "upstream_errors", "Failed calls to model servers by reason.", "reason"
+        )
+        self.upstream_retries = self._counter(
+            "upstream_retries", "Calls that went on to another model server.", "upstream"
+        )
+        self.upstream_breaker_open = self._gauge(
+            "upstream_breaker_open", "1 when a model server is not asked any more.", "upstream"
+        )
+        self.between_tokens = self._histogram(
+            "inter_token_latency_seconds",
+            "Event to event of a streamed answer.",
+            BETWEEN_TOKENS_BUCKETS,
+            "model",
+        )
+        self.upstream_ready = self._gauge(
+            "upstream_ready", "1 when the model server is ready.", "upstream"
         )
 
 

@@ -33,6 +33,7 @@ from tokenyard.upstreams.dialects import (
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.vocabulary.errors import UpstreamFailed
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
@@ -171,6 +172,9 @@ class ForeignUpstream:
                 return None
             case _:
                 assert_never(self._dialect)
+
+    async def load(self) -> Load | None:
+        return await self._http.load()
 
     async def abort(self, request_id: str) -> None:
         # A closed connection is the one sign that they all understand.

@@ -14,6 +14,7 @@ import msgspec
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
 from tokenyard.runtime.settings import UpstreamSettings
+from tokenyard.upstreams.load import LoadReader
 from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import (
     InvalidRequest,
@@ -23,10 +24,12 @@ from tokenyard.vocabulary.errors import (
     Unavailable,
     UpstreamFailed,
 )
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 _HEALTH_SECONDS = 2.0
+_METRICS_BYTES_MAX = 1024 * 1024
 _ABORT_SECONDS = 2.0
 # The word of llama.cpp for a prompt that is too long.
 _TOO_LONG = "exceed_context_size_error"
@@ -71,6 +74,7 @@ class HttpUpstream:
     ) -> None:
         self._url = url.rstrip("/")
         self._settings = settings
+        self._load = LoadReader()
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._session = aiohttp.ClientSession(
             # Shorter than the server's own patience with an idle connection: one that it closes in
@@ -150,6 +154,19 @@ class HttpUpstream:
                 raise UpstreamFailed(f"The model server broke off: {error}.") from error
             except TimeoutError:
                 raise _too_slow(seconds) from None
+
+    async def load(self) -> Load | None:
+        try:
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                async with self._session.get(
+                    f"{self._url}/metrics", allow_redirects=False
+                ) as answer:
+                    if answer.status != 200:
+                        return None
+                    text = await answer.content.read(_METRICS_BYTES_MAX)
+        except (*_BROKEN, TimeoutError):
+            return None
+        return self._load.read(text.decode(errors="replace"))
 
     async def abort(self, request_id: str) -> None:
         try:

@@ -3,19 +3,25 @@
 Does not start or stop servers (the fleet does) and does not read what they answer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from tokenyard.protocol.models import Model
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.randomness import Randomness
+from tokenyard.runtime.routing_settings import RouteSettings
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.members import Member
 from tokenyard.upstreams.ports import Health, Upstream
-from tokenyard.upstreams.rules.routing import Candidate, Chosen, NoChoice, Readiness, choose
+from tokenyard.upstreams.router import RoutedUpstream
+from tokenyard.upstreams.rules.aliases import ModelRoute, Target, fallbacks_of, resolve
+from tokenyard.upstreams.rules.breaker import BreakerRule, BreakerState, begin
+from tokenyard.upstreams.rules.routing import Chosen, NoChoice, Readiness, choose
 from tokenyard.vocabulary.errors import NotFound, TokenyardError, Unavailable
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.reasons import Reason
 
 _READINESS = {
@@ -24,24 +30,6 @@ _READINESS = {
     Health.DOWN: Readiness.DOWN,
 }
 _RETRY_SECONDS = 2.0
-
-
-@dataclass(slots=True)
-class _Member:
-    """A server in the pool. `upstream` is None while its process has no address yet."""
-
-    name: str
-    expected: frozenset[str]
-    # Whether we are not ready without it.
-    ours: bool
-    upstream: Upstream | None = None
-    readiness: Readiness = Readiness.LOADING
-    models: list[Model] = field(default_factory=list)
-    in_flight: int = 0
-
-    def candidate(self) -> Candidate:
-        served = frozenset(model.id for model in self.models)
-        return Candidate(self.name, self.readiness, served | self.expected, self.in_flight)
 
 
 class UpstreamPool:
@@ -54,6 +42,7 @@ class UpstreamPool:
         clock: Clock,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
+        randomness: Randomness | None = None,
         ready_changed: Callable[[str, bool], None] = lambda name, ready: None,
     ) -> None:
         self._settings = settings
@@ -61,14 +50,29 @@ class UpstreamPool:
         self._tasks = tasks
         self._metrics = metrics
         self._ready_changed = ready_changed
-        self._members: dict[str, _Member] = {}
+        self._randomness = randomness
+        self._members: dict[str, Member] = {}
+        routing = settings.routing
+        self._routing = routing
+        self._breaker = BreakerRule(
+            routing.breaker_failures, routing.breaker_seconds_min, routing.breaker_seconds_max
+        )
+        self._routes = {route.name: _read_route(route) for route in routing.routes}
 
-    def expect(self, name: str, models: frozenset[str], *, ours: bool = True) -> None:
+    def expect(
+        self,
+        name: str,
+        models: frozenset[str],
+        *,
+        ours: bool = True,
+        weight: int = 1,
+        priority: int = 0,
+    ) -> None:
         """Announce a server that will serve these models; until it is there, calls get 503.
 
         ours: started by us. We are ready without servers that others run, if we have any of ours.
         """
-        self._members[name] = _Member(name, models, ours)
+        self._members[name] = Member(name, models, ours, weight, priority)
         self._metrics.upstream_ready.labels(name).set(0)
 
     async def attach(self, name: str, upstream: Upstream) -> None:
@@ -109,53 +113,166 @@ class UpstreamPool:
                 found.update({model.id: model for model in member.models})
         return [found[name] for name in sorted(found)]
 
+    def members(self) -> list[Member]:
+        """Every server, by name."""
+        return [self._members[name] for name in sorted(self._members)]
+
+    @property
+    def routes(self) -> Mapping[str, ModelRoute]:
+        """The names that lead to models."""
+        return self._routes
+
+    def set_routes(self, routes: Mapping[str, ModelRoute]) -> None:
+        """Take other routes beside those of the settings, which stay."""
+        own = {route.name: _read_route(route) for route in self._routing.routes}
+        self._routes = {**routes, **own}
+
+    def resolve(self, name: str) -> str:
+        """The model that a name leads to now; the name itself when it is no route."""
+        return resolve(self._routes, name, self._draw()) if self._routes else name
+
+    @property
+    def affinity_bytes(self) -> int:
+        """How much of the beginning requests must share to go to the same server."""
+        return self._routing.affinity_bytes
+
+    def loads(self, model: str) -> list[Load]:
+        """How busy the servers are that could answer for a model, as far as they tell."""
+        return [
+            member.load
+            for member in self._members.values()
+            if member.load is not None
+            and member.readiness is Readiness.READY
+            and model in member.served
+        ]
+
     def find(self, model: str) -> Model:
         """What a server that can answer now tells of the model; raises like `lend`."""
-        with self.lend(model):
-            return next(found for found in self.models() if found.id == model)
+        now = self._clock.monotonic()
+        choice = choose([member.candidate(now) for member in self._members.values()], model)
+        if not isinstance(choice, Chosen):
+            stand_in = next(self._standing_in(model, frozenset()), None)
+            if stand_in is None:
+                raise _explain(choice, model)
+            return self.find(stand_in[1])
+        for found in self._members[choice.name].models:
+            if found.id == model:
+                return found
+        raise _explain(NoChoice.LOADING, model)
 
     @contextmanager
-    def lend(self, model: str) -> Iterator[Upstream]:
+    def lend(self, model: str, *, affinity: bytes = b"") -> Iterator[RoutedUpstream]:
         """Choose a server for one call and count the call while it lasts.
 
-        Raises NotFound(model_not_found), or Unavailable(model_loading, upstream_unavailable).
+        affinity: the same for requests that share a beginning. Raises NotFound(model_not_found),
+        or Unavailable(model_loading, upstream_unavailable).
         """
-        choice = choose([member.candidate() for member in self._members.values()], model)
-        if not isinstance(choice, Chosen):
-            raise _explain(choice, model)
-        member = self._members[choice.name]
+        now = self._clock.monotonic()
+        choice = choose(
+            [member.candidate(now) for member in self._members.values()],
+            model,
+            affinity=affinity if self._routing.affinity else b"",
+            draw=self._draw(),
+        )
+        asked = model
+        if isinstance(choice, Chosen):
+            member = self._members[choice.name]
+        else:
+            found = self.another(model, frozenset())
+            if found is None:
+                raise _explain(choice, model)
+            member, asked = found
         if member.upstream is None:
             raise _explain(NoChoice.DOWN, model)
+        member.breaker = begin(member.breaker, now, self._breaker)
         member.in_flight += 1
+        routed = RoutedUpstream(
+            self,
+            member,
+            model,
+            asked=asked,
+            clock=self._clock,
+            attempts_max=self._routing.attempts_max,
+            total_seconds=self._routing.total_seconds,
+        )
         try:
-            yield member.upstream
+            yield routed
         finally:
-            member.in_flight -= 1
+            routed.member.in_flight -= 1
 
-    async def _watch(self, member: _Member, upstream: Upstream) -> None:
+    def another(self, model: str, tried: frozenset[str]) -> tuple[Member, str] | None:
+        """Another server of the model, or else one of those that stand in for it."""
+        found = next(self._standing_in(model, tried, itself=True), None)
+        if found is None:
+            return None
+        member, name = found
+        member.breaker = begin(member.breaker, self._clock.monotonic(), self._breaker)
+        return member, name
+
+    def move(self, before: Member, after: Member) -> None:
+        """The call is at another server now."""
+        before.in_flight -= 1
+        after.in_flight += 1
+        self._metrics.upstream_retries.labels(before.name).inc()
+
+    def note(self, member: Member, error: TokenyardError | None) -> None:
+        """What became of a call to a server; None is an answer."""
+        if error is not None or member.breaker.failures:
+            member.note(error, self._clock.monotonic(), self._breaker)
+            closed = member.breaker.state is BreakerState.CLOSED
+            self._metrics.upstream_breaker_open.labels(member.name).set(int(not closed))
+
+    def _standing_in(
+        self, model: str, tried: frozenset[str], *, itself: bool = False
+    ) -> Iterator[tuple[Member, str]]:
+        now = self._clock.monotonic()
+        left = [
+            member.candidate(now) for member in self._members.values() if member.name not in tried
+        ]
+        for name in (*((model,) if itself else ()), *fallbacks_of(self._routes, model)):
+            choice = choose(left, name, draw=self._draw())
+            if isinstance(choice, Chosen):
+                yield self._members[choice.name], name
+
+    def _draw(self) -> float:
+        if self._randomness is None:
+            return 0.0
+        return int.from_bytes(self._randomness.bytes(6), "big") / 2**48
+
+    async def _watch(self, member: Member, upstream: Upstream) -> None:
+        looked = -self._routing.load_seconds
         while member.upstream is upstream:
             health = await upstream.health()
             if health is Health.READY and not member.models:
                 try:
                     member.models = await upstream.models()
+                    member.served = frozenset(model.id for model in member.models)
                 except TokenyardError:
                     health = Health.DOWN
             if member.upstream is upstream:
                 self._set(member, _READINESS[health])
             waiting = member.readiness is not Readiness.READY
+            if not waiting and self._clock.monotonic() >= looked + self._routing.load_seconds:
+                looked = self._clock.monotonic()
+                member.load = await upstream.load()
             await self._clock.sleep(
                 min(0.1, self._settings.health_seconds)
                 if waiting
                 else self._settings.health_seconds
             )
 
-    def _set(self, member: _Member, readiness: Readiness) -> None:
+    def _set(self, member: Member, readiness: Readiness) -> None:
         was_ready = member.readiness is Readiness.READY
         member.readiness = readiness
         is_ready = readiness is Readiness.READY
         if was_ready != is_ready:
             self._metrics.upstream_ready.labels(member.name).set(int(is_ready))
             self._ready_changed(member.name, is_ready)
+
+
+def _read_route(route: RouteSettings) -> ModelRoute:
+    targets = tuple(Target(target.model, target.weight) for target in route.targets)
+    return ModelRoute(route.name, targets, route.fallbacks)
 
 
 def _explain(choice: NoChoice, model: str) -> TokenyardError:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 
 
@@ -69,6 +70,10 @@ class Upstream(Protocol):
 
         Raises what the server refused, and UpstreamFailed.
         """
+        ...
+
+    async def load(self) -> Load | None:
+        """How busy it is; None when it does not tell. Never raises."""
         ...
 
     async def abort(self, request_id: str) -> None:

@@ -25,6 +25,7 @@ from tokenyard.protocol.sse import SseEvent
 from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import Usage
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 
 Finish = Literal["stop", "abort"]
@@ -55,6 +56,7 @@ class ScriptedUpstream:
         self.model = model
         self.script = script or Script()
         self.reported_health = Health.READY
+        self.reported_load: Load | None = None
         self.calls: list[GenerationCall] = []
         self.aborted: list[str] = []
         self.closed = False
@@ -92,6 +94,9 @@ class ScriptedUpstream:
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
         """A token for each word, and two for each turn."""
         return sum(2 + len(turn.content.split()) for turn in turns)
+
+    async def load(self) -> Load | None:
+        return self.reported_load
 
     async def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)

@@ -26,8 +26,9 @@ class AskReader:
         filled = await self._fill(caller, asked)
         if asked.model is None:
             raise InvalidRequest("Which model is to answer?", param="model")
-        model = self._pool.find(asked.model)
-        return _read_ask(asked, ModelName(asked.model), model.defaults(), filled), model
+        name = ModelName(self._pool.resolve(asked.model))
+        model = self._pool.find(name)
+        return _read_ask(asked, name, model.defaults(), filled), model
 
     async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
         """The stored prompt; where the request is silent, what it says of the answer counts."""

@@ -24,6 +24,7 @@ from tokenyard.protocol.models import Model, ModelList
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.upstreams.affinity import affinity_of
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
 from tokenyard.vocabulary.errors import NotFound
@@ -143,18 +144,11 @@ class CompletionRoutes:
         refuse_priority(asked)
         if isinstance(asked, ChatCompletionRequest):
             asked.check_turns()
-        model = ModelName(asked.model)
+        model = ModelName(self._pool.resolve(asked.model))
         window = self._pool.find(model).window()
         sampling = asked.sampling()
         lease = await self._admission.enter(
-            caller,
-            Asking(
-                model,
-                input_tokens=min(len(body) // BYTES_PER_TOKEN + 1, window),
-                output_tokens=sampling.max_tokens,
-                window=window,
-                answers=asked.n or 1,
-            ),
+            caller, _needs(model, len(body), sampling.max_tokens, asked.n or 1, window)
         )
         try:
             reservation = await self._ledger.reserve(
@@ -171,14 +165,16 @@ class CompletionRoutes:
         self._ledger.watch(reservation, lease.note)
         self._metrics.admission.observe(self._clock.monotonic() - began)
         tree = msgspec.json.decode(body)
+        tree["model"] = model
         if asked.stream:
             tree["stream_options"] = {"include_usage": True}
         call = GenerationCall(path, msgspec.json.encode(tree), request_id(request))
+        affinity = affinity_of(tree, self._pool.affinity_bytes)
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                with self._pool.lend(model) as upstream:
+                with self._pool.lend(model, affinity=affinity) as upstream:
                     relay = Relay(
                         call,
                         upstream,
@@ -219,3 +215,14 @@ class CompletionRoutes:
             abandon=relay.abandon,
         )
         return json_answer(body, headers=relay.headers)
+
+
+def _needs(model: str, size: int, tokens_max: int | None, answers: int, window: int) -> Asking:
+    """What a request of so many bytes is believed to need."""
+    return Asking(
+        model,
+        input_tokens=min(size // BYTES_PER_TOKEN + 1, window),
+        output_tokens=tokens_max,
+        window=window,
+        answers=answers,
+    )

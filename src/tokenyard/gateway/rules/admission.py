@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokenyard.vocabulary.load import Load
+
 
 class Class(StrEnum):
     """Who is let in first when there is little room."""
@@ -28,19 +30,6 @@ class Room:
     kv_share_max: float = 0.95
     first_token_seconds: float = 30.0
     lower_share: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one model server says of itself: requests that run and wait, and its KV cache's use.
-
-    first_token_seconds: how long requests waited lately for their first token.
-    """
-
-    running: int
-    waiting: int
-    kv_share: float
-    first_token_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

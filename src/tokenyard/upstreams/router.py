@@ -1,0 +1,173 @@
+"""One call on its way: asks a server, and another one when that fails before the first token.
+
+Keeps the contract of `ports.Upstream`, so that whoever generates need not know of tries. Tells
+each server's breaker what became of its calls. Does not choose servers; the pool does.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Protocol
+
+import msgspec
+
+from tokenyard.protocol.models import Model
+from tokenyard.protocol.sse import SseEvent
+from tokenyard.runtime.clock import Clock
+from tokenyard.upstreams.members import Member
+from tokenyard.upstreams.ports import GenerationCall, Health, Upstream
+from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailable, UpstreamFailed
+from tokenyard.vocabulary.load import Load
+from tokenyard.vocabulary.messages import Message
+from tokenyard.vocabulary.reasons import Reason
+
+
+class Switchboard(Protocol):
+    """What the pool does for a call under way."""
+
+    def another(self, model: str, tried: frozenset[str]) -> tuple[Member, str] | None:
+        """The next server to try, and the model to ask it for; None when there is none."""
+        ...
+
+    def move(self, before: Member, after: Member) -> None:
+        """The call is at another server now."""
+        ...
+
+    def note(self, member: Member, error: TokenyardError | None) -> None:
+        """What became of a call to a server; None is an answer."""
+        ...
+
+
+class RoutedUpstream:
+    """The servers that may answer one call; `served_by` is the last that was asked."""
+
+    def __init__(
+        self,
+        board: Switchboard,
+        member: Member,
+        model: str,
+        *,
+        asked: str,
+        clock: Clock,
+        attempts_max: int,
+        total_seconds: float,
+    ) -> None:
+        self._board = board
+        self._clock = clock
+        self._model = model
+        # The model that this server is asked for; another one where it stands in.
+        self._asked = asked
+        self._attempts_max = attempts_max
+        self._total_seconds = total_seconds
+        self.member = member
+
+    @property
+    def served_by(self) -> str:
+        """The name of the server that was asked last."""
+        return self.member.name
+
+    async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+        ends = self._clock.monotonic() + self._total_seconds
+        call = self._name_model(call)
+        tried: set[str] = set()
+        while True:
+            begun = False
+            try:
+                async with aclosing(_open(self._upstream(), call)) as events:
+                    async for event in events:
+                        if not begun:
+                            begun = True
+                            self._board.note(self.member, None)
+                        yield event
+                        if self._clock.monotonic() >= ends:
+                            raise UpstreamFailed(
+                                f"The answer took longer than {self._total_seconds:g} s.",
+                                reason=Reason.UPSTREAM_TIMEOUT,
+                            )
+                return
+            except TokenyardError as error:
+                self._board.note(self.member, error)
+                if begun or not _passes(error):
+                    raise
+                tried.add(self.member.name)
+                call = self._turn(call, tried, error)
+
+    async def complete(self, call: GenerationCall) -> bytes:
+        tried: set[str] = set()
+        call = self._name_model(call)
+        while True:
+            try:
+                body = await self._upstream().complete(call)
+            except TokenyardError as error:
+                self._board.note(self.member, error)
+                # Of what broke half-way it is not known how far it came.
+                if not _passes(error) or isinstance(error, UpstreamFailed):
+                    raise
+                tried.add(self.member.name)
+                call = self._turn(call, tried, error)
+            else:
+                self._board.note(self.member, None)
+                return body
+
+    async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
+        return await self._upstream().count_tokens(model, turns)
+
+    async def health(self) -> Health:
+        return await self._upstream().health()
+
+    async def models(self) -> list[Model]:
+        return await self._upstream().models()
+
+    async def load(self) -> Load | None:
+        return await self._upstream().load()
+
+    async def abort(self, request_id: str) -> None:
+        if self.member.upstream is not None:
+            await self.member.upstream.abort(request_id)
+
+    async def close(self) -> None:
+        """The pool owns the servers; there is nothing to give back here."""
+
+    def _upstream(self) -> Upstream:
+        if self.member.upstream is None:
+            raise Unavailable(
+                "The model server has just gone.",
+                reason=Reason.UPSTREAM_UNAVAILABLE,
+                retry_after_seconds=2.0,
+            )
+        return self.member.upstream
+
+    def _turn(self, call: GenerationCall, tried: set[str], error: TokenyardError) -> GenerationCall:
+        """The call as the next server is asked; raises the error when there is none."""
+        if len(tried) >= self._attempts_max:
+            raise error
+        found = self._board.another(self._model, frozenset(tried))
+        if found is None:
+            raise error
+        after, asked = found
+        self._board.move(self.member, after)
+        self.member = after
+        if asked == self._asked:
+            return call
+        self._asked = asked
+        return _with_model(call, asked)
+
+    def _name_model(self, call: GenerationCall) -> GenerationCall:
+        return call if self._asked == self._model else _with_model(call, self._asked)
+
+
+def _open(upstream: Upstream, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+    stream = upstream.stream(call)
+    if not isinstance(stream, AsyncGenerator):
+        raise TypeError("a stream is an async generator, so that it can be closed")
+    return stream
+
+
+def _with_model(call: GenerationCall, model: str) -> GenerationCall:
+    tree = msgspec.json.decode(call.body)
+    return replace(call, body=msgspec.json.encode({**tree, "model": model}))
+
+
+def _passes(error: TokenyardError) -> bool:
+    """Whether another server may do better: it broke, is full or is away; the request is fine."""
+    return isinstance(error, UpstreamFailed | Unavailable | LimitReached)

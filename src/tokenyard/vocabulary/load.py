@@ -1,0 +1,16 @@
+"""How busy a model server says that it is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Requests that run and wait, the KV cache's use (0 to 1), and the wait for a first token.
+
+    first_token_seconds: the mean over the requests since the look before; 0 when there were none.
+    """
+
+    running: int
+    waiting: int
+    kv_share: float
+    first_token_seconds: float = 0.0
