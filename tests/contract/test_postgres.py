@@ -22,9 +22,9 @@ from support.postgres_server import PostgresServer, run_postgres
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.schema import metadata
+from tokenyard.storage.sql.schema import items, metadata
 from tokenyard.storage.sql.store import SqlStore
-from tokenyard.vocabulary.errors import StartError, Unavailable
+from tokenyard.vocabulary.errors import InternalFailure, StartError, Unavailable
 from tokenyard.vocabulary.ids import ConversationId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -263,3 +263,20 @@ async def test_text_that_postgres_cannot_hold_is_stored_as_a_browser_would_show_
         kept = await store.chat.find_conversation(ConversationId("conv_001"), MINE)
         assert kept is not None
         assert kept.metadata == {"a\0b": "c\0"}
+
+
+async def test_a_failure_tells_the_log_its_cause_but_no_prompt(opener: Opener) -> None:
+    def leave_out(connection: Connection) -> None:
+        row = {"id": "msg_x", "text": "my secret", "role": None, "created_at": AT, "complete": True}
+        connection.execute(items.insert(), row)
+
+    async with opener.open() as store:
+        with pytest.raises(InternalFailure) as refusal:
+            await store.ledger._writer.write(leave_out)
+        await store.chat.add_conversation(conversation(), [item("a")])
+        with pytest.raises(InternalFailure):
+            await store.chat.add_conversation(conversation(), [item("b")])
+    logged = opener.lines.getvalue()
+    assert "NotNullViolation 23502" in logged
+    assert 'duplicate key value violates unique constraint \\"pk_conversations\\"' in logged
+    assert "my secret" not in logged + refusal.value.message

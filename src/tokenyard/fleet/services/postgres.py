@@ -53,7 +53,9 @@ class PostgresPrograms:
         nobody's session.
         """
         settings = (
-            f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *options,
+            f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=",
+            # Its log would hold the rows and statements of errors, and with them prompts.
+            "log_error_verbosity=terse", "log_min_error_statement=panic", *options,
         )  # fmt: skip
         return (
             *self.prefix, str(self.folder / "postgres"), "-D", str(data),

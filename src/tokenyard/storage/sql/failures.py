@@ -9,6 +9,8 @@ from tokenyard.vocabulary.reasons import Reason
 # a start in progress, too many connections, an idle transaction that the server ended.
 _LOST_STATES = {"57P01", "57P02", "57P03", "57P05", "53300", "25P03", "25P04"}
 _CONNECTION_CLASS = "08"
+# Classes whose first line names constraints, locks and resources, and no values.
+_SAFE_CLASSES = (_CONNECTION_CLASS, "23", "25", "40", "42", "53", "55", "57", "58")
 
 
 def explain(error: Exception) -> TokenyardError:
@@ -30,8 +32,23 @@ def explain(error: Exception) -> TokenyardError:
         ours = InternalFailure("The database already holds that id, or refers to one it lacks.")
     else:
         ours = InternalFailure("The database refused what it was given.")
-    ours.__cause__ = error
+    ours.__cause__ = _without_values(error)
     return ours
+
+
+class PostgresFault(Exception):
+    """What Postgres said, without the rows that it said it of."""
+
+
+def _without_values(error: Exception) -> BaseException:
+    """The cause for the log: Postgres tells the values of a row at fault, which may be a prompt."""
+    diagnosis = getattr(getattr(error, "orig", None), "diag", None)
+    if diagnosis is None:
+        return error
+    state = diagnosis.sqlstate or ""
+    said = diagnosis.message_primary if state.startswith(_SAFE_CLASSES) else "values left out"
+    fault = PostgresFault(f"{type(getattr(error, 'orig', error)).__name__} {state}: {said}")
+    return fault.with_traceback(error.__traceback__)
 
 
 def is_lost(error: Exception) -> bool:
