@@ -645,6 +645,7 @@ export type Model = {
   object?: "model";
   context_window?: number;
   sampling_defaults?: SamplingDefaults;
+  parent?: string;
 };
 
 export type SamplingDefaults = {

@@ -54,8 +54,11 @@ class Served:
         self.logged = io.StringIO()
         log, metrics = Log(self.logged, RealClock()), EngineMetrics()
         settings = EngineSettings(body_bytes_max=20_000, sequences_max=2, queued_requests_max=1)
+        self.runner = ScriptedRunner(
+            next_token, before_step=before_step, context_tokens=context_tokens
+        )
         self.engine = Engine(
-            ScriptedRunner(next_token, before_step=before_step, context_tokens=context_tokens),
+            self.runner,
             tokenizer,
             settings,
             clock=RealClock(),

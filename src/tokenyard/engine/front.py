@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from tokenyard.engine.adapters import AdapterTable
 from tokenyard.engine.generation import Generation, GenerationGroup, GenerationRequest
 from tokenyard.engine.grammar import Grammar
 from tokenyard.engine.loop import StepLoop
-from tokenyard.engine.ports import Device, Masker, PromptReader, Reporter, Runner
+from tokenyard.engine.ports import AdapterKeeper, Device, Masker, PromptReader, Reporter, Runner
 from tokenyard.engine.rules.batching import Batch, BatchLimits
 from tokenyard.engine.rules.drawing import derive_seed
 from tokenyard.engine.rules.paging import BlockPool
@@ -66,6 +67,11 @@ class Engine:
         self._reports_logprobs = isinstance(runner, Reporter) and runner.reports_logprobs
         self._reports_prompts = isinstance(runner, PromptReader) and runner.reports_prompts
         self._end_ids = tokenizer.end_ids
+        self.adapters = AdapterTable(
+            runner if isinstance(runner, AdapterKeeper) else None,
+            adapters_max=settings.adapters_max,
+            rank_max=settings.adapter_rank_max,
+        )
         self._masks_tokens = isinstance(runner, Masker) and runner.masks_tokens
         self._randomness = randomness
         self._clock = clock
@@ -126,6 +132,7 @@ class Engine:
         grammar: Grammar | None = None,
         before: Sequence[int] = (),
         tells_progress: bool = False,
+        adapter: int = 0,
     ) -> GenerationGroup:
         """Queue several generations of one prompt: all are let in, or none.
 
@@ -145,7 +152,13 @@ class Engine:
                 "An answer in a form cannot have 'allowed_token_ids' too.",
                 param="allowed_token_ids",
             )
-        first = replace(first, grammar=grammar, before=tuple(before), tells_progress=tells_progress)
+        first = replace(
+            first,
+            grammar=grammar,
+            before=tuple(before),
+            tells_progress=tells_progress,
+            adapter=adapter,
+        )
         if first.known_count > len(prompt) + first.tokens_max:
             raise InvalidRequest(
                 f"{len(before)} tokens to continue are more than an answer to this may have.",
@@ -160,7 +173,7 @@ class Engine:
         return GenerationGroup([self._open_one(one, ready) for one in requests], ready)
 
     def submit_embeddings(
-        self, texts: list[list[int]], *, salt: str = "", priority: int = 0
+        self, texts: list[list[int]], *, salt: str = "", priority: int = 0, adapter: int = 0
     ) -> GenerationGroup:
         """Queue texts whose vectors are wanted: all are let in, or none."""
         if not self._reports_prompts:
@@ -177,7 +190,9 @@ class Engine:
             )
         greedy = SamplingParameters(temperature=0.0, max_tokens=1)
         requests = [
-            replace(self._check(text, greedy, salt, priority, "input"), embeds=True)
+            replace(
+                self._check(text, greedy, salt, priority, "input"), embeds=True, adapter=adapter
+            )
             for text in texts
         ]
         self._check_room(len(texts), sum(map(len, texts)))
@@ -208,6 +223,8 @@ class Engine:
         generation = Generation(lambda: self._loop.abort(number), ready)
         self._open[number] = (request, self._clock.monotonic())
         self._open_tokens += request.known_count
+        if request.adapter:
+            self.adapters.take(request.adapter)
         self._idle.clear()
         self._loop.add(number, request, generation)
         return generation
@@ -255,20 +272,10 @@ class Engine:
                 reason=Reason.UNSUPPORTED_PARAMETER,
                 param="prompt_logprobs",
             )
-        self._check_allowed(sampling)
+        self._check_vocabulary("allowed_token_ids", sampling.allowed_tokens or ())
+        _check_allowed(sampling, self._end_ids)
         self._check_vocabulary("logit_bias", (token for token, _ in sampling.logit_bias))
         self._check_vocabulary("stop_token_ids", sampling.stop_token_ids)
-
-    def _check_allowed(self, sampling: SamplingParameters) -> None:
-        allowed = sampling.allowed_tokens
-        if allowed is None:
-            return
-        self._check_vocabulary("allowed_token_ids", allowed)
-        if sampling.min_tokens and self._end_ids.union(sampling.stop_token_ids).issuperset(allowed):
-            raise InvalidRequest(
-                "'allowed_token_ids' has only ends, and 'min_tokens' forbids them.",
-                param="allowed_token_ids",
-            )
 
     def _check_before(self, before: Sequence[int], count: int) -> None:
         if not before:
@@ -322,7 +329,18 @@ class Engine:
     def _forget(self, id: int) -> None:
         request, since = self._open.pop(id)
         self._open_tokens -= request.known_count
+        if request.adapter:
+            self.adapters.give_back(request.adapter)
         seconds = self._clock.monotonic() - since
         self._average_seconds += AVERAGE_WEIGHT * (seconds - self._average_seconds)
         if not self._open:
             self._idle.set()
+
+
+def _check_allowed(sampling: SamplingParameters, ends: frozenset[int]) -> None:
+    allowed = sampling.allowed_tokens
+    if allowed and sampling.min_tokens and ends.union(sampling.stop_token_ids).issuperset(allowed):
+        raise InvalidRequest(
+            "'allowed_token_ids' has only ends, and 'min_tokens' forbids them.",
+            param="allowed_token_ids",
+        )

@@ -37,6 +37,8 @@ class GenerationRequest:
     tells_progress: bool = False
     # Whether the prompt's vector is wanted, and no answer; `tokens_max` is 1 then.
     embeds: bool = False
+    # Number of the adapter; 0 for none.
+    adapter: int = 0
 
     @property
     def known_count(self) -> int:

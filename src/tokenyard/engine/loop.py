@@ -202,11 +202,13 @@ class StepLoop:
             command.id,
             [*request.prompt, *request.before],
             priority=request.priority,
-            salt=request.salt,
+            # What is cached for one adapter is not found by another, whatever salt is asked for.
+            salt=f"{request.adapter}/{request.salt}",
             full_count=len(request.prompt) + request.tokens_max,
             waits_for_tokens=_counts_tokens(request.sampling) or request.grammar is not None,
             prompt_top=request.sampling.prompt_top,
             embeds=request.embeds,
+            adapter=request.adapter,
         )
         sequence.prompt_count = len(request.prompt)
         if request.leader is not None and (leader := self._running.get(request.leader)):

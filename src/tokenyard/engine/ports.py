@@ -5,6 +5,7 @@ and is asked for their tokens later, in the same order.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from tokenyard.engine.rules.batching import Chunk
@@ -69,6 +70,19 @@ class PromptReader(Protocol):
 
     @property
     def reports_prompts(self) -> bool: ...
+
+
+@runtime_checkable
+class AdapterKeeper(Protocol):
+    """A Runner that honours `Sequence.adapter`. Both calls may come from any thread."""
+
+    def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
+        """Read a folder as PEFT writes it; takes up to seconds. Raises StartError."""
+        ...
+
+    def drop_adapter(self, number: int) -> None:
+        """Let it go; no sequence has it any more."""
+        ...
 
 
 @runtime_checkable

@@ -4,11 +4,13 @@ For tests of all that is around a model, here and in the rooms above; it needs n
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from tokenyard.engine.ports import Draws, PromptReports
 from tokenyard.engine.rules.batching import Chunk
 from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport
+from tokenyard.vocabulary.errors import StartError
 
 NextToken = Callable[[Text, DrawRule], int | None]
 
@@ -37,6 +39,16 @@ class ScriptedRunner:
         self.block_count = block_count
         self.context_tokens = context_tokens
         self.steps = 0
+        # By number, the folders of the adapters that are loaded.
+        self.adapters: dict[int, Path] = {}
+
+    def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
+        if not path.is_dir():
+            raise StartError(f"{path} is not a folder.")
+        self.adapters[number] = path
+
+    def drop_adapter(self, number: int) -> None:
+        del self.adapters[number]
 
     def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Draws:
         self.steps += 1

@@ -25,6 +25,8 @@ class Model(msgspec.Struct, kw_only=True):
     # The most tokens, prompt and answer together, that one sequence may hold.
     context_window: int | UnsetType = UNSET
     sampling_defaults: SamplingDefaults | UnsetType = UNSET
+    # Of an adapter: the model that it changes.
+    parent: str | UnsetType = UNSET
 
     def window(self) -> int:
         """The context window, or a bound for servers that do not tell theirs."""

@@ -87,6 +87,12 @@ class EngineSettings(Branch, frozen=True):
             description="Part of the KV cache left free when a sequence starts beside others.",
         ),
     ] = 0.0
+    adapters: Annotated[
+        tuple[str, ...],
+        Meta(description="LoRA adapters to start with, each as NAME=FOLDER (PEFT's format)."),
+    ] = ()
+    adapters_max: Annotated[Count, Meta(description="Most LoRA adapters at a time.")] = 8
+    adapter_rank_max: Annotated[Count, Meta(description="Largest rank of a LoRA adapter.")] = 64
     queued_requests_max: Annotated[
         Count, Meta(description="Requests that may wait; further ones get 503 queue_full.")
     ] = 256

@@ -1,5 +1,6 @@
 """Each family's logits equal those of transformers, on small random checkpoints written here."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import (
@@ -25,12 +27,14 @@ from transformers import (
 
 from support import tiny_model
 from tokenyard.engine.catalogue import find_file
-from tokenyard.engine.model.checkpoints import open_checkpoint
+from tokenyard.engine.model.adapters import read_adapter
+from tokenyard.engine.model.checkpoints import open_checkpoint, read_shape
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.rules.batching import Chunk, Sequence
 from tokenyard.engine.server.process import load_model
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.engine_settings import EngineSettings
+from tokenyard.vocabulary.errors import StartError
 
 SIZES: dict[str, Any] = {
     "hidden_size": 48,
@@ -247,3 +251,110 @@ def test_a_folder_is_served_like_a_file(tmp_path: Path) -> None:
     assert template is not None
     assert runner.context_tokens == 128
     assert tokenizer.decode(tokenizer.encode("hello", specials=False)) == "hello"
+
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def write_adapter(
+    model: Any, folder: Path, *, rank: int, seed: int, targets: Any, **more: Any
+) -> None:
+    """A random adapter as PEFT writes it."""
+    chance = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, weight in model.named_parameters():
+        part = name.split(".")[-2]
+        if part in targets and weight.dim() == 2:
+            stem = f"base_model.model.{name.removesuffix('.weight')}"
+            rows, columns = weight.shape
+            for side, shape in (("A", (rank, columns)), ("B", (rows, rank))):
+                tensors[f"{stem}.lora_{side}.weight"] = torch.randn(shape, generator=chance) * 0.2
+    folder.mkdir(exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none", **more}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def merged_logits(model: Any, folder: Path | None, scale: float, tokens: list[int]) -> torch.Tensor:
+    """With the adapter added to the weights."""
+    changed = copy.deepcopy(model)
+    if folder is not None:
+        tensors = load_file(folder / "adapter_model.safetensors")
+        with torch.no_grad():
+            for name, weight in changed.named_parameters():
+                stem = f"base_model.model.{name.removesuffix('.weight')}"
+                if f"{stem}.lora_A.weight" in tensors:
+                    up, down = (tensors[f"{stem}.lora_{side}.weight"] for side in "BA")
+                    weight.add_(scale * up @ down)
+    with torch.no_grad():
+        logits: torch.Tensor = changed(torch.tensor([tokens])).logits[0]
+    return logits
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3"])
+@pytest.mark.parametrize("from_gguf", [True, False])
+def test_adapters_equal_merged_weights_in_one_batch(
+    family: str, from_gguf: bool, tmp_path: Path
+) -> None:
+    model = make_model(*FAMILIES[family])
+    path = tmp_path / "model.gguf" if from_gguf else tmp_path
+    if from_gguf:
+        write(model, family, path)
+    else:
+        model.save_pretrained(path)
+        write_tokenizer(path)
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_adapter(model, one, rank=4, seed=1, targets=TARGETS)
+    write_adapter(model, two, rank=2, seed=2, targets=("q_proj", "down_proj"), use_rslora=True)
+    with open_checkpoint(path) as file:
+        runner = TorchRunner(
+            file, weights="fp32", threads=1, kv_cache_bytes=4 * 2**20, block_tokens=16
+        )
+    runner.load_adapter(1, one, rank_max=8)
+    runner.load_adapter(5, two, rank_max=8)
+    tokens = list(range(10, 26))
+    wanted = {
+        0: merged_logits(model, None, 0.0, tokens),
+        1: merged_logits(model, one, 2.0, tokens),
+        5: merged_logits(model, two, 4 / 2**0.5, tokens),
+    }
+    assert (wanted[1] - wanted[0]).abs().max() > 0.1 < (wanted[5] - wanted[0]).abs().max()
+    texts = [
+        Sequence(number, list(tokens), blocks=[1 + number], adapter=number) for number in wanted
+    ]
+    for start, count in ((0, 9), (9, 6), (15, 1)):
+        step = runner._compute([Chunk(text, start, count, draws=True) for text in texts])
+        for text, row in zip(step.drawing, step.logits, strict=True):
+            expected = wanted[text.id][start + count - 1]
+            assert torch.allclose(row, expected, atol=1e-4 * expected.abs().max().item()), text.id
+    runner.drop_adapter(1)
+    left = runner._compute([Chunk(texts[2], 15, 1, draws=True)]).logits[0]
+    assert torch.allclose(left, wanted[5][15], atol=1e-4 * wanted[5].abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"r": 9}, "at most 8"),
+        ({"lora_alpha": "x"}, "lora_alpha"),
+        ({"use_dora": True}, "use_dora"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"r": 3}, "shape"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_named(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    model = make_model(*FAMILIES["llama"])
+    write(model, "llama", tmp_path / "model.gguf")
+    write_adapter(model, tmp_path / "one", rank=4, seed=1, targets=TARGETS, **change)
+    with open_checkpoint(tmp_path / "model.gguf") as file:
+        shape = read_shape(file)
+    with pytest.raises(StartError, match=says):
+        read_adapter(tmp_path / "one", shape, rank_max=8)
+    weights = tmp_path / "one" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(StartError):
+        read_adapter(tmp_path / "one", shape, rank_max=8)
+    with pytest.raises(StartError, match="adapter_config"):
+        read_adapter(tmp_path / "nowhere", shape, rank_max=8)

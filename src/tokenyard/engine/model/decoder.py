@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, rms_norm, silu
 
+from tokenyard.engine.model.adapters import Product, StepAdapters
 from tokenyard.engine.model.attention import StepLayout, attend
 from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_weight
 from tokenyard.engine.model.kv_pool import KvPool
@@ -61,7 +62,13 @@ class Decoder:
         if shape.windowed_rope_base not in (0.0, shape.rope_base):
             self._windowed_turns = _rotations(shape, shape.windowed_rope_base, None, 1.0)
 
-    def forward(self, tokens: Tensor, layout: StepLayout, pool: KvPool) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        layout: StepLayout,
+        pool: KvPool,
+        adapters: StepAdapters | None = None,
+    ) -> Tensor:
         """Compute a step. tokens: (rows,) ids. Gives (rows, width) float32, not normalised."""
         shape = self.shape
         heads, kv_heads = shape.heads, shape.kv_heads
@@ -74,8 +81,16 @@ class Decoder:
         if self._windowed_turns is not self._turns:
             windowed_turn = self._windowed_turns[layout.positions].unsqueeze(1)
         norm_shape = (shape.width,)
+
+        def product(number: int, kind: Product, linear: Linear, given: Tensor) -> Tensor:
+            result = linear(given)
+            if adapters is not None:
+                adapters.add(number, kind, given, result)
+            return result
+
         for number, layer in enumerate(self._layers):
-            qkv = layer.qkv(rms_norm(hidden, norm_shape, layer.attention_norm, shape.epsilon))
+            normal = rms_norm(hidden, norm_shape, layer.attention_norm, shape.epsilon)
+            qkv = product(number, Product.QKV, layer.qkv, normal)
             qkv = qkv.view(rows, heads + 2 * kv_heads, shape.head_width)
             turned = qkv[:, : heads + kv_heads]
             if layer.query_key_norm is not None:
@@ -85,14 +100,16 @@ class Decoder:
             pairs.mul_(windowed_turn if layer.windowed else turn)
             pool.write(number, layout.slots, qkv[:, heads:])
             view = layout.windowed if layer.windowed else layout.whole
-            change = layer.attention_out(attend(view, number, pool, qkv, heads))
+            mixed = attend(view, number, pool, qkv, heads)
+            change = product(number, Product.ATTENTION_OUT, layer.attention_out, mixed)
             if layer.attention_out_norm is not None:
                 change = rms_norm(change, norm_shape, layer.attention_out_norm, shape.epsilon)
             hidden += change
-            inner = layer.gate_up(rms_norm(hidden, norm_shape, layer.inner_norm, shape.epsilon))
+            normal = rms_norm(hidden, norm_shape, layer.inner_norm, shape.epsilon)
+            inner = product(number, Product.GATE_UP, layer.gate_up, normal)
             gate, up = inner[:, : shape.inner_width], inner[:, shape.inner_width :]
             opened = gelu(gate, approximate="tanh") if shape.gelu else silu(gate)
-            change = layer.down(opened.mul_(up))
+            change = product(number, Product.DOWN, layer.down, opened.mul_(up))
             if layer.down_norm is not None:
                 change = rms_norm(change, norm_shape, layer.down_norm, shape.epsilon)
             hidden += change

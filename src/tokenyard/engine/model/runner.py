@@ -4,11 +4,14 @@ Decides how the KV cache's bytes become blocks, and in which order a step's rows
 requests, texts or time.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from tokenyard.engine.model.adapters import AdapterBank, read_adapter
 from tokenyard.engine.model.attention import Span, lay_out, order_spans
 from tokenyard.engine.model.checkpoints import Checkpoint, read_shape
 from tokenyard.engine.model.decoder import Decoder
@@ -68,9 +71,21 @@ class TorchRunner:
                 f"{block_tokens} tokens; this model needs {shape.kv_bytes_per_token} bytes a token."
             )
         self._block_tokens = block_tokens
+        self._adapters_lock = threading.Lock()
+        # A step takes the bank as it is when it begins.
+        self._adapters = AdapterBank(shape, {})
         with torch.inference_mode():
             self._decoder = Decoder(file, shape, self.weight_format)
             self._pool = KvPool(shape, self.block_count, block_tokens)
+
+    def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
+        adapter = read_adapter(path, self._decoder.shape, rank_max=rank_max)
+        with self._adapters_lock:
+            self._adapters = self._adapters.having(number, adapter)
+
+    def drop_adapter(self, number: int) -> None:
+        with self._adapters_lock:
+            self._adapters = self._adapters.without(number)
 
     def warm_up(self) -> None:
         """Run steps of the usual sizes, so that the first request pays for no first time."""
@@ -112,11 +127,13 @@ class TorchRunner:
         drawing: list[Text] = []
         wanted: list[int] = []
         told: list[tuple[int, Chunk]] = []
+        adapters: list[int] = []
         for index in order:
             chunk = chunks[index]
             if chunk.sequence.prompt_top is not None or chunk.sequence.embeds:
                 told.append((len(tokens), chunk))
             tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
+            adapters += [chunk.sequence.adapter] * chunk.count
             if chunk.draws:
                 drawing.append(chunk.sequence)
                 wanted.append(len(tokens) - 1)
@@ -127,7 +144,8 @@ class TorchRunner:
                 self._block_tokens,
                 window=self._decoder.shape.window,
             )
-            hidden = self._decoder.forward(torch.tensor(tokens), layout, self._pool)
+            chosen = self._adapters.chosen(adapters) if any(adapters) else None
+            hidden = self._decoder.forward(torch.tensor(tokens), layout, self._pool, chosen)
             logits = self._decoder.logits(hidden[torch.tensor(wanted, dtype=torch.int64)])
             prompts = {
                 chunk.sequence.id: self._report_prompt(hidden[first:], chunk)

@@ -76,7 +76,7 @@ class SafetensorsFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        config = _read_json(path / "config.json")
+        config = read_json(path / "config.json")
         if isinstance(config.get("text_config"), dict):
             config = {**config, **config["text_config"]}
         self.metadata = _translate_config(path, config) | _translate_tokenizer(path, config)
@@ -86,7 +86,7 @@ class SafetensorsFolder:
         tied = config.get("tie_word_embeddings", gemma)
         self._places: dict[str, tuple[Path, TensorEntry]] = {}
         for file in _weight_files(path):
-            for entry in _read_header(file):
+            for entry in read_header(file):
                 name = _translate_name(entry.name, _GEMMA_PARTS if gemma else _PARTS)
                 if name == "output.weight" and tied:
                     continue
@@ -143,7 +143,7 @@ class SafetensorsFolder:
         self.close()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > JSON_BYTES_MAX:
             raise StartError(f"{path} is longer than {JSON_BYTES_MAX} bytes.")
@@ -159,7 +159,7 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if not index.exists():
         return [folder / SINGLE]
-    places = _read_json(index).get("weight_map")
+    places = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise StartError(f"{index} has no weight_map.")
     names = sorted({str(name) for name in places.values()})
@@ -169,7 +169,7 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _read_header(file: Path) -> list[TensorEntry]:
+def read_header(file: Path) -> list[TensorEntry]:
     """The tensors of one file, checked against its length."""
     try:
         with file.open("rb") as source:
@@ -304,9 +304,9 @@ def _rope_factors(
 
 
 def _translate_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    whole = _read_json(folder / "tokenizer.json")
+    whole = read_json(folder / "tokenizer.json")
     settings_path = folder / "tokenizer_config.json"
-    settings = _read_json(settings_path) if settings_path.exists() else {}
+    settings = read_json(settings_path) if settings_path.exists() else {}
     model = whole.get("model") or {}
     if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise StartError(f"{folder}: the tokenizer is of kind {model.get('type')!r}; we read BPE.")
@@ -344,7 +344,7 @@ def _translate_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, A
 def _end_ids(folder: Path, config: Mapping[str, Any]) -> list[int]:
     """Of `generation_config.json`, which may name several."""
     path = folder / "generation_config.json"
-    value = (_read_json(path) if path.exists() else config).get("eos_token_id")
+    value = (read_json(path) if path.exists() else config).get("eos_token_id")
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, int)]
 
 

@@ -64,6 +64,8 @@ class Sequence:
     prompt_top: int | None = None
     # Whether what the model makes of the prompt is summed up, which then is computed anew too.
     embeds: bool = False
+    # Number of the adapter that its tokens are computed with; 0 for none.
+    adapter: int = 0
 
     def __post_init__(self) -> None:
         self.prompt_count = len(self.tokens)

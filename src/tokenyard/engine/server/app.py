@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -35,10 +36,12 @@ from tokenyard.engine.server.embeddings import collect_vectors, read_inputs
 from tokenyard.engine.server.requests import (
     AbortAnswer,
     AbortRequest,
+    LoadAdapterRequest,
     TokenizeAnswer,
     TokenizeRequest,
-    check_model,
+    UnloadAdapterRequest,
     check_supported,
+    choose_adapter,
     cut_prompt,
     read_asking,
     read_form,
@@ -128,6 +131,11 @@ class ModelServer:
         """How the model draws when a request does not say."""
         return SamplingDefaults(temperature=self.model.temperature, top_p=self.model.top_p)
 
+    def adapter(self, model: str | None) -> int:
+        """The adapter that the name stands for, 0 for the model itself; raises NotFound."""
+        adapters = None if self.loaded is None else self.loaded.engine.adapters
+        return choose_adapter(model, self.model.name, adapters)
+
     def ready(self) -> LoadedModel:
         """The model; raises Unavailable before it is there."""
         if self.loaded is None:
@@ -200,6 +208,8 @@ def make_app(server: ModelServer) -> Starlette:
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/v1/completions", routes.complete, methods=["POST"]),
             Route("/v1/embeddings", routes.embed, methods=["POST"]),
+            Route("/v1/load_lora_adapter", routes.load_adapter, methods=["POST"]),
+            Route("/v1/unload_lora_adapter", routes.unload_adapter, methods=["POST"]),
             Route("/v1/abort", routes.abort, methods=["POST"]),
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{name:path}", routes.one_model, methods=["GET"]),
@@ -226,7 +236,7 @@ class _Routes:
         body = decode_request(ChatCompletionRequest, await _read_body(request, server))
         check_supported(body)
         check_stream_options(body)
-        check_model(body.model, server.model.name)
+        server.adapter(body.model)
         loaded = server.ready()
         template = loaded.chat_template()
         manners = template.manners
@@ -245,9 +255,10 @@ class _Routes:
             max_tokens_param=limit,
             grammar=grammar,
             before=body.continue_token_ids or (),
+            adapter=server.adapter(body.model),
             tells_progress=bool(body.return_progress and body.stream),
         )
-        head = _head(server, IdPrefix.CHAT_COMPLETION)
+        head = _head(server, IdPrefix.CHAT_COMPLETION, body.model)
         opened = manners.thinks and _opens_thought(loaded.tokenizer, prompt)
 
         def parse() -> SpeechParser:
@@ -267,7 +278,7 @@ class _Routes:
         body = decode_request(CompletionRequest, await _read_body(request, server))
         check_supported(body)
         check_stream_options(body)
-        check_model(body.model, server.model.name)
+        server.adapter(body.model)
         loaded = server.ready()
         prompt = await _encode_prompt(loaded, body.prompt)
         prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
@@ -280,23 +291,26 @@ class _Routes:
             priority=body.priority or 0,
             grammar=grammar,
             before=body.continue_token_ids or (),
+            adapter=server.adapter(body.model),
             tells_progress=bool(body.return_progress and body.stream),
         )
-        head = _head(server, IdPrefix.COMPLETION)
+        head = _head(server, IdPrefix.COMPLETION, body.model)
         form = TextForm(head, loaded.tokenizer.spell, tells(body, loaded.tokenizer, prompt))
         return await _answer(server, request, generation, form, streams=bool(body.stream))
 
     async def embed(self, request: Request) -> Response:
         server = self._server
         body = decode_request(EmbeddingRequest, await _read_body(request, server))
-        check_model(body.model, server.model.name)
+        server.adapter(body.model)
         loaded = server.ready()
         keep, capacity = body.truncate_prompt_tokens, loaded.engine.capacity_tokens
         texts = [
             cut_prompt(await _encode_prompt(loaded, one), keep, capacity)
             for one in read_inputs(body)
         ]
-        group = loaded.engine.submit_embeddings(texts, salt=body.cache_salt or "")
+        group = loaded.engine.submit_embeddings(
+            texts, salt=body.cache_salt or "", adapter=server.adapter(body.model)
+        )
         caller = _Caller(server, group, request)
         try:
             return Response(await collect_vectors(group, body), media_type=JSON)
@@ -306,7 +320,7 @@ class _Routes:
     async def tokenize(self, request: Request) -> Response:
         server = self._server
         body = decode_request(TokenizeRequest, await _read_body(request, server))
-        check_model(body.model, server.model.name)
+        server.adapter(body.model)
         loaded = server.ready()
         if (body.messages is None) == (body.prompt is None):
             raise InvalidRequest("Give either 'messages' or 'prompt'.", param="messages")
@@ -326,12 +340,28 @@ class _Routes:
             generation.cut()
         return _json(AbortAnswer(aborted=generation is not None))
 
+    async def load_adapter(self, request: Request) -> Response:
+        server = self._server
+        body = decode_request(LoadAdapterRequest, await _read_body(request, server))
+        adapters = server.ready().engine.adapters
+        if body.lora_name == server.model.name:
+            raise InvalidRequest("That is the model's own name.", param="lora_name")
+        await adapters.load(body.lora_name, Path(body.lora_path), server.clock.now())
+        return _json(ModelList(data=_describe(server)))
+
+    async def unload_adapter(self, request: Request) -> Response:
+        server = self._server
+        body = decode_request(UnloadAdapterRequest, await _read_body(request, server))
+        server.ready().engine.adapters.unload(body.lora_name)
+        return _json(ModelList(data=_describe(server)))
+
     async def models(self, request: Request) -> Response:
-        return _json(ModelList(data=[_describe(self._server)]))
+        return _json(ModelList(data=_describe(self._server)))
 
     async def one_model(self, request: Request) -> Response:
-        check_model(request.path_params["name"], self._server.model.name)
-        return _json(_describe(self._server))
+        name = request.path_params["name"]
+        self._server.adapter(name)
+        return _json(next(one for one in _describe(self._server) if one.id == name))
 
     async def health(self, request: Request) -> Response:
         if self._server.stopping:
@@ -419,12 +449,13 @@ async def _read_body(request: Request, server: ModelServer) -> bytes:
     return bytes(body)
 
 
-def _head(server: ModelServer, prefix: IdPrefix) -> AnswerHead:
+def _head(server: ModelServer, prefix: IdPrefix, model: str) -> AnswerHead:
     created = int(server.clock.now())
-    return AnswerHead(mint(prefix, server.randomness), created, server.model.name)
+    return AnswerHead(mint(prefix, server.randomness), created, model)
 
 
-def _describe(server: ModelServer) -> Model:
+def _describe(server: ModelServer) -> list[Model]:
+    """The model, and its adapters."""
     model = Model(
         id=server.model.name,
         created=server.model.created_at,
@@ -433,7 +464,13 @@ def _describe(server: ModelServer) -> Model:
     )
     if server.loaded is not None:
         model.context_window = server.loaded.engine.capacity_tokens
-    return model
+    return [
+        model,
+        *(
+            msgspec.structs.replace(model, id=one.name, created=one.created, parent=model.id)
+            for one in (server.loaded.engine.adapters.all if server.loaded else ())
+        ),
+    ]
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -29,7 +29,7 @@ from tokenyard.runtime.randomness import Randomness
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import EngineMetrics
-from tokenyard.vocabulary.errors import StartError
+from tokenyard.vocabulary.errors import InvalidRequest, StartError
 
 if TYPE_CHECKING:
     from tokenyard.engine.model.checkpoints import Checkpoint
@@ -154,6 +154,8 @@ class _Life:
             broken=self._break_off,
         )
         engine.start()
+        if not await self._load_adapters(engine):
+            return
         grammars = GrammarCompiler(
             tokenizer,
             bytes_max=shared.settings.grammar_bytes_max,
@@ -167,6 +169,19 @@ class _Life:
             context_tokens=engine.capacity_tokens,
             kv_blocks=runner.block_count,
         )
+
+    async def _load_adapters(self, engine: Engine) -> bool:
+        """Those of the settings; whether all are there."""
+        for given in self._shared.settings.adapters:
+            name, _, path = given.partition("=")
+            try:
+                await engine.adapters.load(name, Path(path), self._shared.clock.now())
+            except InvalidRequest as error:
+                self._log.error(Event.STOPPING, cause="adapter", message=error.message)
+                engine.stop()
+                self._break_off()
+                return False
+        return True
 
     async def _load_beside(self) -> _Loaded:
         """Load in a daemon thread: a stop signal does not wait for it, as it would for a pool."""

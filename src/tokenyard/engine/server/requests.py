@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from tokenyard.engine.adapters import AdapterTable
 from tokenyard.engine.calls import Function, Manners, force_calls
 from tokenyard.engine.grammar import Form, FormKind, any_json_object, one_of
 from tokenyard.engine.rules.speech import CallStyle
@@ -55,6 +56,19 @@ class AbortAnswer(msgspec.Struct, kw_only=True):
     """Whether that call was still in progress."""
 
     aborted: bool
+
+
+class LoadAdapterRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/load_lora_adapter`, as vLLM's: a name, and a folder on this machine."""
+
+    lora_name: Annotated[str, Meta(min_length=1, max_length=128)]
+    lora_path: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class UnloadAdapterRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /v1/unload_lora_adapter`."""
+
+    lora_name: str
 
 
 class TokenizeAnswer(msgspec.Struct, kw_only=True):
@@ -156,14 +170,19 @@ def unsupported(name: str) -> InvalidRequest:
     )
 
 
-def check_model(asked: str | None, served: str) -> None:
-    """Raise NotFound unless the request is for the model that this server has."""
-    if asked is not None and asked != served:
+def choose_adapter(asked: str | None, served: str, adapters: AdapterTable | None) -> int:
+    """The adapter that a model's name stands for, 0 for the model itself; raises NotFound."""
+    if asked is None or asked == served:
+        return 0
+    adapter = None if adapters is None else adapters.find(asked)
+    if adapter is None:
+        names = [served, *(one.name for one in (adapters.all if adapters else []))]
         raise NotFound(
-            f"The model {asked!r} is not served here; {served!r} is.",
+            f"The model {asked!r} is not served here; {', '.join(map(repr, names))} is.",
             reason=Reason.MODEL_NOT_FOUND,
             param="model",
         )
+    return adapter.number
 
 
 @dataclass(frozen=True, slots=True)
