@@ -60,6 +60,7 @@ class Engine:
             chunk_tokens_max=settings.chunk_tokens_max,
             spare_blocks=int(settings.watermark * runner.block_count),
             reserves_prompts=settings.reserve_prompts,
+            draft_tokens_max=settings.draft_tokens_max,
         )
         batch = Batch(BlockPool(runner.block_count), limits, prefix_cache=settings.prefix_cache)
         self._settings = settings
@@ -317,8 +318,7 @@ class Engine:
             )
 
     def _retry_after(self, waiting: int) -> float:
-        rounds = max(waiting, 0) / self._settings.sequences_max
-        estimate = self._average_seconds * max(rounds, 0.5)
+        estimate = self._average_seconds * max(waiting / self._settings.sequences_max, 0.5)
         return min(max(estimate, RETRY_SECONDS_MIN), RETRY_SECONDS_MAX)
 
     def _choose_seed(self, asked: int | None) -> int:

@@ -12,15 +12,16 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tokenyard.engine.delayed import Immediate
 from tokenyard.engine.generation import Generation, GenerationRequest, Piece, Progress
-from tokenyard.engine.ports import Device, Draws, Runner
+from tokenyard.engine.ports import Device, Draws, Runner, Verifier
 from tokenyard.engine.rules.batching import Batch, Chunk, Sequence, StepPlan
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport, make_rule
+from tokenyard.engine.rules.speculation import DraftBook
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.engine.writer import AnswerWriter
 from tokenyard.runtime.clock import Clock
@@ -127,6 +128,8 @@ class StepLoop:
         broken: Callable[[], None],
     ) -> None:
         self._device = runner if isinstance(runner, Device) else Immediate(runner)
+        # What is planned ahead of its tokens cannot be guessed at.
+        self._guesses = isinstance(runner, Verifier) and runner.verifies_drafts
         self._flights: deque[_Flight] = deque()
         self._batch = batch
         self._tokenizer = tokenizer
@@ -209,6 +212,7 @@ class StepLoop:
             prompt_top=request.sampling.prompt_top,
             embeds=request.embeds,
             adapter=request.adapter,
+            book=DraftBook() if self._guesses and _may_be_guessed(request) else None,
         )
         sequence.prompt_count = len(request.prompt)
         if request.leader is not None and (leader := self._running.get(request.leader)):
@@ -267,7 +271,9 @@ class StepLoop:
                 self._fail(chunk.sequence, failure)
         tokens = {key: token for key, token in drawn.items() if token is not None}
         reports = drawn.reports if isinstance(drawn, Draws) else {}
-        self._batch.learn(flight.plan, tokens)
+        more = drawn.more if isinstance(drawn, Draws) else {}
+        self._batch.learn(flight.plan, tokens, more)
+        _note_drafts(self._metrics, chunks, more)
         now = self._clock.monotonic()
         for chunk in chunks:
             running = self._running.get(chunk.sequence.id)
@@ -276,7 +282,9 @@ class StepLoop:
             if chunk.draws and running is not None:
                 if chunk.sequence.id in reports:
                     running.reports.append(reports[chunk.sequence.id])
-                self._book(running, tokens[chunk.sequence.id], now)
+                for token in (tokens[chunk.sequence.id], *more.get(chunk.sequence.id, ())):
+                    if chunk.sequence.id in self._running:
+                        self._book(running, token, now)
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
         self._log.error(Event.ENGINE_STEP_FAILED, error, sequences=len(plan.chunks))
@@ -288,23 +296,11 @@ class StepLoop:
                 self._fail(chunk.sequence, failure)
 
     def _draw_rules(self, plan: StepPlan) -> dict[int, DrawRule]:
-        rules = {}
-        for chunk in plan.chunks:
-            if chunk.draws:
-                running = self._running[chunk.sequence.id]
-                request = running.request
-                sequence = chunk.sequence
-                rules[sequence.id] = make_rule(
-                    request.sampling,
-                    seed=request.seed,
-                    position=len(sequence.tokens),
-                    generated=len(sequence.tokens) - sequence.prompt_count,
-                    end_ids=self._tokenizer.end_ids,
-                    banned=running.writer.banned(),
-                    allowed=running.writer.allowed(),
-                    formed=running.writer.formed,
-                )
-        return rules
+        return {
+            chunk.sequence.id: _rule_of(self._running[chunk.sequence.id], self._tokenizer.end_ids)
+            for chunk in plan.chunks
+            if chunk.draws
+        }
 
     def _book(self, running: _Running, token: int, now: float) -> None:
         """Turn a new token into text, and end the answer if it is complete."""
@@ -430,6 +426,37 @@ def _read_prompt(
 def _count_cached(sequence: Sequence) -> int:
     """Of the prompt; the cache may have held the beginning of the answer too."""
     return min(sequence.cached_count or 0, sequence.prompt_count)
+
+
+def _rule_of(running: _Running, end_ids: frozenset[int]) -> DrawRule:
+    """How the sequence's next token is drawn."""
+    sequence, writer = running.sequence, running.writer
+    return make_rule(
+        running.request.sampling,
+        seed=running.request.seed,
+        position=len(sequence.tokens),
+        generated=len(sequence.tokens) - sequence.prompt_count,
+        end_ids=end_ids,
+        banned=writer.banned(),
+        allowed=writer.allowed(),
+        formed=writer.formed,
+    )
+
+
+def _note_drafts(
+    metrics: EngineMetrics, chunks: Iterable[Chunk], more: Mapping[int, list[int]]
+) -> None:
+    guessed = sum(len(chunk.drafts) for chunk in chunks)
+    if guessed:
+        metrics.draft_tokens.inc(guessed)
+        metrics.accepted_tokens.inc(sum(map(len, more.values())))
+
+
+def _may_be_guessed(request: GenerationRequest) -> bool:
+    """Whether seed and position alone make each draw, and nothing is told beside its token."""
+    sampling = request.sampling
+    told = sampling.report_top is not None or sampling.min_tokens > 0
+    return not told and request.grammar is None and not _counts_tokens(sampling)
 
 
 def _counts_tokens(sampling: SamplingParameters) -> bool:

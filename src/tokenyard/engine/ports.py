@@ -18,6 +18,7 @@ class Draws(dict[int, int | None]):
     """Drawn tokens by sequence id, with the reports that some rules asked for.
 
     prompts: reports on tokens of prompts (`Sequence.prompt_top`): the place of the first, and all.
+    more: by id, tokens that follow the drawn one, where `Chunk.drafts` were right.
     sums: of what the model makes of a chunk's tokens (`Sequence.embeds`), number by number.
     """
 
@@ -27,11 +28,13 @@ class Draws(dict[int, int | None]):
         reports: Mapping[int, TokenReport],
         prompts: Mapping[int, PromptReports] | None = None,
         sums: Mapping[int, list[float]] | None = None,
+        more: Mapping[int, list[int]] | None = None,
     ) -> None:
         super().__init__(tokens)
         self.reports = reports
         self.prompts = prompts or {}
         self.sums = sums or {}
+        self.more = more or {}
 
 
 class Runner(Protocol):
@@ -70,6 +73,14 @@ class PromptReader(Protocol):
 
     @property
     def reports_prompts(self) -> bool: ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A Runner that says whether it honours `Chunk.drafts`."""
+
+    @property
+    def verifies_drafts(self) -> bool: ...
 
 
 @runtime_checkable

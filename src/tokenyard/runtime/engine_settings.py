@@ -87,6 +87,15 @@ class EngineSettings(Branch, frozen=True):
             description="Part of the KV cache left free when a sequence starts beside others.",
         ),
     ] = 0.0
+    draft_tokens_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=15,
+            description="Tokens that a step guesses ahead from repetitions in a text, with few "
+            "texts running; 0 for none. Answers are the same with and without.",
+        ),
+    ] = 0
     adapters: Annotated[
         tuple[str, ...],
         Meta(description="LoRA adapters to start with, each as NAME=FOLDER (PEFT's format)."),

@@ -78,6 +78,12 @@ class EngineMetrics(_Metrics):
         self.rejected = self._counter(
             "admission_rejections", "Requests refused at the door, by reason.", "reason"
         )
+        self.draft_tokens = self._counter(
+            "spec_decode_num_draft_tokens", "Tokens guessed ahead from repetitions."
+        )
+        self.accepted_tokens = self._counter(
+            "spec_decode_num_accepted_tokens", "Guessed tokens that were right."
+        )
         self.step_tokens = self._histogram(
             "iteration_tokens_total", "Tokens computed in one step.", STEP_TOKENS_BUCKETS
         )

@@ -6,7 +6,7 @@ requests, texts or time.
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,6 +34,8 @@ class _Computed:
     """What a step gave: the sequences that draw, and their logits in the same order."""
 
     drawing: list[Text]
+    # For each of them, how many guesses stand before the drawn token.
+    ahead: list[int]
     logits: torch.Tensor
     prompts: dict[int, PromptReports]
     sums: dict[int, list[float]]
@@ -48,6 +50,7 @@ class TorchRunner:
     reports_logprobs = True
     reports_prompts = True
     masks_tokens = True
+    verifies_drafts = True
 
     def __init__(
         self,
@@ -103,15 +106,25 @@ class TorchRunner:
         step = self._compute(chunks)
         texts, logits = step.drawing, step.logits
         histories = [History(text.tokens, text.prompt_count) for text in texts]
-        ordered = [rules[text.id] for text in texts]
+        ordered = [
+            replace(rules[text.id], position=rules[text.id].position + ahead)
+            if ahead
+            else rules[text.id]
+            for text, ahead in zip(texts, step.ahead, strict=True)
+        ]
         raw = keep_raw(logits, ordered)
         tokens = draw(logits, ordered, histories)
         reports = report(raw, tokens, ordered)
+        by_place = {
+            (text.id, ahead): token
+            for text, ahead, token in zip(texts, step.ahead, tokens, strict=True)
+        }
         drawn = Draws(
-            {text.id: token for text, token in zip(texts, tokens, strict=True)},
+            {number: token for (number, ahead), token in by_place.items() if not ahead},
             {texts[row].id: report for row, report in reports.items()},
             step.prompts,
             step.sums,
+            {one.sequence.id: _accept(one, by_place) for one in chunks if one.drafts},
         )
         for chunk in chunks:
             if drawn.get(chunk.sequence.id, 0) is None:
@@ -125,6 +138,7 @@ class TorchRunner:
         order = order_spans(spans)
         tokens: list[int] = []
         drawing: list[Text] = []
+        ahead: list[int] = []
         wanted: list[int] = []
         told: list[tuple[int, Chunk]] = []
         adapters: list[int] = []
@@ -132,11 +146,14 @@ class TorchRunner:
             chunk = chunks[index]
             if chunk.sequence.prompt_top is not None or chunk.sequence.embeds:
                 told.append((len(tokens), chunk))
-            tokens += chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
+            tokens += chunk.tokens
             adapters += [chunk.sequence.adapter] * chunk.count
             if chunk.draws:
-                drawing.append(chunk.sequence)
-                wanted.append(len(tokens) - 1)
+                first = len(tokens) - 1 - len(chunk.drafts)
+                for place in range(1 + len(chunk.drafts)):
+                    drawing.append(chunk.sequence)
+                    ahead.append(place)
+                    wanted.append(first + place)
         with torch.inference_mode():
             layout = lay_out(
                 [spans[index] for index in order],
@@ -157,7 +174,7 @@ class TorchRunner:
                 for first, chunk in told
                 if chunk.sequence.embeds
             }
-        return _Computed(drawing, logits, prompts, sums)
+        return _Computed(drawing, ahead, logits, prompts, sums)
 
     def _sum_prompt(self, hidden: torch.Tensor, chunk: Chunk) -> list[float]:
         # A text that gave way after its draw has one token more than its prompt.
@@ -187,6 +204,17 @@ class TorchRunner:
         """OpenMP keeps the number per calling thread, so each entry sets it."""
         if self._threads and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+
+
+def _accept(chunk: Chunk, drawn: Mapping[tuple[int, int], int | None]) -> list[int]:
+    """The tokens after the first drawn one, as long as the guesses before them are right."""
+    more: list[int] = []
+    for ahead, draft in enumerate(chunk.drafts):
+        following = drawn[chunk.sequence.id, ahead + 1]
+        if drawn[chunk.sequence.id, ahead] != draft or following is None:
+            break
+        more.append(following)
+    return more
 
 
 def _choose_format(wanted: str) -> WeightFormat:

@@ -12,11 +12,15 @@ Knows ids and counts; not what a token means, how it is drawn, or when an answer
 """
 
 from bisect import insort
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequence_
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.prefixes import BlockName, extend_names, name_root
+from tokenyard.engine.rules.speculation import DraftBook
 
 # Stands for a token that was drawn on the device and is not known here yet.
 UNKNOWN = -1
@@ -66,6 +70,8 @@ class Sequence:
     embeds: bool = False
     # Number of the adapter that its tokens are computed with; 0 for none.
     adapter: int = 0
+    # Guesses at its next tokens; None where a draw depends on more than seed and position.
+    book: DraftBook | None = None
 
     def __post_init__(self) -> None:
         self.prompt_count = len(self.tokens)
@@ -111,6 +117,18 @@ class Chunk:
     count: int
     # Whether the step reaches the end of the sequence, so that its next token is drawn.
     draws: bool
+    # Of the tokens, the last ones that are guesses; what follows each is drawn too.
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> list[int]:
+        """What is to be computed."""
+        return [*self.sequence.tokens[self.start : self.known_end], *self.drafts]
+
+    @property
+    def known_end(self) -> int:
+        """The place after the last token that is no guess."""
+        return self.start + self.count - len(self.drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +157,10 @@ class BatchLimits:
     spare_blocks: int = 0
     # Whether a sequence is admitted only when its whole prompt fits, else its first chunk.
     reserves_prompts: bool = True
+    # Guesses for one sequence in a step; 0 for none.
+    draft_tokens_max: int = 0
+    # Decodes and guesses of a step together: more rows are not computed at the price of one.
+    draft_rows_max: int = 8
 
 
 class Batch:
@@ -164,7 +186,7 @@ class Batch:
         """Choose the next step and give out the blocks it needs."""
         preempted: list[Sequence] = []
         chunks = self._plan_decodes(preempted)
-        budget = self.limits.step_tokens_max - len(chunks)
+        budget = self.limits.step_tokens_max - sum(chunk.count for chunk in chunks)
         if chunks:
             budget = min(budget, self.limits.chunk_tokens_max)
         for sequence in list(self.running):
@@ -196,14 +218,20 @@ class Batch:
         for chunk in plan.chunks:
             sequence = chunk.sequence
             if sequence.state is SequenceState.RUNNING:
-                sequence.computed = chunk.start + chunk.count
+                sequence.computed = chunk.known_end
                 if chunk.draws:
                     sequence.tokens.append(UNKNOWN)
                     sequence.unknown += 1
 
-    def learn(self, plan: StepPlan, drawn: dict[int, int]) -> None:
+    def learn(
+        self,
+        plan: StepPlan,
+        drawn: dict[int, int],
+        more: Mapping[int, Sequence_[int]] = MappingProxyType({}),
+    ) -> None:
         """Put in the tokens that a step drew, once; steps in the order of `advance`.
 
+        more: by id, further tokens, where the guesses before them were right.
         A sequence that gave way meanwhile learns its token too: it stays true.
         """
         for chunk in plan.chunks:
@@ -211,8 +239,11 @@ class Batch:
             if sequence.state is SequenceState.ENDED:
                 continue
             if chunk.draws:
-                sequence.tokens[chunk.start + chunk.count] = drawn[sequence.id]
+                sequence.tokens[chunk.known_end] = drawn[sequence.id]
                 sequence.unknown -= 1
+                further = more.get(sequence.id, ())
+                sequence.tokens += further
+                sequence.computed += len(further)
             if sequence.state is SequenceState.RUNNING:
                 self._publish(sequence)
 
@@ -227,14 +258,30 @@ class Batch:
 
     def _plan_decodes(self, preempted: list[Sequence]) -> list[Chunk]:
         chunks: list[Chunk] = []
+        limits = self.limits
+        spare = min(limits.draft_rows_max, limits.step_tokens_max)
+        if limits.draft_tokens_max:
+            spare -= sum(sequence.decodes for sequence in self.running)
         for sequence in list(self.running):
             if not sequence.decodes or sequence.state is not SequenceState.RUNNING:
                 continue
-            if len(chunks) == self.limits.step_tokens_max:
+            if len(chunks) == limits.step_tokens_max:
                 break
             if self._make_room(sequence, 1, preempted):
-                chunks.append(Chunk(sequence, sequence.computed, 1, draws=True))
+                drafts = self._draft(sequence, spare)
+                spare -= len(drafts)
+                chunks.append(Chunk(sequence, sequence.computed, 1 + len(drafts), True, drafts))
         return chunks
+
+    def _draft(self, sequence: Sequence, spare: int) -> tuple[int, ...]:
+        """Guesses that fit the blocks at hand and do not reach beyond the text's end."""
+        if sequence.book is None or sequence.unknown or sequence.full_count is None:
+            return ()
+        room = len(sequence.blocks) * self.limits.block_tokens - sequence.computed - 1
+        left = sequence.full_count - len(sequence.tokens) - 1
+        return sequence.book.propose(
+            sequence.tokens, min(self.limits.draft_tokens_max, spare, room, left)
+        )
 
     def _make_room(self, sequence: Sequence, count: int, preempted: list[Sequence]) -> bool:
         """Blocks for the next tokens, taken from the last in turn if need be; itself may be it."""

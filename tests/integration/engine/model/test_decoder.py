@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from tokenyard.engine.model.checkpoints import read_shape
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
-from tokenyard.engine.rules.drawing import DrawRule, TokenReport
+from tokenyard.engine.rules.drawing import Adjustment, DrawRule, TokenReport
 from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.engine.rules.speculation import DraftBook
 from tokenyard.vocabulary.errors import StartError
 
 GREEDY = DrawRule(temperature=0.0, top_p=1.0, top_k=0, seed=0, position=0)
@@ -240,6 +242,41 @@ def test_sums_for_embeddings_do_not_depend_on_chunks(tiny_model: Path, step: int
     logits = runner._decoder._head(whole.float().unsqueeze(0))[0]
     expected = naive_logits(tiny_model, tokens).sum(dim=0)
     assert torch.allclose(logits, expected, atol=1e-3 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_guesses_change_no_token(tiny_model: Path, temperature: float) -> None:
+    # A random model draws anything; with few tokens to choose from it repeats itself.
+    few = Adjustment(bias=tuple((token, 60.0) for token in (5, 6, 7)))
+    rule = DrawRule(temperature, top_p=1.0, top_k=0, seed=5, position=0, adjustment=few)
+    texts, accepted = {}, 0
+    for drafts in (0, 4):
+        runner = make_runner(tiny_model)
+        limits = BatchLimits(64, 4, BLOCK, 64, draft_tokens_max=drafts)
+        batch = Batch(BlockPool(runner.block_count), limits)
+        prompts = [[5, 6, 7] * 4, [9, 8] * 5]
+        sequences = [
+            Sequence(number, list(prompt), full_count=80, book=DraftBook())
+            for number, prompt in enumerate(prompts)
+        ]
+        for one in sequences:
+            batch.add(one)
+        while batch.running or batch.waiting:
+            plan = batch.plan_step()
+            rules = {
+                chunk.sequence.id: replace(rule, position=len(chunk.sequence.tokens))
+                for chunk in plan.chunks
+            }
+            drawn = runner.run(plan.chunks, rules)
+            batch.advance(plan)
+            batch.learn(plan, {key: one or 0 for key, one in drawn.items()}, drawn.more)
+            accepted += sum(map(len, drawn.more.values()))
+            for one in list(batch.running):
+                if len(one.tokens) == 80:
+                    batch.end(one)
+        texts[drafts] = [one.tokens for one in sequences]
+    assert texts[0] == texts[4]
+    assert accepted > 0
 
 
 def test_warming_up_leaves_the_cache_as_it_was(
