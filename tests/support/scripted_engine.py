@@ -21,8 +21,8 @@ from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
 from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.clock import RealClock
+from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.settings import EngineSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import EngineMetrics
