@@ -9,45 +9,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from tokenyard.jobs.rules.board import Board
 from tokenyard.jobs.rules.decisions import Start
+from tokenyard.jobs.rules.explain import explain
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.plan import apply, plan
-from tokenyard.jobs.rules.profile import (
-    FIFO_EASY,
-    FIFO_SKIP,
-    QUOTA_PROTECTING,
-    SRSF,
-    SRTF,
-    YARD,
-    YARD_SHORT,
-    Order,
-    Profile,
-)
+from tokenyard.jobs.rules.profile import FIFO_SKIP, QUOTA_PROTECTING, YARD
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import Job, Request, Role
-from tokenyard.jobs.simulator.__main__ import read
-from tokenyard.jobs.simulator.experiments import (
-    busiest_window,
-    fill,
-    gpu_nodes,
-    kueue_baseline,
-    muri,
-    philly,
-)
+from tokenyard.jobs.simulator.experiments import PEERS, gpu_nodes, kueue_baseline, replay
+from tokenyard.jobs.simulator.published import fill_cells, muri_cells
 from tokenyard.jobs.simulator.report import percentile, summarise
 from tokenyard.jobs.simulator.run import with_estimates
-from tokenyard.jobs.simulator.workload import (
-    read_muri,
-    read_openb_nodes,
-    read_openb_pods,
-    read_philly,
-)
+from tokenyard.jobs.simulator.traces import read_arrivals
+from tokenyard.jobs.simulator.workload import Arrival
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.vocabulary.ids import JobId, QueueName
 
@@ -56,70 +37,16 @@ TRACES = ROOT / "tests" / "traces"
 Json = dict[str, Any]
 
 
-def fill_default(quick: bool) -> Json:
-    """The default workload of the Alibaba 2023 trace."""
-    return _fill("default", quick)
-
-
-def fill_multigpu50(quick: bool) -> Json:
-    """The workload in which half of the GPU tasks ask for several GPUs."""
-    return _fill("multigpu50", quick)
-
-
-def _fill(workload: str, quick: bool) -> Json:
-    """Means over the seeds 42 to 51; published values beside them."""
-    seeds = range(42, 43 if quick else 52)
-    found: Json = {"seeds": list(seeds)}
-    alibaba = TRACES / "alibaba2023"
-    pods = read(alibaba / f"openb_pod_list_{workload}.csv.gz", read_openb_pods)
-    for policy in ("random", "best_fit", "fgd"):
-        runs = []
-        for seed in seeds:
-            nodes = read(alibaba / "openb_node_list_gpu_node.csv.gz", read_openb_nodes)
-            runs.append(fill(nodes, pods, policy, SeededRandomness(seed), seed))
-        allocated = [round(run.allocated_percent, 2) for run in runs]
-        theirs = _PUBLISHED_FILL[workload, policy]
-        found[policy] = {
-            "allocated_percent_mean": round(fmean(allocated), 3),
-            "published": theirs,
-            "off_points": round(fmean(allocated) - theirs, 3),
-            "by_seed": allocated,
-            "fragmented_percent_mean": round(fmean(r.fragmented_percent for r in runs), 3),
-        }
-    return found
+def alibaba(quick: bool) -> Json:
+    """Weng 2023, figure 7: allocation and fragmentation, means over the seeds 42 to 51."""
+    cells = fill_cells(TRACES, range(42, 43 if quick else 52))
+    return {"cells": [asdict(cell) for cell in cells]}
 
 
 def muri_traces(quick: bool) -> Json:
-    """Average completion times on two traces, with the authors' figures beside them."""
-    found: Json = {}
-    for trace in ("trace3",) if quick else ("trace1", "trace3"):
-        arrivals = read(TRACES / "muri2022" / f"{trace}.csv.gz", read_muri)
-        for profile in (SRTF, SRSF):
-            summary = summarise(profile.name, muri(arrivals, profile).run())
-            theirs = _PUBLISHED_MURI[trace, profile.name]
-            found[f"{trace}/{profile.name}"] = {
-                **summary.as_json(),
-                "published_completion_seconds_mean": theirs,
-                "off_percent": round(100 * (summary.completion_seconds_mean / theirs - 1), 2),
-            }
-    return found
-
-
-# fgd_expected.csv (GPU allocation at 130 % arrived load) and published.csv (average JCT).
-_PUBLISHED_FILL = {
-    ("default", "random"): 87.470,
-    ("default", "best_fit"): 93.076,
-    ("default", "fgd"): 95.391,
-    ("multigpu50", "random"): 90.275,
-    ("multigpu50", "best_fit"): 95.738,
-    ("multigpu50", "fgd"): 97.178,
-}
-_PUBLISHED_MURI = {
-    ("trace1", "srtf"): 1370603.2,
-    ("trace1", "srsf"): 980140.6,
-    ("trace3", "srtf"): 193081.8,
-    ("trace3", "srsf"): 185021.9,
-}
+    """Average completion times on all four traces, with the authors' figures beside them."""
+    cells = muri_cells(TRACES, ("trace3",)) if quick else muri_cells(TRACES)
+    return {"cells": [asdict(cell) for cell in cells]}
 
 
 def baseline(quick: bool) -> Json:
@@ -203,7 +130,9 @@ def cycles(quick: bool) -> Json:
             warm.append(seconds)
             started += count
         ordered = sorted(warm)
+        told = [_explained(board, now) for _ in range(5)]
         found[f"{nodes}x{queued}"] = {
+            "explain_ms_max": round(max(told) * 1000, 1),
             "lines": len(board.lines),
             "build_from_nothing_ms": round(built * 1000, 1),
             "cold_cycle_ms": round(cold * 1000, 1),
@@ -214,6 +143,15 @@ def cycles(quick: bool) -> Json:
             // 1024,
         }
     return found
+
+
+def _explained(board: Board, now: float) -> float:
+    """Seconds to say why the last job in its line waits, and when it should start."""
+    line = max(board.lines.values(), key=lambda one: len(one.entries))
+    decided = plan(board, now)
+    began = time.process_time()
+    explain(board, line.entries[-1].job.id, now, decided=decided)
+    return time.process_time() - began
 
 
 def cycles_million(quick: bool) -> Json:
@@ -256,12 +194,12 @@ def _timed(board: Board, now: float) -> tuple[float, int]:
 
 def simulated_time(quick: bool) -> Json:
     """Simulated seconds for each second of CPU on the Philly trace."""
-    arrivals = read(TRACES / "philly2017" / "philly_jobs.csv.gz", read_philly)
+    arrivals = read_arrivals(TRACES / "philly2017" / "philly_jobs.csv.gz", 8)
     if quick:
         arrivals = arrivals[:5_000]
     found: Json = {}
     for nodes in (128,) if quick else (160, 80):
-        simulation = philly(arrivals, YARD, nodes)
+        simulation = replay(arrivals, YARD, nodes)
         cpu = time.process_time()
         outcome = simulation.run()
         cpu = time.process_time() - cpu
@@ -273,39 +211,86 @@ def simulated_time(quick: bool) -> Json:
     return found
 
 
+WINDOW_JOBS = 4_000
+
+
+def _windows() -> list[list[Arrival]]:
+    """The Philly trace in pieces of consecutive jobs."""
+    arrivals = read_arrivals(TRACES / "philly2017" / "philly_jobs.csv.gz", 8)
+    count = len(arrivals) // WINDOW_JOBS
+    return [arrivals[n * WINDOW_JOBS : (n + 1) * WINDOW_JOBS] for n in range(count)]
+
+
+def _nodes_for(window: Sequence[Arrival], load: float) -> int:
+    """8-GPU nodes on which the work that falls into the window's time is so large a load."""
+    first, last = window[0].job.submitted_at, window[-1].job.submitted_at
+    work = sum(
+        min(one.run_seconds, last - one.job.submitted_at) * one.job.amount_min.gpu_milli / 1000
+        for one in window
+    )
+    largest = max(one.job.amount_min.gpu_milli for one in window) // 8000
+    return max(int(work / (last - first) / 8 / load) + 1, largest)
+
+
 def policies(quick: bool) -> Json:
-    """Profiles side by side on the busiest window of Philly; the same simulator for all.
+    """Profiles side by side on windows of Philly that our default was not tuned on.
 
-    Once with true run times as estimates, once with estimates off by a factor of up to 4 either way
-    (log-uniform, one seed). FIFO-like profiles without reservations do not look at estimates.
+    It was tuned on the windows with even numbers; those with odd numbers are played here, at two
+    loads, once with true lengths as estimates and once with estimates off by up to a factor of 4
+    either way (log-uniform, one seed). Waits are pooled over all jobs of all windows.
     """
-    arrivals = read(TRACES / "philly2017" / "philly_jobs.csv.gz", read_philly)
-    window = busiest_window(arrivals, 1_000 if quick else 5_000)
+    rows: list[Json] = []
+    waits: dict[tuple[float, str, str], list[float]] = {}
+    numbered = [(number, one) for number, one in enumerate(_windows()) if number % 2]
+    for number, window in numbered[: 1 if quick else None]:
+        for load, (estimates, jobs), profile in product(
+            (0.8, 1.1), (("true", window), ("wrong", _misjudged(window))), POLICIES
+        ):
+            nodes = _nodes_for(window, load)
+            outcome = replay(jobs, profile, nodes).run()
+            told = summarise(profile.name, outcome)
+            pooled = waits.setdefault((load, estimates, profile.name), [])
+            pooled += [one.waited_seconds for one in outcome.records.values()]
+            rows.append(
+                {
+                    "window": number,
+                    "load": load,
+                    "nodes": nodes,
+                    "estimates": estimates,
+                    "policy": profile.name,
+                    "wait_seconds_mean": round(told.wait_seconds_mean),
+                    "wait_seconds_p99": round(told.wait_seconds_p99),
+                    **{name: round(getattr(told, name), 2) for name in _SHARES},
+                }
+            )
+    return {"pooled": [_pooled(key, waits[key], rows) for key in waits], "windows": rows}
+
+
+_SHARES = ("gpu_use_percent", "gpu_use_percent_arriving", "gpu_fragmented_percent")
+
+
+def _misjudged(window: Sequence[Arrival]) -> list[Arrival]:
     draw = SeededRandomness(42)
-    wrong = with_estimates(window, lambda: 4.0 ** draw.uniform(-1.0, 1.0))
-    found: Json = {"jobs": len(window)}
-    for nodes in (48, 40):
-        for name, jobs in (("true", window), ("wrong", wrong)):
-            rows = found[f"{nodes} nodes, {name} estimates"] = {}
-            for profile in POLICIES:
-                summary = summarise(profile.name, philly(jobs, profile, nodes).run())
-                rows[profile.name] = summary.as_json()
-    return found
+    return with_estimates(window, lambda: 4.0 ** draw.uniform(-1.0, 1.0))
 
 
-POLICIES = (
-    FIFO_SKIP,
-    FIFO_EASY,
-    # Heads of all queues by priority, then age; whoever fits passes (Kueue's BestEffortFIFO).
-    replace(QUOTA_PROTECTING, name="kueue_like"),
-    # The queue with the smallest share first, no reservations (Volcano's drf and proportion).
-    Profile("volcano_like", order=(Order.SHARE, Order.PRIORITY, Order.AGE)),
-    YARD,
-    YARD_SHORT,
-)
+def _pooled(key: tuple[float, str, str], waits: list[float], rows: list[Json]) -> Json:
+    load, estimates, policy = key
+    mine = [row for row in rows if (row["load"], row["estimates"], row["policy"]) == key]
+    return {
+        "load": load,
+        "estimates": estimates,
+        "policy": policy,
+        "wait_seconds_mean": round(fmean(waits)),
+        "wait_seconds_p99": round(percentile(sorted(waits), 99)),
+        **{name: round(fmean(row[name] for row in mine), 2) for name in _SHARES},
+    }
+
+
+# Without a reservation FIFO is Kueue's order here, where nobody has a priority or a quota.
+POLICIES = (*(one for one in PEERS.values() if one is not FIFO_SKIP), YARD)
 COMMANDS: dict[str, Callable[[bool], Json]] = {
-    "fill-default": fill_default,
-    "fill-multigpu50": fill_multigpu50,
+    "alibaba": alibaba,
     "muri": muri_traces,
     "baseline": baseline,
     "cycles": cycles,

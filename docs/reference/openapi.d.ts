@@ -781,6 +781,7 @@ export type MessageBody = {
   response_id?: string;
   parent_id?: string | null;
   summary_through?: string;
+  cost_nanos?: number;
 };
 
 export type OutputText = {
@@ -1001,6 +1002,11 @@ export type TreeNode = {
 
 export type SwitchRequest = {
   item_id: string;
+};
+
+export type CompactRequest = {
+  model: string;
+  keep_questions?: number;
 };
 
 export type ContextBody = {
@@ -1366,6 +1372,7 @@ export type TimelineBody = {
   job: string;
   events: JobEventBody[];
   attempts: AttemptBody[];
+  cost: Cost | null;
 };
 
 export type JobEventBody = {
@@ -1387,6 +1394,7 @@ export type AttemptBody = {
   exit_status: number | null;
   gpu_seconds: number;
   lost_gpu_seconds: number;
+  cost: Cost | null;
   seats: SeatBody[];
 };
 
@@ -1762,6 +1770,7 @@ export interface Routes {
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
   "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
+  "POST /api/conversations/{conversation_id}/compact": { path: { conversation_id: string; }; body: CompactRequest; answer: MessageBody };
   "POST /api/context": { body: CreateResponseRequest; answer: ContextBody };
   "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
   "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };

@@ -27,6 +27,7 @@ from tokenyard.jobs.rules.states import State
 from tokenyard.protocol.jobs import CheckpointSpec, RetrySpec, RoleSpec
 from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest
 from tokenyard.vocabulary.ids import JobId, NodeName, ProjectId, QueueName
+from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
 A, B = ProjectId("proj_a"), ProjectId("proj_b")
@@ -262,9 +263,9 @@ async def test_ended_attempts_wait_to_be_billed(jobs: JobStore) -> None:
     assert await jobs.change_job(ended(one, 50.0))
     ((job, attempt),) = await jobs.unbilled(limit=10)
     assert (job.id, attempt.number, attempt.gpu_seconds) == (one.id, 1, 3.0)
-    await jobs.mark_billed(one.id, 1)
+    await jobs.mark_billed(replace(attempt, cost=Money(7)))
     assert await jobs.unbilled(limit=10) == []
-    await jobs.mark_billed(two.id, 7)
+    assert [one.cost for one in await jobs.attempts(one.id)] == [Money(7)]
 
 
 async def test_what_has_ended_long_ago_is_forgotten(jobs: JobStore) -> None:
@@ -279,7 +280,8 @@ async def test_what_has_ended_long_ago_is_forgotten(jobs: JobStore) -> None:
         assert await jobs.change_job(ended(record, at, state))
     assert await jobs.ended_jobs(before=100.0, dead_before=100.0, limit=10) == []
     for record in records[:4]:
-        await jobs.mark_billed(record.id, 1)
+        (attempt,) = await jobs.attempts(record.id)
+        await jobs.mark_billed(attempt)
     found = await jobs.ended_jobs(before=25.0, dead_before=12.0, limit=10)
     assert found == [records[0].id, records[1].id]
     assert await jobs.ended_jobs(before=25.0, dead_before=100.0, limit=1) == [records[0].id]

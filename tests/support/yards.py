@@ -25,6 +25,7 @@ from tokenyard.jobs.office import JobOffice, make_job_office
 from tokenyard.jobs.ports import Launch
 from tokenyard.jobs.records import NodeRecord
 from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.runtime.settings import Settings
@@ -92,8 +93,8 @@ def run_ten_seconds(launch: Launch) -> Outcome:
 
 @asynccontextmanager
 async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[FakeYard]:
-    """A gateway that is ready to answer, with one key."""
-    settings = settings or Settings()
+    """A gateway that is ready to answer, with one key; titles are given where a test says so."""
+    settings = settings or Settings(chat=ChatSettings(titles=TitleSource.NOBODY))
     clock, randomness, written = SimulatedClock(), SeededRandomness(1), io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         async with _open_in(Path(folder), settings, clock, randomness, written) as yard:
@@ -124,6 +125,18 @@ class _Ground:
         )
         await ledger.start()
         return ledger
+
+    def make_chat(self, ledger: Ledger) -> ChatOffice:
+        return make_chat_office(
+            self.store,
+            self.settings.chat,
+            pool=self.pool,
+            ledger=ledger,
+            tasks=self.tasks,
+            clock=self.clock,
+            randomness=self.randomness,
+            log=self.log,
+        )
 
     def make_responses(self, chat: ChatOffice, ledger: Ledger) -> Responses:
         streams = StreamRegistry(
@@ -213,7 +226,7 @@ async def _open_in(
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         ledger = await ground.start_ledger()
-        chat = make_chat_office(store, settings.chat, pool, clock, randomness)
+        chat = ground.make_chat(ledger)
         responses = ground.make_responses(chat, ledger)
         reception = ground.make_reception()
         identity = reception.identity

@@ -19,6 +19,7 @@ DATABASES = "databases only in storage"
 SERVER = "the HTTP server only in gateway and in the engine's own server"
 CLIENTS = "HTTP clients only in upstreams"
 PROCESSES = "processes only in jobs/executors"
+TRACES = "OpenTelemetry only in telemetry"
 CLOCK = "clock and randomness only in runtime"
 
 INJECTIONS = [
@@ -40,6 +41,7 @@ INJECTIONS = [
     (CLIENTS, "chat/intruder.py", "from aiohttp import ClientSession"),
     (PROCESSES, "fleet/intruder.py", "import subprocess"),
     (PROCESSES, "storage/intruder.py", "import multiprocessing"),
+    (TRACES, "gateway/intruder.py", "from opentelemetry import trace"),
     (CLOCK, "telemetry/intruder.py", "from time import time"),
     (CLOCK, "ledger/intruder.py", "from uuid import uuid4"),
 ]

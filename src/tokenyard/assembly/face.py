@@ -12,12 +12,14 @@ from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.server import serve
+from tokenyard.gateway.traced import Traced
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
 from tokenyard.jobs.office import JobOffice
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
+from tokenyard.telemetry.tracing import NO_TRACING
 from tokenyard.upstreams.pool import UpstreamPool
 
 _DRAIN_POLL_SECONDS = 0.05
@@ -29,7 +31,16 @@ async def open_face(
     """Serve everything on the listener until the ground is closed; returns the address."""
     settings = ground.settings
     ledger = await open_ledger(ground)
-    chat = make_chat_office(ground.store, settings.chat, pool, ground.clock, ground.randomness)
+    chat = make_chat_office(
+        ground.store,
+        settings.chat,
+        pool=pool,
+        ledger=ledger,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        randomness=ground.randomness,
+        log=ground.log,
+    )
     responses = _make_responses(ground, chat, ledger, pool)
     admission = await open_door(ground, pool)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
@@ -50,8 +61,10 @@ async def open_face(
         metrics=ground.metrics,
         log=ground.log,
     )
+    traces = ground.tracing is not NO_TRACING
+    app = Traced(gateway.app, ground.tracing) if traces else gateway.app
     serving = await ground.stack.enter_async_context(
-        serve(gateway.app, listener, settings.gateway, ground.tasks)
+        serve(app, listener, settings.gateway, ground.tasks)
     )
     seconds = settings.gateway.drain_seconds
     ground.stack.push_async_callback(

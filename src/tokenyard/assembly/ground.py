@@ -1,5 +1,6 @@
 """What every part of the platform stands on: settings, clock, store, tasks, measures, log."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.store import SqlStore, open_sql_store
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
+from tokenyard.telemetry.tracing import Tracing, open_tracing
 
 DATABASE_NAME = "tokenyard.sqlite3"
 FILES_FOLDER = "files"
@@ -49,6 +51,7 @@ class Ground:
     randomness: Randomness
     metrics: GatewayMetrics
     log: Log
+    tracing: Tracing
 
     @property
     def shares_store(self) -> bool:
@@ -61,6 +64,8 @@ async def open_ground(
 ) -> Ground:
     """Open the store and all that needs no other part; closed with the stack."""
     clock = RealClock()
+    tracing = open_tracing(settings.telemetry)
+    stack.push_async_callback(asyncio.to_thread, tracing.close)
     # The store's writer outlives every other task: what they end with is still to be written.
     writers = await stack.enter_async_context(TaskSupervisor(log.task_failed))
     store = await stack.enter_async_context(
@@ -84,4 +89,5 @@ async def open_ground(
         randomness=SystemRandomness(),
         metrics=GatewayMetrics(),
         log=log,
+        tracing=tracing,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from tokenyard.assembly.ground import MODELS_FOLDER, RUN_FOLDER, Ground
 from tokenyard.fleet.engines.choice import EngineKind, drawing_defaults
 from tokenyard.fleet.replicas import Neighbour, Replica
-from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import (
     ENGINE_KIND_VARIABLE,
     HOME_VARIABLE,
@@ -130,10 +129,10 @@ def read_server_keys(
 
 
 async def attach_servers(
-    settings: UpstreamSettings, keys: Mapping[str, str | None], pool: UpstreamPool, clock: Clock
+    ground: Ground, keys: Mapping[str, str | None], pool: UpstreamPool
 ) -> None:
     """Put the servers that others run into the pool."""
-    for server in settings.servers:
+    for server in ground.settings.upstreams.servers:
         pool.expect(
             server.name,
             frozenset(server.models),
@@ -141,7 +140,7 @@ async def attach_servers(
             weight=server.weight,
             priority=server.priority,
         )
-        await pool.attach(server.name, _connect_server(server, keys[server.name], settings, clock))
+        await pool.attach(server.name, _connect_server(ground, server, keys[server.name]))
 
 
 def first_model(settings: UpstreamSettings) -> ModelName:
@@ -150,19 +149,19 @@ def first_model(settings: UpstreamSettings) -> ModelName:
     return ModelName(named[0] if named else "")
 
 
-def _connect_server(
-    server: ServerSettings, key: str | None, settings: UpstreamSettings, clock: Clock
-) -> Upstream:
+def _connect_server(ground: Ground, server: ServerSettings, key: str | None) -> Upstream:
     url = server.url.rstrip("/").removesuffix("/v1")
+    settings = ground.settings.upstreams
     if server.kind == EngineKind.OWN:
-        return HttpUpstream(url, settings, api_key=key)
+        return HttpUpstream(url, settings, api_key=key, tracing=ground.tracing)
     return ForeignUpstream(
         url,
         settings,
         dialect=Dialect(server.kind),
-        clock=clock,
+        clock=ground.clock,
         models=server.models,
         api_key=key,
+        tracing=ground.tracing,
     )
 
 
@@ -170,7 +169,7 @@ def _connect_engine(ground: Ground) -> Callable[[str], Upstream]:
     """How the model servers that we start are spoken to."""
     settings = ground.settings
     if settings.engine.kind == EngineKind.OWN or not settings.fleet.engines:
-        return lambda url: HttpUpstream(url, settings.upstreams)
+        return lambda url: HttpUpstream(url, settings.upstreams, tracing=ground.tracing)
     defaults = drawing_defaults(settings.engine, ground.home / MODELS_FOLDER)
     return lambda url: ForeignUpstream(
         url,
@@ -178,4 +177,5 @@ def _connect_engine(ground: Ground) -> Callable[[str], Upstream]:
         dialect=Dialect(settings.engine.kind),
         clock=ground.clock,
         defaults=defaults,
+        tracing=ground.tracing,
     )

@@ -64,7 +64,7 @@ async def open_scaled_yard(
         ground = await open_ground(stack, settings, home, log, Part.SUPERVISOR)
         await fail_abandoned(ground)
         pool = open_pool(ground)
-        await attach_servers(settings.upstreams, keys, pool, ground.clock)
+        await attach_servers(ground, keys, pool)
         replicas = start_replicas(ground, pool, model)
         reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)

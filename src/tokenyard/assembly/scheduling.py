@@ -4,6 +4,8 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from tokenyard.assembly.ground import JOBS_FOLDER, Ground, Part
+from tokenyard.assembly.money import make_ledger
+from tokenyard.jobs.billing import LedgerCashier
 from tokenyard.jobs.executors.devices import find_devices
 from tokenyard.jobs.executors.local import LocalExecutor
 from tokenyard.jobs.office import JobOffice, make_job_office
@@ -52,8 +54,11 @@ async def open_jobs(ground: Ground) -> JobOffice:
         clock=ground.clock,
         randomness=ground.randomness,
         log=ground.log,
+        cashier=LedgerCashier(make_ledger(ground).gpu),
     )
     if ground.part is Part.GATEWAY and settings.jobs.executor == "local":
+        watching = ground.tasks.spawn("jobs.watch", office.scheduler.watch(ground.tasks))
+        ground.stack.push_async_callback(ground.tasks.end, watching)
         return office
     await executor.open()
     ground.stack.push_async_callback(executor.close)

@@ -174,6 +174,13 @@ class Conversations:
             raise _no_conversation(id)
         return items
 
+    async def append(self, caller: Principal, id: ConversationId, item: Item) -> Item:
+        """Put one item below the leaf; raises NotFound, or InvalidRequest when it does not fit."""
+        await self.check_room(id, 1)
+        if not await self._store.add_items(id, caller.project, [item], self._clock.now()):
+            raise _no_conversation(id)
+        return await self.item(caller, id, item.id)
+
     async def item(self, caller: Principal, id: ConversationId, item: ItemId) -> Item:
         """One message; raises NotFound."""
         await self.get(caller, id)
@@ -212,6 +219,11 @@ class Conversations:
                 f"A conversation holds at most {items_max} items; start another one.",
                 param="conversation",
             )
+
+
+def details_of(held: Conversation) -> ConversationDetails:
+    """What of it can be set."""
+    return ConversationDetails(held.title, held.title_by, held.folder, held.pinned, held.archived)
 
 
 def _no_item(id: str) -> NotFound:

@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from tokenyard.chat.asides import Asides
+from tokenyard.chat.compaction import Compaction
 from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.counting import TokenCounts
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.prompts import Prompts, PromptStore
+from tokenyard.chat.titles import Titles
 from tokenyard.chat.windows import Windows
-from tokenyard.runtime.chat_settings import ChatSettings
+from tokenyard.ledger.ledger import Ledger
+from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Log
 from tokenyard.upstreams.pool import UpstreamPool
 
 
@@ -35,21 +41,34 @@ class ChatOffice:
     conversations: Conversations
     windows: Windows
     prompts: Prompts
+    compaction: Compaction
+    titles: Titles | None
 
 
 def make_chat_office(
     stores: Stores,
     settings: ChatSettings,
+    *,
     pool: UpstreamPool,
+    ledger: Ledger,
+    tasks: TaskSupervisor,
     clock: Clock,
     randomness: Randomness,
+    log: Log,
 ) -> ChatOffice:
     """All of them over one set of stores."""
     conversations = Conversations(stores.chat, stores.threads, settings, clock, randomness)
     histories = Histories(stores.chat, stores.threads, conversations, settings)
     counts = TokenCounts(pool, cached_max=settings.token_counts_max)
+    asides = Asides(pool, ledger, settings, randomness)
     return ChatOffice(
         conversations=conversations,
         windows=Windows(histories, conversations, counts, pool, settings),
         prompts=Prompts(stores.prompts, settings, clock, randomness),
+        compaction=Compaction(conversations, asides, pool, settings),
+        titles=(
+            None
+            if settings.titles == TitleSource.NOBODY
+            else Titles(conversations, asides, settings, tasks, log)
+        ),
     )

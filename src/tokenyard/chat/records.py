@@ -157,8 +157,9 @@ class Item:
     kind: ItemKind = ItemKind.MESSAGE
     attachments: tuple[Attachment, ...] = ()
     call: FunctionCall | None = None
-    # Of a summary: the last item that it stands for.
+    # Of a summary: the last item that it stands for, and what it cost.
     through: ItemId | None = None
+    cost_nanos: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,8 @@ def render_item(item: Item, progress: Progress | None = None) -> MessageBody:
     )
     if item.through is not None:
         body.summary_through = item.through
+    if item.cost_nanos is not None:
+        body.cost_nanos = item.cost_nanos
     if item.response is not None:
         body.response_id = item.response
     return body

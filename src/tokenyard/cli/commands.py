@@ -9,6 +9,7 @@ import click
 
 from tokenyard import __version__
 from tokenyard.cli.job_commands import cluster, jobs, queues
+from tokenyard.cli.simulate_commands import simulate
 from tokenyard.cli.told import told_in_words
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_HELP, commands=(jobs, queues, cluster))
+@click.group(context_settings=_HELP, commands=(jobs, queues, cluster, simulate))
 @click.version_option(__version__, prog_name="tokenyard")
 def main() -> None:
     """Your own AI platform: playground, streaming chat and batch jobs.

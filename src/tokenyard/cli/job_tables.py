@@ -2,6 +2,8 @@
 
 from tokenyard.cli.jobs import lasted, table, when
 from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, QueueList, TimelineBody
+from tokenyard.protocol.responses import Cost
+from tokenyard.vocabulary.money import Money
 
 
 def say_explanation(told: ExplanationBody) -> str:
@@ -14,18 +16,31 @@ def say_explanation(told: ExplanationBody) -> str:
     if told.ahead_count:
         lines.append(f"ahead        {told.ahead_count} jobs: {', '.join(told.ahead)}")
     if told.predicted_start is not None:
-        lines.append(f"should start {when(told.predicted_start)}")
+        about = "about " if told.prediction == "reckoned" else ""
+        lines.append(f"should start {about}{when(told.predicted_start)}")
     lines.extend(f"what if      {words}" for words in told.what_if)
     return "\n".join(lines)
 
 
 def say_timeline(told: TimelineBody) -> str:
-    """A line for each event."""
+    """A line for each event, and what each try took and cost."""
     rows = [
         (when(one.at), str(one.attempt), one.kind, one.reason or "", one.detail or one.by or "")
         for one in told.events
     ]
-    return table(("at (UTC)", "try", "event", "reason", "detail"), rows)
+    lines = [table(("at (UTC)", "try", "event", "reason", "detail"), rows)]
+    for one in told.attempts:
+        cost = "not billed yet" if one.cost is None else spell(one.cost)
+        lost = f", {one.lost_gpu_seconds:.0f} lost" if one.lost_gpu_seconds else ""
+        lines.append(f"try {one.number}: {one.gpu_seconds:.0f} GPU-seconds{lost}, {cost}")
+    if told.cost is not None:
+        lines.append(f"in all: {spell(told.cost)}")
+    return "\n".join(lines)
+
+
+def spell(cost: Cost) -> str:
+    """An amount of money."""
+    return str(Money(cost.nanos, cost.currency))
 
 
 def say_queues(told: QueueList) -> str:

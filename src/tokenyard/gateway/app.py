@@ -1,6 +1,7 @@
 """The gateway as one ASGI application: every operation under the front layer, then the page."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -71,7 +72,7 @@ class Gateway:
         doorway = Doorway(reception.identity, body_bytes_max=settings.body_bytes_max)
         heartbeat = settings.heartbeat_seconds
         status = StatusRoutes(pool, admission, metrics, jobs.metrics)
-        reader = AskReader(pool, chat.prompts)
+        serving = _Serving(doorway, admission, pool, ledger, tasks, clock, metrics, heartbeat)
         groups: tuple[_Group, ...] = (
             CompletionRoutes(
                 doorway=doorway,
@@ -83,21 +84,7 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            ResponseRoutes(
-                doorway=doorway,
-                admission=admission,
-                pool=pool,
-                ledger=ledger,
-                responses=responses,
-                reader=reader,
-                prompts=chat.prompts,
-                tasks=tasks,
-                metrics=metrics,
-                heartbeat_seconds=heartbeat,
-            ),
-            *_chat_routes(
-                doorway, chat, responses=responses, reader=reader, ledger=ledger, clock=clock
-            ),
+            *_chat_routes(serving, chat, responses),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
@@ -146,22 +133,51 @@ def _money_routes(
     )
 
 
-def _chat_routes(
-    doorway: Doorway,
-    chat: ChatOffice,
-    *,
-    responses: Responses,
-    reader: AskReader,
-    ledger: Ledger,
-    clock: Clock,
-) -> list[_Group]:
-    """What there is of conversations beside the responses in them."""
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What the routes of the chat stand on."""
+
+    doorway: Doorway
+    admission: Admission
+    pool: UpstreamPool
+    ledger: Ledger
+    tasks: TaskSupervisor
+    clock: Clock
+    metrics: GatewayMetrics
+    heartbeat_seconds: float
+
+
+def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_Group]:
+    """Responses, and what there is of conversations beside them."""
+    reader = AskReader(on.pool, chat.prompts)
     return [
-        ConversationRoutes(doorway=doorway, conversations=chat.conversations, responses=responses),
-        ContextRoutes(
-            doorway=doorway, windows=chat.windows, reader=reader, ledger=ledger, clock=clock
+        ResponseRoutes(
+            doorway=on.doorway,
+            admission=on.admission,
+            pool=on.pool,
+            ledger=on.ledger,
+            responses=responses,
+            reader=reader,
+            chat=chat,
+            tasks=on.tasks,
+            metrics=on.metrics,
+            heartbeat_seconds=on.heartbeat_seconds,
         ),
-        PromptRoutes(doorway=doorway, prompts=chat.prompts),
+        ConversationRoutes(
+            doorway=on.doorway,
+            admission=on.admission,
+            conversations=chat.conversations,
+            compaction=chat.compaction,
+            responses=responses,
+        ),
+        ContextRoutes(
+            doorway=on.doorway,
+            windows=chat.windows,
+            reader=reader,
+            ledger=on.ledger,
+            clock=on.clock,
+        ),
+        PromptRoutes(doorway=on.doorway, prompts=chat.prompts),
     ]
 
 

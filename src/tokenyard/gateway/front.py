@@ -96,7 +96,9 @@ class Front:
         began: float,
         failure: BaseException | None,
     ) -> None:
-        route = scope["state"].get("route", "none")
+        state = scope["state"]
+        route = state.get("route", "none")
+        state["status"], state["failure"] = status, failure
         self._metrics.requests.labels(route, str(status)).inc()
         fields = {
             "request": request_id,

@@ -4,6 +4,7 @@ No mail is sent: who invites hands the link over. The address is what the new us
 """
 
 import re
+from dataclasses import replace
 from typing import Literal
 
 from tokenyard.gateway.keys import SECRET_BYTES, check_name
@@ -84,9 +85,8 @@ class Invitations:
         )
         there = Principal(caller.user, caller.project, caller.key, made.organisation)
         told = {"email": email, "role": role.value}
-        await self.store.add_invitation(
-            made, entry_by(there, now, AuditAction.INVITED, made.id, told)
-        )
+        entry = entry_by(there, now, AuditAction.INVITED, made.id, told)
+        await self.store.add_invitation(made, replace(entry, project=project))
         return token, made
 
     async def revoke(self, caller: Principal, invitation: InvitationId) -> None:

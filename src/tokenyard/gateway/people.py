@@ -5,6 +5,7 @@ it reaches: nobody above the caller's own role, nobody of another organisation.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tokenyard.gateway.identity import no_project
 from tokenyard.gateway.keys import check_name
@@ -71,7 +72,8 @@ class People:
         there = Principal(caller.user, caller.project, caller.key, made.id, caller.role)
         # Told in the chain of the new organisation, of which it is the first entry.
         entry = self._entry(there, AuditAction.ORGANISATION_CREATED, made.id, {"name": name})
-        await self.store.add_organisation(made, entry)
+        # Not the project of the operator, which is none of theirs.
+        await self.store.add_organisation(made, replace(entry, project=None))
         await self.create_project(there, "Default")
         return made
 

@@ -7,6 +7,7 @@ settings; what is paid is `rules.charges`'.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenyard.jobs.ports import AttemptBill, Cashier, Executor, JobStore
 from tokenyard.jobs.records import Attempt, JobRecord
@@ -67,9 +68,12 @@ class Clerk:
         for record, attempt in due:
             bill = _bill_of(record, attempt, kinds)
             # First the ledger, which knows a bill again, then the mark.
-            if self._cashier is not None and bill.gpu_millis:
-                await self._cashier.charge(bill)
-            await self._store.mark_billed(record.id, attempt.number)
+            cost = None
+            if self._cashier is not None:
+                cost = self._cashier.price(bill.gpu_millis)
+                if bill.gpu_millis:
+                    await self._cashier.charge(bill)
+            await self._store.mark_billed(replace(attempt, cost=cost))
 
     async def _forget_jobs(self) -> None:
         now = self._clock.now()
@@ -112,7 +116,7 @@ def _bill_of(record: JobRecord, attempt: Attempt, kinds: dict[NodeName, str]) ->
         project=record.project,
         user=record.user,
         key=record.key,
-        queue=record.queue,
+        organisation=record.organisation,
         ended_at=attempt.ended_at or 0.0,
         gpu_millis=split_by_kind(seconds, gpus),
     )

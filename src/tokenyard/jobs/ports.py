@@ -22,7 +22,7 @@ from tokenyard.jobs.records import (
     Sample,
 )
 from tokenyard.protocol.jobs import JobSpec
-from tokenyard.vocabulary.ids import JobId, KeyId, NodeName, ProjectId, QueueName, UserId
+from tokenyard.vocabulary.ids import JobId, KeyId, NodeName, OrganisationId, ProjectId, UserId
 from tokenyard.vocabulary.money import Money
 
 
@@ -71,8 +71,8 @@ class JobStore(Protocol):
         """Attempts that have ended and are not billed yet, with their jobs."""
         ...
 
-    async def mark_billed(self, job: JobId, attempt: int) -> None:
-        """The attempt is in the ledger."""
+    async def mark_billed(self, attempt: Attempt) -> None:
+        """The attempt is in the ledger, at the cost that it names."""
         ...
 
     async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
@@ -243,7 +243,7 @@ class AttemptBill:
     project: ProjectId
     user: UserId
     key: KeyId | None
-    queue: QueueName
+    organisation: OrganisationId
     ended_at: float
     # Thousandths of GPU-seconds for each kind of GPU.
     gpu_millis: Mapping[str, int]

@@ -21,6 +21,7 @@ from tokenyard.vocabulary.ids import (
     QueueName,
     UserId,
 )
+from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
 
@@ -109,6 +110,8 @@ class Attempt:
     gpu_seconds: float = 0.0
     # Of those, what no checkpoint has kept.
     lost_gpu_seconds: float = 0.0
+    # What it was billed at; None until it is.
+    cost: Money | None = None
 
 
 class EventKind(StrEnum):

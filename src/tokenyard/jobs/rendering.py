@@ -36,6 +36,7 @@ from tokenyard.protocol.jobs import (
     TimelineBody,
     WaitBody,
 )
+from tokenyard.protocol.responses import Cost
 from tokenyard.vocabulary.ids import NodeName
 
 
@@ -179,11 +180,23 @@ def render_timeline(
                 exit_status=one.exit_status,
                 gpu_seconds=one.gpu_seconds,
                 lost_gpu_seconds=one.lost_gpu_seconds,
+                cost=_cost([one]),
                 seats=_seats(record, one.seats),
             )
             for one in attempts
         ],
+        cost=_cost(attempts),
     )
+
+
+def _cost(attempts: Sequence[Attempt]) -> Cost | None:
+    """The sum of those that are billed, in the currency of the last; None when none is."""
+    billed = [one.cost for one in attempts if one.cost is not None]
+    if not billed:
+        return None
+    currency = billed[-1].currency
+    nanos = sum(cost.nanos for cost in billed if cost.currency == currency)
+    return Cost(nanos=nanos, currency=currency)
 
 
 def render_queues(roster: Roster, observer: Observer, now: float) -> QueueList:

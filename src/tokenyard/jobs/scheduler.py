@@ -138,6 +138,17 @@ class Scheduler:
                 with suppress(TokenyardError):
                     await self._store.drop_lease(lease, self._clock.now())
 
+    async def watch(self, tasks: TaskSupervisor) -> None:
+        """Know what the leader does, until cancelled, and never lead."""
+        while True:
+            self._poked.clear()
+            try:
+                await self._follow()
+            except TokenyardError as error:
+                self._log.error(Event.JOBS_CYCLE_FAILED, error, reason=error.reason.value)
+                self._mirror.forget()
+            await self._rest(tasks)
+
     async def tick(self) -> bool:
         """One cycle; False when somebody else leads."""
         if not await self._lead():

@@ -112,10 +112,13 @@ class Ledger:
 
         prompt_tokens: an upper bound of what the engine will count. work: the name by which
         another process can take it over. Raises LimitReached when a budget could be passed,
-        NotFound when the model has no price, Unavailable when too many reservations are open.
+        NotFound when the model has no price, Forbidden when the key may not use it, Unavailable
+        when too many reservations are open.
         """
         if not self._holder:
             raise RuntimeError("the ledger has not been started")
+        # Here, because nothing is generated without a reservation.
+        principal.check_model(model)
         now = self._clock.now()
         rates = self._rates_of(model, now, tier)
         if len(self._open) >= self._reservations_max:

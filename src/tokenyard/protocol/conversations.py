@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from tokenyard.protocol.chat_completions import Name
 from tokenyard.protocol.responses import InputItem, Metadata, Word
 
 ITEMS_MAX = 20
@@ -39,6 +40,13 @@ class UpdateConversationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_o
     folder: Annotated[str, Meta(max_length=64)] | None = None
     pinned: bool | None = None
     archived: bool | None = None
+
+
+class CompactRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /api/conversations/{id}/compact`: who summarises, and what stays."""
+
+    model: Name
+    keep_questions: Annotated[int, Meta(ge=0, le=100)] = 2
 
 
 class SwitchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from tokenyard.protocol.responses import Cost
+
 Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]+$")]
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Text = Annotated[str, Meta(max_length=131_072, pattern=r"^[^\x00]*$")]
@@ -213,15 +215,18 @@ class AttemptBody(msgspec.Struct, kw_only=True):
     exit_status: int | None
     gpu_seconds: float
     lost_gpu_seconds: float
+    # What it was billed; null until it is. What the platform lost by itself costs nothing.
+    cost: Cost | None
     seats: list[SeatBody]
 
 
 class TimelineBody(msgspec.Struct, kw_only=True):
-    """What happened to a job, the oldest first, and its attempts."""
+    """What happened to a job, the oldest first, its attempts, and what they cost so far."""
 
     job: str
     events: list[JobEventBody]
     attempts: list[AttemptBody]
+    cost: Cost | None
 
 
 class LogBody(msgspec.Struct, kw_only=True):

@@ -310,6 +310,8 @@ class MessageBody(msgspec.Struct, kw_only=True):
     response_id: str | UnsetType = UNSET
     parent_id: str | None = None
     summary_through: str | UnsetType = UNSET
+    # What a summary cost, in billionths of the ledger's currency.
+    cost_nanos: int | UnsetType = UNSET
 
 
 class ResponseErrorBody(msgspec.Struct, kw_only=True):

@@ -1,10 +1,19 @@
 """Settings of conversations, their streams, and stored prompts."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
 from tokenyard.runtime.branch import Branch, Count, Seconds
+
+
+class TitleSource(StrEnum):
+    """Where titles come from."""
+
+    MODEL = "model"
+    QUESTION = "question"
+    NOBODY = "nobody"
 
 
 class ChatSettings(Branch, frozen=True):
@@ -29,6 +38,25 @@ class ChatSettings(Branch, frozen=True):
     token_counts_max: Annotated[
         Count, Meta(description="Counts of prompts that are remembered.")
     ] = 10_000
+    titles: Annotated[
+        TitleSource,
+        Meta(
+            description="Who gives a conversation its title after the first answer: the `model`, "
+            "the `question` (its first words), or `nobody`."
+        ),
+    ] = TitleSource.MODEL
+    summary_tokens_max: Annotated[
+        Count, Meta(description="How long a summary of older turns may be.")
+    ] = 512
+    asides_priority: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Class that summaries and titles have in the model server's queue; answers "
+            "have 0, and lower comes first. 0 sends none, for servers that refuse it.",
+        ),
+    ] = 50
     prompts_max: Annotated[
         Count, Meta(description="Prompts of a project; further ones get 429.")
     ] = 10_000

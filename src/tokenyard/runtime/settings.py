@@ -22,6 +22,7 @@ from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.limit_settings import LimitSettings
 from tokenyard.runtime.routing_settings import RoutingSettings
 from tokenyard.runtime.storage_settings import StorageSettings
+from tokenyard.runtime.telemetry_settings import TelemetrySettings
 from tokenyard.vocabulary.errors import StartError
 
 ENVIRONMENT_PREFIX = "TOKENYARD_"
@@ -276,6 +277,7 @@ class Settings(_Branch, frozen=True):
     batches: BatchSettings = BatchSettings()
     jobs: JobSettings = JobSettings()
     logs: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 def home_folder(environment: Mapping[str, str]) -> Path:

@@ -114,9 +114,11 @@ class MemoryJobStore:
         ]
         return found[:limit]
 
-    async def mark_billed(self, job: JobId, attempt: int) -> None:
-        """The attempt is in the ledger."""
-        self._billed.add((job, attempt))
+    async def mark_billed(self, attempt: Attempt) -> None:
+        """The attempt is in the ledger, at the cost that it names."""
+        if attempt.number in self._attempts.get(attempt.job, {}):
+            self._billed.add((attempt.job, attempt.number))
+            self._attempts[attempt.job][attempt.number] = attempt
 
     async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
         """Billed jobs that ended before then, the oldest first; dead ones by their own time."""

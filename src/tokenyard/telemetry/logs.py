@@ -38,6 +38,8 @@ class Event(StrEnum):
     RESPONSE_DONE = "response.done"
     LEDGER_SETTLED = "ledger.settled"
     LEDGER_RELEASED = "ledger.released"
+    # A conversation stays without a title.
+    TITLE_FAILED = "title.failed"
     # A bill whose id the ledger already held: the same bill again, or an id given out twice.
     LEDGER_DUPLICATE = "ledger.duplicate"
     # A bill that the store did not take; the fields are all of the row, so that nothing is lost.

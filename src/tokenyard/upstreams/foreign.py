@@ -18,6 +18,7 @@ from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
+from tokenyard.telemetry.tracing import NO_TRACING, Tracing
 from tokenyard.upstreams.dialects import (
     Counts,
     Dialect,
@@ -73,8 +74,11 @@ class ForeignUpstream:
         models: Sequence[str] = (),
         defaults: SamplingDefaults | None = None,
         api_key: str | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
-        self._http = HttpUpstream(url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS)
+        self._http = HttpUpstream(
+            url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS, tracing=tracing
+        )
         self._dialect = dialect
         self._clock = clock
         self._offered = tuple(models)

@@ -4,7 +4,7 @@ Knows the wire and its failures; does not know which server to ask, nor what an 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ import msgspec
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
 from tokenyard.runtime.settings import UpstreamSettings
+from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
 from tokenyard.upstreams.load import LoadReader
 from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import (
@@ -71,7 +72,9 @@ class HttpUpstream:
         *,
         api_key: str | None = None,
         idle_seconds: float = 30.0,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()
@@ -128,7 +131,7 @@ class HttpUpstream:
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
         parser = SseParser()
-        async with self._open(call) as answer:
+        async with self._open(call) as (answer, span):
             if not answer.content_type.startswith("text/event-stream"):
                 raise UpstreamFailed("The model server answered a stream request without a stream.")
             while True:
@@ -142,14 +145,17 @@ class HttpUpstream:
                 for event in events:
                     if event.data == b"[DONE]":
                         return
+                    span.see(event.data)
                     yield event
 
     async def complete(self, call: GenerationCall) -> bytes:
         seconds = call.seconds_max or self._settings.first_token_seconds
-        async with self._open(call) as answer:
+        async with self._open(call) as (answer, span):
             try:
                 async with asyncio.timeout(seconds):
-                    return await answer.read()
+                    body = await answer.read()
+                span.see(body)
+                return body
             except _BROKEN as error:
                 raise UpstreamFailed(f"The model server broke off: {error}.") from error
             except TimeoutError:
@@ -183,9 +189,26 @@ class HttpUpstream:
         await self._session.close()
 
     @asynccontextmanager
-    async def _open(self, call: GenerationCall) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open(
+        self, call: GenerationCall
+    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, GenerationSpan]]:
+        """Send the call, and trace it to its end."""
+        span = self._tracing.generation(self._url, call.path, call.body)
+        try:
+            async with self._send(call, span.headers) as answer:
+                yield answer, span
+        except TokenyardError as error:
+            span.fail(error.reason)
+            raise
+        finally:
+            span.end()
+
+    @asynccontextmanager
+    async def _send(
+        self, call: GenerationCall, more: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send the call and wait for its headers, which come with the first token at the latest."""
-        headers = {"content-type": "application/json", "x-request-id": call.request_id}
+        headers = {"content-type": "application/json", "x-request-id": call.request_id, **more}
         url = f"{self._url}/v1{call.path}"
         seconds = call.seconds_max or self._settings.first_token_seconds
         try:

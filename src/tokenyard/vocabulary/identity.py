@@ -7,6 +7,7 @@ project owns what is made in it. A service account is a user without a sign-in, 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tokenyard.vocabulary.errors import Forbidden
 from tokenyard.vocabulary.ids import (
     InvitationId,
     KeyId,
@@ -15,6 +16,7 @@ from tokenyard.vocabulary.ids import (
     SessionId,
     UserId,
 )
+from tokenyard.vocabulary.reasons import Reason
 
 # What the first start makes; also the owner of everything that is older than organisations.
 DEFAULT_ORGANISATION = OrganisationId("org_default")
@@ -93,7 +95,7 @@ class Principal:
     role: Role = Role.VIEWER
     # What this caller may: the role's permissions, cut to the key's scopes. Checked at the door.
     permissions: frozenset[Permission] = frozenset()
-    # Models that the key may use; None means all. Checked where a model is asked for.
+    # Models that the key may use; None means all. Checked where money is set aside.
     models: frozenset[str] | None = None
     # What the key may spend in a calendar month (UTC); None means no cap of its own.
     monthly_cap_nanos: int | None = None
@@ -101,6 +103,15 @@ class Principal:
     def may(self, permission: Permission) -> bool:
         """Whether the caller has it."""
         return permission in self.permissions
+
+    def check_model(self, model: str) -> None:
+        """Raises Forbidden for a model that the key may not use."""
+        if self.models is not None and model not in self.models:
+            raise Forbidden(
+                f"This key may not use the model '{model}'.",
+                reason=Reason.MODEL_NOT_ALLOWED,
+                param="model",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,9 @@ class FakeServer:
     async def models(self) -> list[Model]:
         return [Model(id=MODEL, created=0, owned_by="test", context_window=1000)]
 
+    async def count_tokens(self, model: str, turns: object) -> int | None:
+        return None
+
     async def complete(self, call: GenerationCall) -> bytes:
         await self._life.step()
         said = json.loads(call.body)["messages"][0]["content"]

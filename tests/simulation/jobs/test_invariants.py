@@ -18,7 +18,7 @@ from tokenyard.jobs.rules.profile import (
     SHARE_PROTECTING,
     SRSF,
     YARD,
-    YARD_SHORT,
+    YARD_FAIR,
     Profile,
 )
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
@@ -131,7 +131,7 @@ class Watch:
 
 PROFILES = [
     FIFO_EASY, FIFO_CONSERVATIVE, PRIORITY, QUOTA_PROTECTING, QUOTA_PROTECTING_FAIR,
-    SHARE_PROTECTING, SRSF, YARD, YARD_SHORT,
+    SHARE_PROTECTING, SRSF, YARD, YARD_FAIR,
 ]  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def flood(count: int) -> list[Arrival]:
 
 @pytest.mark.parametrize(
     ("profile", "starves"),
-    [(replace(YARD, overdue_seconds=300.0), False), (PRIORITY, True)],
+    [(replace(YARD_FAIR, overdue_seconds=300.0), False), (PRIORITY, True)],
     ids=["yard", "priority"],
 )
 def test_nobody_waits_longer_than_the_bound(profile: Profile, starves: bool) -> None:
@@ -211,7 +211,7 @@ def test_a_long_job_is_overtaken_only_within_its_stretch(
     stretch: float, overtaken_max: int
 ) -> None:
     """400 GPU-seconds: whoever comes more than stretch * 400 s after it stays behind it."""
-    profile = replace(YARD_SHORT, stretch=stretch)
+    profile = replace(YARD, stretch=stretch)
     board = Board([Node(NodeName("n"), gpus=4, cpu_milli=0, memory_mib=0)], queues_free(), profile)
     short = [
         Arrival(

@@ -2,42 +2,24 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
-from support.asgi import HOST, Answer, AsgiClient
+from support.tenants import (
+    CHEAP,
+    PASSWORD,
+    ROOT,
+    Person,
+    browser,
+    cookie_of,
+    found_tenant,
+    join,
+    sign_in_owner,
+)
 from support.yards import FakeYard, open_fake_yard
-from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.settings import Settings
 from tokenyard.vocabulary.audit import find_break
 from tokenyard.vocabulary.identity import DEFAULT_ORGANISATION, DEFAULT_PROJECT
-
-ROOT = "/api/organisation"
-PASSWORD = "a long enough passphrase"
-# Argon2 as cheap as it gets: what it costs is not the subject here.
-CHEAP = IdentitySettings(password_memory_kib=8, password_rounds=1, invitation_seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Somebody with a browser."""
-
-    client: AsgiClient
-    id: str
-
-    async def call(self, method: str, target: str, body: Any = None) -> Answer:
-        return await self.client.call(method, target, json_body=body)
-
-
-def browser(yard: FakeYard, cookie: str) -> AsgiClient:
-    headers = {"cookie": cookie, "origin": f"http://{HOST}"}
-    return AsgiClient(yard.gateway.app, headers)
-
-
-def cookie_of(answer: Answer) -> str:
-    return answer.headers["set-cookie"].partition(";")[0]
 
 
 @pytest.fixture
@@ -49,25 +31,7 @@ async def yard() -> AsyncIterator[FakeYard]:
 @pytest.fixture
 async def owner(yard: FakeYard) -> Person:
     """The first owner, signed in by link."""
-    token = await yard.identity.sessions.create_link_token()
-    answer = await yard.stranger.call("GET", f"/sign-in?token={token}")
-    return Person(browser(yard, cookie_of(answer)), "user_owner")
-
-
-async def join(yard: FakeYard, by: Person, name: str, **invitation: Any) -> Person:
-    """Somebody whom `by` invites, signed in."""
-    asked = {"email": f"{name}@example.com", **invitation}
-    invited = (await by.call("POST", f"{ROOT}/invites", asked)).json()
-    token = invited["url"].partition("#invitation=")[2]
-    accepted = await yard.stranger.call(
-        "POST",
-        "/api/invitations/accept",
-        json_body={"token": token, "name": name, "password": PASSWORD},
-    )
-    assert accepted.status == 200, accepted.body
-    person = browser(yard, cookie_of(accepted))
-    session = (await person.call("GET", "/api/session")).json()
-    return Person(person, session["user"]["id"])
+    return await sign_in_owner(yard)
 
 
 IN_PROJECT = [{"id": DEFAULT_PROJECT, "role": "developer"}]
@@ -221,17 +185,7 @@ async def test_a_service_account_has_a_key_and_no_sign_in(yard: FakeYard, owner:
 
 
 async def test_a_tenant_sees_nothing_of_another(yard: FakeYard, owner: Person) -> None:
-    made = (await owner.call("POST", "/api/organisations", {"name": "Other"})).json()
-    invited = await owner.call(
-        "POST", f"/api/organisations/{made['id']}/invites", {"email": "boss@other.example"}
-    )
-    token = invited.json()["url"].partition("#invitation=")[2]
-    accepted = await yard.stranger.call(
-        "POST",
-        "/api/invitations/accept",
-        json_body={"token": token, "name": "Boss", "password": PASSWORD},
-    )
-    boss = Person(browser(yard, cookie_of(accepted)), "")
+    boss = await found_tenant(yard, owner, "Other")
     session = (await boss.call("GET", "/api/session")).json()
     assert session["organisation"]["name"] == "Other"
     assert session["role"] == "owner"

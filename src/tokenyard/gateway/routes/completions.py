@@ -100,8 +100,10 @@ class CompletionRoutes:
         ]  # fmt: skip
 
     async def _list_models(self, request: Request) -> ASGIApp:
-        await self._doorway.caller(request)
-        return json_answer(ModelList(data=self._pool.models()))
+        caller = await self._doorway.caller(request)
+        allowed = caller.models
+        models = [one for one in self._pool.models() if allowed is None or one.id in allowed]
+        return json_answer(ModelList(data=models))
 
     async def _get_model(self, request: Request) -> ASGIApp:
         await self._doorway.caller(request)

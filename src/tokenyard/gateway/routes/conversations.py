@@ -5,7 +5,8 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from tokenyard.chat.conversations import Conversations
+from tokenyard.chat.compaction import Compaction
+from tokenyard.chat.conversations import Conversations, details_of
 from tokenyard.chat.records import (
     Conversation,
     ConversationDetails,
@@ -14,6 +15,7 @@ from tokenyard.chat.records import (
 )
 from tokenyard.chat.rendering import render_conversation, render_item, render_tree
 from tokenyard.chat.responses import Responses
+from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import (
     Operation,
@@ -27,6 +29,7 @@ from tokenyard.gateway.routes.drafts import read_drafts
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.protocol.conversations import (
     AddItemsRequest,
+    CompactRequest,
     ConversationBody,
     ConversationDeleted,
     ConversationList,
@@ -37,8 +40,10 @@ from tokenyard.protocol.conversations import (
 )
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.responses import MessageBody, MessageList
+from tokenyard.vocabulary.errors import Conflict
 from tokenyard.vocabulary.identity import Permission
-from tokenyard.vocabulary.ids import ConversationId, ItemId
+from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName
+from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Conversations"
 _PATH = "/v1/conversations/{conversation_id}"
@@ -52,9 +57,17 @@ class ConversationRoutes:
     """Handlers of the Conversations API."""
 
     def __init__(
-        self, *, doorway: Doorway, conversations: Conversations, responses: Responses
+        self,
+        *,
+        doorway: Doorway,
+        admission: Admission,
+        conversations: Conversations,
+        compaction: Compaction,
+        responses: Responses,
     ) -> None:
         self._doorway = doorway
+        self._admission = admission
+        self._compaction = compaction
         self._conversations = conversations
         self._responses = responses
 
@@ -122,6 +135,12 @@ class ConversationRoutes:
                 self._switch, _TAG, SwitchRequest, ConversationBody, errors=(404, 413),
                 permission=Permission.CHAT_WRITE,
             ),
+            Operation(
+                "POST", f"{_OURS}/compact", "compactConversation",
+                "Put a summary in place of older turns; deleting it brings them back.",
+                self._compact, _TAG, CompactRequest, MessageBody,
+                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE,
+            ),
         ]  # fmt: skip
 
     async def _create(self, request: Request) -> ASGIApp:
@@ -168,7 +187,7 @@ class ConversationRoutes:
         if asked.metadata is not None:
             changed = await self._conversations.set_metadata(caller, wanted, asked.metadata)
         details = _change_details(changed, asked)
-        if details != _details_of(changed):
+        if details != details_of(changed):
             changed = await self._conversations.set_details(caller, wanted, details)
         return json_answer(render_conversation(changed, self._responses.active(changed.id)))
 
@@ -218,14 +237,28 @@ class ConversationRoutes:
         found = await self._conversations.switch(caller, _id(request), ItemId(asked.item_id))
         return json_answer(render_conversation(found, self._responses.active(found.id)))
 
-
-def _details_of(held: Conversation) -> ConversationDetails:
-    return ConversationDetails(held.title, held.title_by, held.folder, held.pinned, held.archived)
+    async def _compact(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        asked = decode_request(CompactRequest, await self._doorway.body(request))
+        if self._responses.active(_id(request)) is not None:
+            raise Conflict(
+                "This conversation is being answered. Wait for the end.",
+                reason=Reason.CONVERSATION_BUSY,
+                param="conversation",
+            )
+        lease = await self._admission.enter(caller)
+        try:
+            summary = await self._compaction.compact(
+                caller, _id(request), ModelName(asked.model), keep=asked.keep_questions
+            )
+        finally:
+            lease.release()
+        return json_answer(render_item(summary))
 
 
 def _change_details(held: Conversation, asked: UpdateConversationRequest) -> ConversationDetails:
     """What it is to be; an empty title may be filled in by a model again."""
-    details = _details_of(held)
+    details = details_of(held)
     if asked.title is not None:
         by = TitleBy.USER if asked.title else TitleBy.NOBODY
         details = replace(details, title=asked.title, title_by=by)

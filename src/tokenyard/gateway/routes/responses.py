@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
-from tokenyard.chat.prompts import Prompts
+from tokenyard.chat.office import ChatOffice
 from tokenyard.chat.records import Ask
 from tokenyard.chat.responses import Permit, Responses
 from tokenyard.chat.rules.resume import (
@@ -61,7 +61,7 @@ class ResponseRoutes:
         ledger: Ledger,
         responses: Responses,
         reader: AskReader,
-        prompts: Prompts,
+        chat: ChatOffice,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
         heartbeat_seconds: float,
@@ -71,7 +71,7 @@ class ResponseRoutes:
         self._pool = pool
         self._ledger = ledger
         self._responses = responses
-        self._prompts = prompts
+        self._chat = chat
         self._reader = reader
         self._tasks = tasks
         self._metrics = metrics
@@ -120,7 +120,9 @@ class ResponseRoutes:
         permit = await self._permit(caller, ask, model.window(), len(body))
         stream = await self._responses.create(caller, ask, permit)
         if ask.options.prompt is not None:
-            await self._prompts.count_use(ask.options.prompt)
+            await self._chat.prompts.count_use(ask.options.prompt)
+        if ask.conversation is not None and self._chat.titles is not None:
+            self._chat.titles.follow(caller, ask.conversation, ask.model, stream.closed())
         if asked.stream:
             return self._events(stream, 0)
         if not asked.background:

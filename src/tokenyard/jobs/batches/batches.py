@@ -17,7 +17,7 @@ from tokenyard.jobs.batches.intake import check_endpoint, check_input
 from tokenyard.jobs.batches.lines import LineRunner
 from tokenyard.jobs.batches.pacer import Pacer
 from tokenyard.jobs.batches.ports import BatchStore
-from tokenyard.jobs.batches.records import Batch, LineFault, Purpose
+from tokenyard.jobs.batches.records import Batch, LineFault, Purpose, held_to
 from tokenyard.jobs.batches.results import ResultWriter
 from tokenyard.jobs.batches.rules.retrying import backoff_seconds
 from tokenyard.jobs.batches.rules.states import (
@@ -127,7 +127,7 @@ class Batches:
             project=caller.project,
             user=caller.user,
             key=caller.key,
-            organisation=caller.organisation,
+            **held_to(caller),
             endpoint=ask.endpoint,
             input_file=file.id,
             status=BatchStatus.VALIDATING,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypedDict
 
 from tokenyard.jobs.batches.rules.states import BatchStatus
 from tokenyard.vocabulary.generation import Usage
@@ -71,6 +72,23 @@ class LineResult:
         return self.status == 200
 
 
+class HeldTo(TypedDict):
+    """The part of a batch that says whose it is above the project, and what its key may."""
+
+    organisation: OrganisationId
+    key_models: frozenset[str] | None
+    key_cap_nanos: int | None
+
+
+def held_to(caller: Principal) -> HeldTo:
+    """What a batch of that caller is held to, as long as it runs."""
+    return HeldTo(
+        organisation=caller.organisation,
+        key_models=caller.models,
+        key_cap_nanos=caller.monthly_cap_nanos,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One batch. Counts and usage are those of the committed lines."""
@@ -85,6 +103,9 @@ class Batch:
     created_at: float
     expires_at: float
     organisation: OrganisationId = DEFAULT_ORGANISATION
+    # What the key that made it is held to; None means nothing.
+    key_models: frozenset[str] | None = None
+    key_cap_nanos: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     # How long output files are kept; None for as long as nobody deletes them.
     output_seconds: int | None = None
@@ -105,4 +126,11 @@ class Batch:
     @property
     def caller(self) -> Principal:
         """Who pays."""
-        return Principal(self.user, self.project, self.key, self.organisation)
+        return Principal(
+            self.user,
+            self.project,
+            self.key,
+            organisation=self.organisation,
+            models=self.key_models,
+            monthly_cap_nanos=self.key_cap_nanos,
+        )

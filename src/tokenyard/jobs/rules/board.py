@@ -12,8 +12,10 @@ from enum import StrEnum
 from heapq import heappop, heappush
 
 from tokenyard.jobs.rules.cluster import Cluster, Node
+from tokenyard.jobs.rules.demand import Demand
 from tokenyard.jobs.rules.fairness import QueueSpec, QueueTree
 from tokenyard.jobs.rules.gangs import Floor, missing
+from tokenyard.jobs.rules.placement import LeastFragmentation
 from tokenyard.jobs.rules.profile import Order, Profile
 from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Seats, amount_of
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
@@ -113,6 +115,7 @@ class Board:
         self._held: list[tuple[float, int, JobId]] = []
         self._dependents: dict[JobId, list[JobId]] = {}
         self._seq = 0
+        self._demand = Demand() if profile.learns else None
 
     def submit(self, job: Job, unmet: Iterable[JobId] | None = None) -> Entry:
         """A new job. `unmet` names those it waits for; by default who of `after` is still here."""
@@ -120,6 +123,9 @@ class Board:
             raise Conflict(f"Job {job.id} is already here.")
         if job.queue not in self.queues:
             raise InvalidRequest(f"There is no queue {job.queue}.", param="queue")
+        mix = None if self._demand is None else self._demand.note(job)
+        if mix is not None:
+            self.floor = Floor(self.cluster, LeastFragmentation(mix))
         entry = self._enter(job)
         waits_for = self.entries.keys() & set(job.after) if unmet is None else set(unmet)
         entry.unmet = waits_for - {job.id}

@@ -8,7 +8,7 @@ counts), so that a placement that changes nothing scores exactly 50. It knows no
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp
 
 from tokenyard.jobs.rules.workload import GPU_MILLI, Request
@@ -18,12 +18,14 @@ POPULARITY_PERCENT = 95
 MEMO_ENTRIES_MAX = 200_000
 
 
-def typical(requests: Iterable[Request], percent: int = POPULARITY_PERCENT) -> dict[Request, int]:
+def typical(
+    requests: Iterable[Request] | Mapping[Request, int], percent: int = POPULARITY_PERCENT
+) -> dict[Request, int]:
     """The most frequent requests that together make up `percent` of all, with their counts."""
-    counts = Counter(
-        Request(r.gpus, r.gpu_milli if r.gpus else GPU_MILLI, r.cpu_milli, 0, r.gpu_models)
-        for r in requests
-    )
+    counts: Counter[Request] = Counter()
+    for r, count in Counter(requests).items():
+        milli = r.gpu_milli if r.gpus else GPU_MILLI
+        counts[Request(r.gpus, milli, r.cpu_milli, 0, r.gpu_models)] += count
     ordered = sorted(
         counts.items(),
         key=lambda item: (item[1], item[0].cpu_milli, _milli(item[0]), item[0].gpus),

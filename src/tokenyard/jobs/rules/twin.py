@@ -6,6 +6,7 @@ nothing that matters: plan() decides the same on both (tested so).
 
 from tokenyard.jobs.rules.board import Board, Entry, Phase
 from tokenyard.jobs.rules.cluster import Node
+from tokenyard.jobs.rules.gangs import Floor
 from tokenyard.jobs.rules.profile import Profile
 
 
@@ -26,6 +27,8 @@ def twin_of(board: Board, profile: Profile | None = None) -> Board:
     twin = Board(nodes, board.specs, profile or board.profile)
     for entry in sorted(board.entries.values(), key=lambda entry: entry.seq):
         _enter(twin, entry)
+    # The one thing that a board has learned and that its jobs do not tell.
+    twin.floor = Floor(twin.cluster, board.floor.policy)
     twin.version = board.version
     return twin
 

@@ -14,7 +14,13 @@ from tokenyard.jobs.rules.cluster import Node
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.fragmentation import Mix, typical
 from tokenyard.jobs.rules.placement import BestFit, LeastFragmentation, Policy, RandomFit
-from tokenyard.jobs.rules.profile import Order, Profile
+from tokenyard.jobs.rules.profile import (
+    FIFO_EASY,
+    FIFO_SKIP,
+    QUOTA_PROTECTING,
+    Order,
+    Profile,
+)
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role
 from tokenyard.jobs.simulator.run import Rules, Simulation
 from tokenyard.jobs.simulator.workload import Arrival, queues_of
@@ -43,11 +49,14 @@ def _shuffle(items: list[Any], randomness: Randomness) -> None:
 
 
 def fill_policy(name: str, mix: Mix, seed: int) -> Policy:
-    """One of the three policies of the fill tables."""
+    """A policy of the fill tables; `yard` is ours, which knows no mix before it has seen it."""
     policies: dict[str, Policy] = {
         "random": RandomFit(seed),
         "best_fit": BestFit(),
         "fgd": LeastFragmentation(mix),
+        "yard": BestFit(),
+        # Ours with the mix known beforehand, as FGD's is: the same but for what it learns later.
+        "yard_warm": LeastFragmentation(mix),
     }
     return policies[name]
 
@@ -73,7 +82,10 @@ def fill(nodes: list[Node], pods: Sequence[Request], policy: str, randomness: Ra
         asked += pod.amount.gpu_milli
         order.append(pod)
     _shuffle(nodes, randomness)
-    profile = Profile(policy, order=(Order.AGE,), placement=fill_policy(policy, mix, seed))
+    placement = fill_policy(policy, mix, seed)
+    profile = Profile(
+        policy, order=(Order.AGE,), placement=placement, learns=policy.startswith("yard")
+    )
     board = Board(nodes, [QueueSpec(ALL)], profile)
     kinds: dict[Request, tuple[Role, ...]] = {}
     arrivals = [
@@ -114,14 +126,36 @@ def muri(arrivals: Sequence[Arrival], profile: Profile) -> Simulation:
     return Simulation(Board(gpu_nodes(8), [QueueSpec(ALL)], profile), free)
 
 
-def philly(
-    arrivals: Sequence[Arrival], profile: Profile, nodes: int, *, keeps_curve: bool = False
+def replay(
+    arrivals: Sequence[Arrival],
+    profile: Profile,
+    nodes: int,
+    *,
+    gpus: int = 8,
+    rules: Rules | None = None,
 ) -> Simulation:
-    """The Philly trace on equal 8-GPU nodes; its virtual clusters are queues of equal weight."""
+    """A trace on equal nodes; its queues have equal weights and no quota."""
     root = QueueName("root")
     queues = [QueueSpec(root), *(QueueSpec(name, root) for name in queues_of(arrivals))]
-    board = Board(gpu_nodes(nodes), queues, profile)
-    return Simulation(board, arrivals, rules=Rules(keeps_curve=keeps_curve))
+    board = Board(gpu_nodes(nodes, gpus), queues, profile)
+    return Simulation(board, arrivals, rules=rules)
+
+
+# Profiles of others as far as they can be told apart in these terms, for tables.
+PEERS = {
+    profile.name: profile
+    for profile in (
+        # Heads of all queues by priority, then age; whoever fits passes (Kueue's BestEffortFIFO).
+        replace(QUOTA_PROTECTING, name="kueue_like"),
+        # The queue with the smallest share first, no reservations (Volcano's drf and proportion).
+        Profile("volcano_like", order=(Order.SHARE, Order.PRIORITY, Order.AGE)),
+        # First come, first served, with or without a reservation for the first who waits.
+        FIFO_EASY,
+        FIFO_SKIP,
+        # Without queues, quota or backfill: where fragmentation is looked at and nothing else.
+        Profile("fgd_like", order=(Order.AGE,), learns=True),
+    )
+}
 
 
 # Kueue's performance baseline (test/performance/scheduler, default configuration): per queue

@@ -1,4 +1,4 @@
-"""What a run says, as numbers, as a table and as a picture.
+"""What a run says, as numbers and as a table.
 
 Decides how figures are aggregated, nothing else. Percentiles are nearest-rank. All times are
 seconds of the simulation; shares are percent.
@@ -9,9 +9,6 @@ from dataclasses import asdict, dataclass
 from math import ceil
 
 from tokenyard.jobs.simulator.run import Outcome
-
-SVG_WIDTH, SVG_HEIGHT = 800, 240
-SVG_POINTS_MAX = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +139,3 @@ def table(summaries: Iterable[Summary]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def curve_svg(outcome: Outcome, title: str) -> str:
-    """GPUs in use over time, as a standalone SVG picture."""
-    curve = outcome.curve
-    span = max(outcome.ended_at - outcome.started_at, 1e-9)
-    step = max(1, len(curve) // SVG_POINTS_MAX)
-    points = []
-    for when, used in curve[::step]:
-        x = (when - outcome.started_at) / span * SVG_WIDTH
-        y = SVG_HEIGHT - used / max(outcome.gpu_milli_capacity, 1) * SVG_HEIGHT
-        points.append(f"{x:.1f},{y:.1f}")
-    escaped = title.replace("&", "&amp;").replace("<", "&lt;")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 -24 {SVG_WIDTH} {SVG_HEIGHT + 28}" '
-        f'font-family="sans-serif" font-size="13">'
-        f'<text x="0" y="-8">{escaped}: GPUs in use, of {outcome.gpu_milli_capacity / 1000:g}, '
-        f"over {span / 86400:.1f} days</text>"
-        f'<rect width="{SVG_WIDTH}" height="{SVG_HEIGHT}" fill="none" stroke="#999"/>'
-        f'<polyline fill="none" stroke="#2563eb" points="{" ".join(points)}"/></svg>\n'
-    )

@@ -89,37 +89,26 @@ def gang_of(gpus: int, node_gpus: int) -> tuple[Role, ...]:
     return (Role(Request(gpus=size), count, count),)
 
 
-def read_philly(file: TextIO, node_gpus: int = 8) -> list[Arrival]:
-    """Jobs of the Philly 2017 trace as reduced for Pollux and Sia; queues are its VCs."""
+def read_jobs(file: TextIO, node_gpus: int = 8) -> list[Arrival]:
+    """Jobs of a trace with the columns submit_s, duration_s and num_gpus.
+
+    Optional: vc (the queue), job_id, estimate_s (what the scheduler is told; the true length
+    without it). Philly 2017 as reduced for Pollux and Sia has this form, and so has Muri 2022.
+    """
     arrivals = []
     gangs: dict[int, tuple[Role, ...]] = {}
-    for line, row in _rows(file, {"submit_s", "duration_s", "num_gpus", "vc"}):
+    for line, row in _rows(file, {"submit_s", "duration_s", "num_gpus"}):
         seconds = float(_number(row, "duration_s", line))
         gpus = _number(row, "num_gpus", line)
+        told = float(_number(row, "estimate_s", line)) if row.get("estimate_s") else seconds
+        number = _number(row, "job_id", line) if row.get("job_id") else line - 2
         job = Job(
-            id=JobId(f"job_{line - 2:06d}"),
-            queue=QueueName(row["vc"]),
+            id=JobId(f"job_{number:06d}"),
+            queue=QueueName(row.get("vc") or "all"),
             # One object for each size: equal requests are then found faster.
             roles=gangs.setdefault(gpus, gang_of(gpus, node_gpus)),
             submitted_at=float(_number(row, "submit_s", line)),
-            estimate_seconds=seconds,
-        )
-        arrivals.append(Arrival(job, seconds))
-    return arrivals
-
-
-def read_muri(file: TextIO, node_gpus: int = 8) -> list[Arrival]:
-    """Jobs of the Muri 2022 traces; one queue, durations known to the policy."""
-    columns = {"job_id", "num_gpus", "submit_s", "duration_s"}
-    arrivals = []
-    for line, row in _rows(file, columns):
-        seconds = float(_number(row, "duration_s", line))
-        job = Job(
-            id=JobId(f"job_{int(row['job_id']):06d}"),
-            queue=QueueName("all"),
-            roles=gang_of(_number(row, "num_gpus", line), node_gpus),
-            submitted_at=float(_number(row, "submit_s", line)),
-            estimate_seconds=seconds,
+            estimate_seconds=told,
         )
         arrivals.append(Arrival(job, seconds))
     return arrivals

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Double,
     Integer,
     String,
+    Text,
     and_,
     bindparam,
     delete,
@@ -111,7 +112,7 @@ _UNBILLED = (
 _MARK_BILLED = (
     update(job_attempts)
     .where(_ATTEMPT.job_id == _ID, _ATTEMPT.number == _NUMBER)
-    .values(unbilled=False)
+    .values(unbilled=False, body=bindparam("j_body", type_=Text))
 )
 _ENDED = (
     select(_JOB.id)
@@ -259,9 +260,9 @@ class SqlJobStore:
         rows = await self._readers.all(_UNBILLED, j_limit=limit)
         return [(_read_job(row.job), msgspec.json.decode(row.body, type=Attempt)) for row in rows]
 
-    async def mark_billed(self, job: JobId, attempt: int) -> None:
-        """The attempt is in the ledger."""
-        values = {"j_id": job, "j_number": attempt}
+    async def mark_billed(self, attempt: Attempt) -> None:
+        """The attempt is in the ledger, at the cost that it names."""
+        values = {"j_id": attempt.job, "j_number": attempt.number, "j_body": _encode(attempt)}
         await self._writer.write(
             lambda connection: connection.execute(_MARK_BILLED, values).rowcount
         )

@@ -80,6 +80,7 @@ class _Detail(msgspec.Struct, omit_defaults=True):
     attachments: tuple[Attachment, ...] = ()
     call: FunctionCall | None = None
     through: ItemId | None = None
+    cost_nanos: int | None = None
 
 
 def write_items(
@@ -117,6 +118,7 @@ def read_item(row: Row[Any]) -> Item:
         attachments=detail.attachments,
         call=detail.call,
         through=detail.through,
+        cost_nanos=detail.cost_nanos,
     )
 
 
@@ -133,7 +135,7 @@ def read_node(row: Row[Any]) -> Node:
 
 
 def _write_detail(item: Item) -> Any:
-    detail = _Detail(item.attachments, item.call, item.through)
+    detail = _Detail(item.attachments, item.call, item.through, item.cost_nanos)
     return None if detail == _Detail() else msgspec.to_builtins(detail)
 
 

@@ -164,6 +164,9 @@ batches = Table(
     Column("user_id", String, nullable=False),
     Column("key_id", String),
     Column("organisation_id", String, nullable=False, server_default="org_default"),
+    # What the key that made it is held to.
+    Column("key_models", JSON(none_as_null=True)),
+    Column("key_cap_nanos", BigInteger),
     Column("endpoint", String, nullable=False),
     # No foreign key: the file may be deleted once the batch has ended.
     Column("input_file_id", String, nullable=False),

@@ -67,6 +67,7 @@ async def test_every_attempt_is_billed_once() -> None:
     till.dies_after = False
     await clerk_of(world, till).round()
     asked = till.asked
+    assert [one.cost for one in await world.store.attempts(job)] == [Money(0)]
     await clerk.round()
     assert till.asked == asked
     (bill,) = till.bills.values()
