@@ -22,6 +22,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     finished: bool = False
+    # All that it sets; of headers with one name the mapping above has the last.
+    cookies: list[str] = field(default_factory=list)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -147,6 +149,9 @@ class OpenCall:
             self.answer.headers = {
                 name.decode(): value.decode() for name, value in message["headers"]
             }
+            self.answer.cookies = [
+                value.decode() for name, value in message["headers"] if name == b"set-cookie"
+            ]
         else:
             self.answer.body += message.get("body", b"")
             self.answer.finished = not message.get("more_body", False)

@@ -32,7 +32,7 @@ def browser(yard: FakeYard, cookie: str) -> AsgiClient:
 
 def cookie_of(answer: Answer) -> str:
     """The cookie that an answer has set, as a browser sends it back."""
-    return answer.headers["set-cookie"].partition(";")[0]
+    return answer.cookies[0].partition(";")[0]
 
 
 async def person_with(yard: FakeYard, answer: Answer) -> Person:

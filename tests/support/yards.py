@@ -175,13 +175,14 @@ class _Ground:
         await office.start()
         return office
 
-    def make_reception(self) -> Reception:
+    def make_reception(self, client: OpenIdClient) -> Reception:
+        providers = self.settings.identity.providers
         store = self.store
         return make_reception(
             IdentityStores(store.identity, store.directory, store.invitations, store.audit),
             self.settings.identity,
-            {},
-            OpenIdClient(1.0),
+            {one.name: "secret" for one in providers if one.client_secret_variable},
+            client,
             clock=self.clock,
             randomness=self.randomness,
         )
@@ -218,7 +219,11 @@ async def _open_in(
     written: io.StringIO,
 ) -> AsyncIterator[FakeYard]:
     log, metrics = Log(written, clock, level="debug"), GatewayMetrics()
-    async with open_memory_store() as store, TaskSupervisor(log.task_failed) as tasks:
+    async with (
+        open_memory_store() as store,
+        TaskSupervisor(log.task_failed) as tasks,
+        OpenIdClient(5.0) as openid,
+    ):
         pool = UpstreamPool(settings.upstreams, clock=clock, tasks=tasks, metrics=metrics)
         upstream = ScriptedUpstream(MODEL)
         pool.expect("one", frozenset({MODEL}))
@@ -228,7 +233,7 @@ async def _open_in(
         ledger = await ground.start_ledger()
         chat = ground.make_chat(ledger)
         responses = ground.make_responses(chat, ledger)
-        reception = ground.make_reception()
+        reception = ground.make_reception(openid)
         identity = reception.identity
         admission = ground.make_admission()
         office = await ground.start_office(folder, ledger, admission)

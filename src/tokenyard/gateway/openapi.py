@@ -84,7 +84,11 @@ def _responses(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         content[operation.content_type] = {"schema": {"type": "object"}}
     if operation.streams is not None:
         content["text/event-stream"] = {"schema": schemas[id(operation.streams)]}
-    answers: dict[str, Any] = {"200": {"description": "Done.", "content": content}}
+    answers: dict[str, Any] = {}
+    for status in operation.done:
+        answers[str(status)] = {"description": HTTPStatus(status).phrase}
+        if status == HTTPStatus.OK:
+            answers[str(status)] = {"description": "Done.", "content": content}
     statuses = {*_ALWAYS, *operation.errors}
     if operation.authenticated:
         statuses |= {401, 403}

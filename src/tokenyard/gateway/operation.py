@@ -44,6 +44,8 @@ class Operation:
     answer: Any = None
     streams: Any = None
     query: tuple[Query, ...] = ()
+    # Statuses of answers that are none of errors.
+    done: tuple[int, ...] = (200,)
     # Statuses of error answers, beside those that any operation may give.
     errors: tuple[int, ...] = ()
     # False for what may be called by anybody.

@@ -64,9 +64,9 @@ def _operation(path: str, method: str, told: dict[str, Any], document: dict[str,
         (content,) = told["requestBody"]["content"].values()
         schema = content["schema"]
         parts.append(_fields("Body", schema, document))
-    for kind, content in told["responses"]["200"]["content"].items():
+    for kind, content in told["responses"].get("200", {}).get("content", {}).items():
         parts.append(_fields(f"Answer, {kind}", content["schema"], document))
-    errors = [status for status in told["responses"] if status != "200"]
+    errors = [status for status in told["responses"] if int(status) >= 400]
     parts.append(f"<p>Errors: {escape(', '.join(errors))}.</p></section>")
     return "".join(parts)
 

@@ -34,7 +34,8 @@ class BudgetRoutes:
             Operation(
                 "POST", "/api/organisation/budgets", "putBudget",
                 "Set what a key, a user, a project or the organisation may spend in a month.",
-                self._put, _TAG, BudgetRequest, BudgetBody, permission=Permission.LIMITS_WRITE,
+                self._put, _TAG, BudgetRequest, BudgetBody, errors=(404, 413),
+                permission=Permission.LIMITS_WRITE,
             ),
             Operation(
                 "DELETE", "/api/organisation/budgets/{budget_id}", "deleteBudget",

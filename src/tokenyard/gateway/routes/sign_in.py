@@ -86,8 +86,7 @@ class SignInRoutes:
         return [
             Operation(
                 "GET", "/sign-in", "signIn", "Use a one-time link and go to the page.",
-                self._by_link, _TAG, query=(_TOKEN,), authenticated=False,
-                content_type="text/html",
+                self._by_link, _TAG, query=(_TOKEN,), authenticated=False, done=(303,),
             ),
             Operation(
                 "GET", "/api/sign-in", "listSignInWays", "How people may sign in here.",
@@ -113,13 +112,11 @@ class SignInRoutes:
             Operation(
                 "GET", f"{_OPENID}/{{provider}}", "signInWithProvider",
                 "Go to an OpenID Connect provider to sign in.",
-                self._to_provider, _TAG, errors=(404, 502), authenticated=False,
-                content_type="text/html",
+                self._to_provider, _TAG, errors=(404, 502), authenticated=False, done=(303,),
             ),
             Operation(
                 "GET", f"{_OPENID}/{{provider}}/callback", "returnFromProvider", back,
-                self._from_provider, _TAG, errors=(404,), authenticated=False,
-                content_type="text/html",
+                self._from_provider, _TAG, errors=(404,), authenticated=False, done=(303,),
             ),
         ]  # fmt: skip
 
