@@ -1034,6 +1034,51 @@ export type TurnCost = {
   currency: string;
 };
 
+export type SearchResults = {
+  data: HitBody[];
+  object?: "list";
+};
+
+export type HitBody = {
+  conversation_id: string;
+  title: string;
+  item_id: string | null;
+  role: string | null;
+  at: number;
+  snippet: SnippetPartBody[];
+};
+
+export type SnippetPartBody = {
+  text: string;
+  match: boolean;
+};
+
+export type ShareBody = {
+  id: string;
+  conversation_id: string;
+  created_at: number;
+  secret?: string | null;
+  object?: "conversation.share";
+};
+
+export type ShareList = {
+  data: ShareBody[];
+  object?: "list";
+};
+
+export type ShareDeleted = {
+  id: string;
+  object?: "conversation.share.deleted";
+  deleted?: true;
+};
+
+export type SharedConversation = {
+  title: string;
+  shared_at: number;
+  items: MessageBody[];
+  object?: "conversation.shared";
+};
+
 export type CreatePromptRequest = {
   name: string;
   content: PromptContentBody;
@@ -1772,6 +1817,11 @@ export interface Routes {
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
   "POST /api/conversations/{conversation_id}/compact": { path: { conversation_id: string; }; body: CompactRequest; answer: MessageBody };
   "POST /api/context": { body: CreateResponseRequest; answer: ContextBody };
+  "GET /api/search": { query: { q?: string; limit?: number; }; answer: SearchResults };
+  "POST /api/conversations/{conversation_id}/shares": { path: { conversation_id: string; }; answer: ShareBody };
+  "GET /api/conversations/{conversation_id}/shares": { path: { conversation_id: string; }; answer: ShareList };
+  "DELETE /api/shares/{share_id}": { path: { share_id: string; }; answer: ShareDeleted };
+  "GET /api/shared/{secret}": { path: { secret: string; }; answer: SharedConversation };
   "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
   "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };
   "POST /api/prompts/import": { body: ImportPromptsRequest; answer: PromptList };

@@ -11,9 +11,9 @@ from contextlib import suppress
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
 
+from contract.comparison import configure_comparison
 from contract.conftest import Opener
 from contract.samples import AT, MINE, STRANGE_TEXT, conversation, item, usage_row
 from contract.test_sqlite import CHILD, SOURCE, TESTS
@@ -104,7 +104,7 @@ def test_an_empty_database_gets_the_tables_of_the_schema(postgres_server: Postgr
         assert (child.returncode, out) == (0, b"ready\n")
     engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(configure_comparison(connection), metadata) == []
     engine.dispose()
 
 

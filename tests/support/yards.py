@@ -63,6 +63,7 @@ class FakeYard:
     identity: Identity
     reception: Reception
     admission: Admission
+    chat: ChatOffice
     responses: Responses
     office: BatchOffice
     # Its scheduler cycles only when a test says so.
@@ -234,7 +235,6 @@ async def _open_in(
         chat = ground.make_chat(ledger)
         responses = ground.make_responses(chat, ledger)
         reception = ground.make_reception(openid)
-        identity = reception.identity
         admission = ground.make_admission()
         office = await ground.start_office(folder, ledger, admission)
         jobs = ground.make_job_office()
@@ -256,7 +256,7 @@ async def _open_in(
             log=log,
         )
         owner = command_line(DEFAULT_PROJECT)
-        key, _ = await identity.keys.create(owner, KeyTerms("test", scopes=(EVERYTHING,)))
+        key, _ = await reception.identity.keys.create(owner, KeyTerms("test", scopes=(EVERYTHING,)))
         yield FakeYard(
             client=AsgiClient(gateway.app, {"authorization": f"Bearer {key}"}),
             stranger=AsgiClient(gateway.app),
@@ -265,9 +265,10 @@ async def _open_in(
             pool=pool,
             store=store,
             ledger=ledger,
-            identity=identity,
+            identity=reception.identity,
             reception=reception,
             admission=admission,
+            chat=chat,
             responses=responses,
             office=office,
             jobs=jobs,

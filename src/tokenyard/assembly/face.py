@@ -41,6 +41,8 @@ async def open_face(
         randomness=ground.randomness,
         log=ground.log,
     )
+    sweeping = ground.tasks.spawn("chat.sweep", chat.archive.keep_swept())
+    ground.stack.push_async_callback(ground.tasks.end, sweeping)
     responses = _make_responses(ground, chat, ledger, pool)
     admission = await open_door(ground, pool)
     office = await _open_batches(ground, admission, ledger, pool, jobs)

@@ -40,6 +40,8 @@ class Conversations:
         self._settings = settings
         self._clock = clock
         self._randomness = randomness
+        # How many times something was deleted here.
+        self.deletions = 0
 
     def write_items(self, drafts: Sequence[Draft], under: ItemId | None = None) -> list[Item]:
         """Drafts as new items, stamped now, one below the other and the first below `under`."""
@@ -196,6 +198,7 @@ class Conversations:
         conversation = await self.get(caller, id)
         if not await self._store.delete_item(id, item):
             raise _no_item(item)
+        self.deletions += 1
         return conversation
 
     async def set_metadata(
@@ -210,6 +213,7 @@ class Conversations:
         """Delete it with all its items and responses; raises NotFound."""
         if not await self._store.delete_conversation(id, caller.project):
             raise _no_conversation(id)
+        self.deletions += 1
 
     async def check_room(self, id: ConversationId, adding: int) -> None:
         """Raise InvalidRequest when that many more items do not fit."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from tokenyard.chat.archive import Archive, ArchiveStore
 from tokenyard.chat.asides import Asides
 from tokenyard.chat.compaction import Compaction
 from tokenyard.chat.context import Histories
@@ -31,6 +32,9 @@ class Stores(Protocol):
     def threads(self) -> ThreadStore: ...
 
     @property
+    def archive(self) -> ArchiveStore: ...
+
+    @property
     def prompts(self) -> PromptStore: ...
 
 
@@ -40,6 +44,7 @@ class ChatOffice:
 
     conversations: Conversations
     windows: Windows
+    archive: Archive
     prompts: Prompts
     compaction: Compaction
     titles: Titles | None
@@ -64,6 +69,15 @@ def make_chat_office(
     return ChatOffice(
         conversations=conversations,
         windows=Windows(histories, conversations, counts, pool, settings),
+        archive=Archive(
+            stores.archive,
+            stores.threads,
+            conversations,
+            settings,
+            clock=clock,
+            randomness=randomness,
+            log=log,
+        ),
         prompts=Prompts(stores.prompts, settings, clock, randomness),
         compaction=Compaction(conversations, asides, pool, settings),
         titles=(

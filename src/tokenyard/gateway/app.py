@@ -20,6 +20,7 @@ from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
 from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
+from tokenyard.gateway.routes.archive import ArchiveRoutes
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.batches import BatchRoutes
 from tokenyard.gateway.routes.budgets import BudgetRoutes
@@ -177,6 +178,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
             ledger=on.ledger,
             clock=on.clock,
         ),
+        ArchiveRoutes(doorway=on.doorway, archive=chat.archive),
         PromptRoutes(doorway=on.doorway, prompts=chat.prompts),
     ]
 

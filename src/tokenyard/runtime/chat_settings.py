@@ -57,6 +57,28 @@ class ChatSettings(Branch, frozen=True):
             "have 0, and lower comes first. 0 sends none, for servers that refuse it.",
         ),
     ] = 50
+    conversations_kept_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Conversations that nobody has used for so long are deleted with all that "
+            "is in them, pinned ones too; 0 keeps them.",
+        ),
+    ] = 0.0
+    responses_kept_days: Annotated[
+        float,
+        Meta(ge=0, description="The same for responses outside conversations; 0 keeps them."),
+    ] = 0.0
+    unstored_kept_seconds: Annotated[
+        Seconds,
+        Meta(description="How long after its end a response with `store: false` is deleted."),
+    ] = 600.0
+    sweep_seconds: Annotated[
+        Seconds, Meta(description="How often what is no longer to be kept is looked for.")
+    ] = 60.0
+    shares_max: Annotated[
+        Count, Meta(description="Shared links of a project; further ones get 429.")
+    ] = 10_000
     prompts_max: Annotated[
         Count, Meta(description="Prompts of a project; further ones get 429.")
     ] = 10_000

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from tokenyard.chat.archive import Share
 from tokenyard.chat.records import (
     EVERY_CONVERSATION,
     Conversation,
@@ -18,6 +19,7 @@ from tokenyard.chat.records import (
     ResponseStatus,
 )
 from tokenyard.ledger.records import UsageRow
+from tokenyard.storage.memory_archive import MemoryArchiveStore
 from tokenyard.storage.memory_batches import MemoryBatchStore
 from tokenyard.storage.memory_directory import (
     MemoryAuditStore,
@@ -51,6 +53,8 @@ class MemoryState:
     items: dict[ConversationId | None, list[Item]] = field(default_factory=dict)
     item_ids: set[ItemId] = field(default_factory=set)
     responses: dict[ResponseId, Response] = field(default_factory=dict)
+    # By the hash of their secrets.
+    shares: dict[str, Share] = field(default_factory=dict)
     books: Books = field(default_factory=Books)
 
     def append(self, conversation: ConversationId | None, items: Sequence[Item]) -> None:
@@ -88,6 +92,9 @@ class MemoryState:
         for owner in list(self.conversations.values()):
             if owner.leaf == item:
                 self.move_leaf(owner.id, gone.parent)
+        for share in list(self.shares.values()):
+            if share.leaf == item:
+                self.shares[share.secret_hash] = replace(share, leaf=gone.parent)
 
 
 def _shows(only: ConversationFilter, held: Conversation) -> bool:
@@ -163,6 +170,9 @@ class MemoryChatStore:
         for response in list(state.responses.values()):
             if response.conversation == conversation:
                 del state.responses[response.id]
+        for share in list(state.shares.values()):
+            if share.conversation == conversation:
+                del state.shares[share.secret_hash]
         return True
 
     async def list_items(
@@ -309,6 +319,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.chat = MemoryChatStore(self.state)
+        self.archive = MemoryArchiveStore(self.state, self.chat)
         self.prompts = MemoryPromptStore()
         self.threads = MemoryThreadStore(self.state.conversations, self.state.items)
         self.ledger = MemoryLedgerStore(self.state.books)

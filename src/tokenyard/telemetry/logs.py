@@ -38,6 +38,8 @@ class Event(StrEnum):
     RESPONSE_DONE = "response.done"
     LEDGER_SETTLED = "ledger.settled"
     LEDGER_RELEASED = "ledger.released"
+    # Conversations and responses whose time was over.
+    CHATS_SWEPT = "chats.swept"
     # A conversation stays without a title.
     TITLE_FAILED = "title.failed"
     # A bill whose id the ledger already held: the same bill again, or an id given out twice.

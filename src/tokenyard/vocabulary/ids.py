@@ -29,6 +29,7 @@ BatchId = NewType("BatchId", str)
 BudgetId = NewType("BudgetId", str)
 LimitId = NewType("LimitId", str)
 PromptId = NewType("PromptId", str)
+ShareId = NewType("ShareId", str)
 
 
 class IdPrefix(StrEnum):
@@ -57,3 +58,4 @@ class IdPrefix(StrEnum):
     LEASE = "lease"
     HOLDER = "hold"
     PROMPT = "pmpt"
+    SHARE = "share"

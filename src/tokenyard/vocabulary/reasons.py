@@ -50,6 +50,7 @@ class Reason(StrEnum):
     PROMPT_EXISTS = "prompt_exists"
     PROMPT_CHANGED = "prompt_changed"
     PROMPTS_LIMIT = "prompts_limit"
+    SHARES_LIMIT = "shares_limit"
     RATE_LIMIT_REQUESTS = "rate_limit_requests"
     RATE_LIMIT_INPUT_TOKENS = "rate_limit_input_tokens"
     RATE_LIMIT_OUTPUT_TOKENS = "rate_limit_output_tokens"

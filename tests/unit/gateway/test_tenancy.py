@@ -20,7 +20,8 @@ from tokenyard.vocabulary.identity import DEFAULT_PROJECT
 
 TURN = {"type": "message", "role": "user", "content": "Hi"}
 # Paths about what belongs to no tenant.
-SHARED = {"model", "node", "provider"}
+# Whoever has the secret of a link may read it.
+SHARED = {"model", "node", "provider", "secret"}
 # Only an operator reaches these at all, whose business all tenants are.
 OPERATORS = {"inviteOwner", "setNode"}
 BODIES: dict[str, Any] = {
@@ -103,6 +104,7 @@ async def furnish(yard: FakeYard, owner: Person) -> dict[str, str]:
         "response_id": (await make(owner, "/v1/responses", ask))["id"],
         "conversation_id": conversation,
         "item_id": items[0]["id"],
+        "share_id": (await make(owner, f"/api/conversations/{conversation}/shares", {}))["id"],
         "prompt_id": prompt_id,
         "version": "1",
         "label": "live",

@@ -1,4 +1,4 @@
-"""Tables of stored prompts."""
+"""Tables of stored prompts and shared links."""
 
 from sqlalchemy import (
     JSON,
@@ -41,4 +41,22 @@ prompt_versions = Table(
     Column("note", Text, nullable=False),
     Column("uses", BigInteger, nullable=False),
     Column("last_used_at", Double),
+)
+
+shares = Table(
+    "conversation_shares",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("secret_hash", String, nullable=False, unique=True),
+    Column(
+        "conversation_id",
+        ForeignKey("conversations.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("project_id", String, nullable=False, index=True),
+    Column("user_id", String, nullable=False),
+    # The end of the branch that is shown.
+    Column("leaf_id", String, index=True),
+    Column("created_at", Double, nullable=False),
 )

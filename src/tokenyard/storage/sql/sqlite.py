@@ -95,6 +95,8 @@ class SqliteDatabase:
             f"synchronous = {self._settings.durability}",
             f"journal_size_limit = {WAL_BYTES_MAX}",
             "foreign_keys = on",
+            # What is deleted is overwritten with zeros.
+            "secure_delete = on",
         ]
         engine = self._make_engine(pragmas, poolclass=QueuePool, pool_size=1, max_overflow=0)
         event.listen(engine, "begin", _begin_immediate)

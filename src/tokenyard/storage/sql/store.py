@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.storage.sql.archive import SqlArchiveStore
 from tokenyard.storage.sql.audit import SqlAuditStore
 from tokenyard.storage.sql.batches import SqlBatchStore
 from tokenyard.storage.sql.chat import SqlChatStore
@@ -32,7 +33,7 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0010"
+NEWEST_REVISION = "0011"
 
 _RETRY_SECONDS = 0.05
 
@@ -43,6 +44,7 @@ class SqlStore:
     def __init__(self, readers: Readers, writer: GroupWriter) -> None:
         self.chat = SqlChatStore(readers, writer)
         self.threads = SqlThreadStore(readers, writer)
+        self.archive = SqlArchiveStore(readers, writer)
         self.prompts = SqlPromptStore(readers, writer)
         self.ledger = SqlLedgerStore(readers, writer)
         self.limits = SqlLimitDefinitions(readers, writer)

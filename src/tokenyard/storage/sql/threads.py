@@ -17,6 +17,7 @@ from sqlalchemy import (
 
 from tokenyard.chat.records import ConversationDetails, Item, Node
 from tokenyard.storage.sql import rows
+from tokenyard.storage.sql.chat_tables import shares
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.schema import conversations, items
 from tokenyard.storage.sql.writer import GroupWriter, run
@@ -43,6 +44,7 @@ _FOLLOW = (
     .values(leaf_id=_NEW)
 )
 _ADOPT = update(items).where(items.c.parent_id == _OLD).values(parent_id=_NEW)
+_LEAVE_SHARES = update(shares).where(shares.c.leaf_id == _OLD).values(leaf_id=_NEW)
 _LEAVE = update(conversations).where(conversations.c.leaf_id == _OLD).values(leaf_id=_NEW)
 _LOOSE = (items.c.response_id == _ID, items.c.conversation_id.is_(None))
 _FIND_LOOSE = select(items.c.id, items.c.parent_id).where(*_LOOSE).order_by(items.c.place.desc())
@@ -134,6 +136,7 @@ def splice_out(connection: Connection, item: str, parent: str | None) -> None:
     values = {"b_old": item, "b_new": parent}
     connection.execute(_ADOPT, values)
     connection.execute(_LEAVE, values)
+    connection.execute(_LEAVE_SHARES, values)
 
 
 def delete_loose_items(connection: Connection, response: ResponseId) -> None:
