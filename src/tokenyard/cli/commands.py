@@ -88,6 +88,30 @@ def engine(address_file: Path | None, exit_with_parent: bool) -> None:
 
 
 @main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@told_in_words
+def backup(file: Path) -> None:
+    """Copy the SQLite database into a new FILE, also while the server runs."""
+    from tokenyard.cli.databases import write_backup
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    click.echo(write_backup(_load_settings(home), home, file))
+
+
+@main.command("move-database")
+@click.option("--to", "target", required=True, help="postgresql://… or sqlite:///…; it is empty.")
+@told_in_words
+def move_to(target: str) -> None:
+    """Copy everything into another database, while the server does not run."""
+    from tokenyard.cli.databases import move_database
+    from tokenyard.runtime.settings import home_folder
+
+    home = home_folder(os.environ)
+    move_database(_load_settings(home), home, target)
+
+
+@main.command()
 @click.option("--gateway", "gateways", multiple=True, required=True, help="host:port of each.")
 @click.option("--listen", default="80", show_default=True, help="Port, or address:port.")
 @click.option(
