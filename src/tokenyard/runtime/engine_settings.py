@@ -59,6 +59,14 @@ class EngineSettings(Branch, frozen=True):
     kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
         256 * 1024 * 1024
     )
+    kv_format: Annotated[
+        str,
+        Meta(
+            description="How the KV cache is kept on the CPU: fp32, exact, or int8, which holds "
+            "nearly four times the tokens and is measured in the page on engines.",
+            pattern="^(fp32|int8)$",
+        ),
+    ] = "fp32"
     context_tokens_max: Annotated[
         Count, Meta(description="Longest sequence; the model's own limit applies as well.")
     ] = 8192

@@ -50,7 +50,7 @@ class _Prompt:
 
     first: int
     last: int
-    # None when the chunk starts the sequence: its keys and values are at hand.
+    # None when the chunk starts the sequence and the pool is exact: its own rows are at hand.
     rows: Tensor | None
     mask: Tensor | None
 
@@ -204,7 +204,7 @@ def _lay_out_prompt(
 ) -> _Prompt:
     last = row + span.end - span.start
     narrow = 0 < window < span.end
-    if span.start == 0 and not narrow:
+    if span.start == 0 and not narrow and pool.exact:
         return _Prompt(row, last, None, None)
     # `is_causal` aligns the triangle to the top left, which is wrong with a cached prefix.
     first = max(0, span.start - window + 1) if narrow else 0

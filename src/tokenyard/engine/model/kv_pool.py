@@ -1,5 +1,8 @@
 """The memory behind the blocks: keys and values of every layer, addressed by slot.
 
+They are kept as float32, or as int8 with one float32 scale for each head's key or value of a token:
+a quarter of the memory, and not exact.
+
 A slot is one token's place: block * block_tokens + offset. Block 0 is the null block: nothing is
 ever written there, so it stays zero and padding may point at it. Decides only the layout: heads
 outermost, so that one gather gives each head a contiguous matrix. Does not know sequences.
@@ -7,6 +10,7 @@ outermost, so that one gather gives each head a contiguous matrix. Does not know
 
 import mmap
 from contextlib import suppress
+from enum import StrEnum
 from math import prod
 
 import numpy as np
@@ -15,16 +19,43 @@ from torch import Tensor
 
 from tokenyard.engine.model.checkpoints import DecoderShape
 
+INT8_MAX = 127
+
+
+class KvFormat(StrEnum):
+    """How keys and values are kept."""
+
+    FP32 = "fp32"
+    INT8 = "int8"
+
+    def bytes_per_token(self, shape: DecoderShape) -> int:
+        """Keys and values of one token in all layers, scales included."""
+        width = 4 * shape.head_width if self is KvFormat.FP32 else shape.head_width + 4
+        return 2 * shape.layers * shape.kv_heads * width
+
 
 class KvPool:
     """Per layer one tensor (2 * kv_heads, slots, head_width): first the keys, then the values."""
 
-    def __init__(self, shape: DecoderShape, block_count: int, block_tokens: int) -> None:
+    def __init__(
+        self,
+        shape: DecoderShape,
+        block_count: int,
+        block_tokens: int,
+        kind: KvFormat = KvFormat.FP32,
+    ) -> None:
         self._rows = 2 * shape.kv_heads
         self.slot_count = (block_count + 1) * block_tokens
         size = (self._rows, self.slot_count, shape.head_width)
-        self._layers = [_zeros(size) for _ in range(shape.layers)]
+        # Whether what is read is what was written.
+        self.exact = kind is KvFormat.FP32
+        data = np.float32 if self.exact else np.int8
+        self._layers = [_zeros(size, data) for _ in range(shape.layers)]
         self._flat = [layer.view(-1, shape.head_width) for layer in self._layers]
+        # (2 * kv_heads, slots, 1); empty when nothing is scaled.
+        self._scales = [
+            _zeros((*size[:2], 1), np.float32) for _ in range(0 if self.exact else shape.layers)
+        ]
         self._first_row = torch.arange(self._rows).unsqueeze(1) * self.slot_count
 
     def rows_of(self, slots: Tensor) -> Tensor:
@@ -33,28 +64,37 @@ class KvPool:
 
     def write(self, layer: int, slots: Tensor, keys_values: Tensor) -> None:
         """Store (tokens, 2 * kv_heads, head_width) at `slots`."""
-        self._layers[layer].index_copy_(1, slots, keys_values.transpose(0, 1))
+        rows = keys_values.transpose(0, 1)
+        if not self.exact:
+            # A value is at most 127 steps; a row of zeros has any scale.
+            scales = rows.abs().amax(dim=-1, keepdim=True).clamp_(min=1e-30) / INT8_MAX
+            self._scales[layer].index_copy_(1, slots, scales)
+            rows = (rows / scales).round_().to(torch.int8)
+        self._layers[layer].index_copy_(1, slots, rows)
 
     def gather(self, layer: int, rows: Tensor) -> Tensor:
-        """(2 * kv_heads, slots, head_width) for the `rows` of some slots."""
-        return (
-            self._flat[layer].index_select(0, rows).view(self._rows, -1, self._flat[layer].shape[1])
-        )
+        """(2 * kv_heads, slots, head_width) float32 for the `rows` of some slots."""
+        found = self._flat[layer].index_select(0, rows)
+        if not self.exact:
+            found = found.float().mul_(self._scales[layer].view(-1, 1).index_select(0, rows))
+        return found.view(self._rows, -1, found.shape[1])
 
     def clear(self, slots: Tensor) -> None:
         """Set slots to zero, so that a NaN that was stored there cannot spread."""
-        for layer in self._layers:
-            layer.index_fill_(1, slots, 0.0)
+        for layer in (*self._layers, *self._scales):
+            layer.index_fill_(1, slots, 0)
 
 
-def _zeros(size: tuple[int, ...]) -> Tensor:
+def _zeros(size: tuple[int, ...], kind: type[np.float32 | np.int8]) -> Tensor:
     """Zeros that take memory page by page as they are first written.
 
     With huge pages, the first block would take 2 MiB for each head of each layer.
     """
-    memory = mmap.mmap(-1, 4 * prod(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(
+        -1, np.dtype(kind).itemsize * prod(size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         with suppress(OSError):
             # A kernel without huge pages does not know this advice either.
             memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return torch.from_numpy(np.frombuffer(memory, np.float32).reshape(size))
+    return torch.from_numpy(np.frombuffer(memory, kind).reshape(size))

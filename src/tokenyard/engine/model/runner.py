@@ -15,7 +15,7 @@ from tokenyard.engine.model.adapters import AdapterBank, read_adapter
 from tokenyard.engine.model.attention import Span, lay_out, order_spans
 from tokenyard.engine.model.checkpoints import Checkpoint, read_shape
 from tokenyard.engine.model.decoder import Decoder
-from tokenyard.engine.model.kv_pool import KvPool
+from tokenyard.engine.model.kv_pool import KvFormat, KvPool
 from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
 from tokenyard.engine.model.sampler import History, draw, keep_raw, report, report_all
 from tokenyard.engine.ports import Draws, PromptReports
@@ -60,6 +60,7 @@ class TorchRunner:
         threads: int,
         kv_cache_bytes: int,
         block_tokens: int,
+        kv_format: KvFormat = KvFormat.FP32,
     ) -> None:
         shape = read_shape(file)
         self.weight_format = _choose_format(weights)
@@ -67,11 +68,12 @@ class TorchRunner:
         self._use_threads()
         self.context_tokens = shape.context_tokens
         self.vocabulary_size = shape.vocabulary
-        self.block_count = kv_cache_bytes // (shape.kv_bytes_per_token * block_tokens) - 1
+        token_bytes = kv_format.bytes_per_token(shape)
+        self.block_count = kv_cache_bytes // (token_bytes * block_tokens) - 1
         if self.block_count < 1:
             raise StartError(
                 f"engine.kv_cache_bytes = {kv_cache_bytes} does not hold one block of "
-                f"{block_tokens} tokens; this model needs {shape.kv_bytes_per_token} bytes a token."
+                f"{block_tokens} tokens; this model needs {token_bytes} bytes a token."
             )
         self._block_tokens = block_tokens
         self._adapters_lock = threading.Lock()
@@ -79,7 +81,7 @@ class TorchRunner:
         self._adapters = AdapterBank(shape, {})
         with torch.inference_mode():
             self._decoder = Decoder(file, shape, self.weight_format)
-            self._pool = KvPool(shape, self.block_count, block_tokens)
+            self._pool = KvPool(shape, self.block_count, block_tokens, kv_format)
 
     def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
         adapter = read_adapter(path, self._decoder.shape, rank_max=rank_max)

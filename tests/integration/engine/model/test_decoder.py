@@ -13,6 +13,7 @@ from torch import Tensor
 from tokenyard.engine.model.attention import _bucket
 from tokenyard.engine.model.checkpoints import read_shape
 from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.kv_pool import KvFormat, KvPool
 from tokenyard.engine.model.runner import TorchRunner
 from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
 from tokenyard.engine.rules.drawing import Adjustment, DrawRule, TokenReport
@@ -24,15 +25,18 @@ GREEDY = DrawRule(temperature=0.0, top_p=1.0, top_k=0, seed=0, position=0)
 BLOCK = 4
 
 
-def make_runner(path: Path, *, weights: str = "fp32", blocks: int = 60) -> TorchRunner:
+def make_runner(
+    path: Path, *, weights: str = "fp32", blocks: int = 60, kind: KvFormat = KvFormat.FP32
+) -> TorchRunner:
     with GgufFile(path) as file:
-        per_block = read_shape(file).kv_bytes_per_token * BLOCK
+        per_block = kind.bytes_per_token(read_shape(file)) * BLOCK
         return TorchRunner(
             file,
             weights=weights,
             threads=1,
             kv_cache_bytes=(blocks + 1) * per_block,
             block_tokens=BLOCK,
+            kv_format=kind,
         )
 
 
@@ -277,6 +281,43 @@ def test_guesses_change_no_token(tiny_model: Path, temperature: float) -> None:
         texts[drafts] = [one.tokens for one in sequences]
     assert texts[0] == texts[4]
     assert accepted > 0
+
+
+def test_an_int8_cache_is_near_and_the_same_in_any_chunks(
+    tiny_model: Path, prompts: list[list[int]]
+) -> None:
+    found = [
+        generate(make_runner(tiny_model, kind=KvFormat.INT8), prompts, 6, step=step)[0]
+        for step in (1, 7, 64)
+    ]
+    assert found[0] == found[1] == found[2]
+    tokens = [5, 6, 7, 8, 9, 10, 11]
+    expected = naive_logits(tiny_model, tokens)[-1]
+    runner = make_runner(tiny_model, kind=KvFormat.INT8)
+    text = Sequence(0, tokens, blocks=[1, 2])
+    logits = runner._compute([Chunk(text, 0, 7, draws=True)]).logits[0]
+    assert torch.allclose(logits, expected, atol=2e-2 * expected.abs().max().item())
+    assert not torch.equal(logits, expected)
+
+
+def test_int8_keeps_each_value_to_half_a_step(tiny_model: Path) -> None:
+    with GgufFile(tiny_model) as file:
+        shape = read_shape(file)
+    pool = KvPool(shape, 4, BLOCK, KvFormat.INT8)
+    slots = torch.tensor([5, 9, 6])
+    values = torch.randn(3, 2 * shape.kv_heads, shape.head_width) * torch.tensor(
+        [1e-3, 0.0, 50.0]
+    ).view(3, 1, 1)
+    pool.write(1, slots, values)
+    read = pool.gather(1, pool.rows_of(slots)).transpose(0, 1)
+    steps = values.abs().amax(dim=-1, keepdim=True) / 127
+    assert ((read - values).abs() <= 0.5001 * steps + 1e-12).all()
+    pool.clear(slots)
+    assert pool.gather(1, pool.rows_of(slots)).abs().max() == 0
+    # 3.7 times the tokens at a head width of 64, as with SmolLM2.
+    wide = replace(shape, head_width=64)
+    sizes = [kind.bytes_per_token(wide) for kind in (KvFormat.FP32, KvFormat.INT8)]
+    assert sizes[0] / sizes[1] == pytest.approx(256 / 68)
 
 
 def test_warming_up_leaves_the_cache_as_it_was(
