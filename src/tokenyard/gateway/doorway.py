@@ -33,6 +33,7 @@ class Doorway:
         project = request.path_params.get(PROJECT_PARAMETER)
         if project is not None:
             caller = await self._identity.in_project(caller, ProjectId(project))
+        request.scope["state"]["caller"] = caller
         needed: Permission = request.scope["state"]["permission"]
         if not caller.may(needed):
             raise Forbidden(

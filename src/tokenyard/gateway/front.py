@@ -4,6 +4,7 @@ One pure ASGI function around everything; it never touches a body.
 """
 
 import re
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,6 +23,7 @@ from tokenyard.vocabulary.errors import (
     NotFound,
     TokenyardError,
 )
+from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import IdPrefix
 
 _SECURITY = {
@@ -100,13 +102,17 @@ class Front:
         route = state.get("route", "none")
         state["status"], state["failure"] = status, failure
         self._metrics.requests.labels(route, str(status)).inc()
-        fields = {
+        fields: dict[str, Any] = {
             "request": request_id,
             "method": scope["method"],
             "route": route,
             "status": status,
             "seconds": round(self._clock.monotonic() - began, 4),
         }
+        caller: Principal | None = state.get("caller")
+        if caller is not None:
+            fields["organisation"], fields["project"] = caller.organisation, caller.project
+            fields["user"], fields["key"] = caller.user, caller.key
         if isinstance(failure, TokenyardError) and status < 500:
             self._log.info(Event.REQUEST_DONE, **fields, reason=failure.reason)
         elif failure is not None:

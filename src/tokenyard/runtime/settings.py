@@ -253,9 +253,24 @@ class LogSettings(_Branch, frozen=True):
         ),
     ] = "file"
     file_bytes_max: Annotated[
-        Count, Meta(description="A log file that grows past this is kept once, as `….1`.")
+        Count, Meta(description="A log file that grows past this is moved aside, as `….1`.")
     ] = 16 * 1024 * 1024
-
+    file_seconds: Annotated[
+        Seconds, Meta(description="So is one that was written to for this long.")
+    ] = 86_400.0
+    files_kept: Annotated[
+        int, Meta(ge=1, le=1_000, description="How many files that were moved aside are kept.")
+    ] = 10
+    kept_seconds: Annotated[
+        Seconds, Meta(description="Files that were moved aside longer ago than this are deleted.")
+    ] = 30 * 86_400.0
+    hidden_fields: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Fields that no line has, such as `user`, `key` or `error`. Prompts, "
+            "answers and secrets are in none anyway."
+        ),
+    ] = ()
     level: Annotated[
         str, Meta(description="Least severe level.", pattern="^(debug|info|warning|error)$")
     ] = "info"

@@ -6,7 +6,7 @@ Prompts, answers and keys never reach a log. On a terminal the same events are w
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -88,12 +88,20 @@ class Log:
     """Writes events to a stream; cheap enough to pass to every room."""
 
     def __init__(
-        self, stream: Sink, clock: Clock, *, level: str = "info", text: bool = False
+        self,
+        stream: Sink,
+        clock: Clock,
+        *,
+        level: str = "info",
+        text: bool = False,
+        hidden: Collection[str] = (),
     ) -> None:
+        """hidden: names of fields that are left out of every line."""
         self._stream = stream
         self._clock = clock
         self._threshold = _LEVELS[level]
         self._text = text
+        self._hidden = frozenset(hidden)
 
     def debug(self, event: Event, **fields: Any) -> None:
         self._write("debug", event, fields)
@@ -118,6 +126,8 @@ class Log:
     def _write(self, level: str, event: Event, fields: dict[str, Any]) -> None:
         if _LEVELS[level] < self._threshold:
             return
+        if self._hidden:
+            fields = {name: told for name, told in fields.items() if name not in self._hidden}
         if self._text:
             details = " ".join(f"{key}={value}" for key, value in fields.items())
             line = f"{level:7} {event} {details}".rstrip()
@@ -154,30 +164,57 @@ def bridge_library_logs(log: Log) -> None:
     root.addHandler(_Bridge(log))
 
 
-def open_log(clock: Clock, level: str, stream: TextIO | None = None) -> Log:
+def open_log(
+    clock: Clock, level: str, stream: TextIO | None = None, *, hidden: Collection[str] = ()
+) -> Log:
     """A log on standard error (or `stream`): JSON in files and pipes, text on a terminal."""
     stream = stream or sys.stderr
-    return Log(stream, clock, level=level, text=stream.isatty())
+    return Log(stream, clock, level=level, text=stream.isatty(), hidden=hidden)
 
 
 class _RotatingFile:
-    """A text file that moves itself aside when it has grown too long."""
+    """A text file that moves itself aside when it is too long or too old; old ones are deleted."""
 
-    def __init__(self, path: Path, bytes_max: int) -> None:
+    def __init__(self, path: Path, clock: Clock, settings: LogSettings) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._bytes_max = bytes_max
+        self._clock = clock
+        self._settings = settings
+        self._since = path.stat().st_mtime if path.exists() else clock.now()
         self._file = path.open("a", encoding="utf-8")
         self._size = self._file.tell()
+        self._delete_old()
 
     def write(self, text: str) -> None:
         self._file.write(text)
         self._size += len(text)
-        if self._size > self._bytes_max:
+        settings = self._settings
+        old = self._clock.now() - self._since >= settings.file_seconds
+        if self._size > settings.file_bytes_max or old:
             self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
+            self._move_aside()
+            self._delete_old()
             self._file = self._path.open("a", encoding="utf-8")
-            self._size = 0
+            self._size, self._since = 0, self._clock.now()
+
+    def _move_aside(self) -> None:
+        """`….1` becomes `….2`, and so on; the last one is written over."""
+        for number in range(self._settings.files_kept - 1, 0, -1):
+            if self._aside(number).exists():
+                self._aside(number).replace(self._aside(number + 1))
+        self._path.replace(self._aside(1))
+
+    def _delete_old(self) -> None:
+        oldest = self._clock.now() - self._settings.kept_seconds
+        for aside in self._path.parent.glob(f"{self._path.name}.*"):
+            number = aside.name.removeprefix(f"{self._path.name}.")
+            if not number.isdigit():
+                continue
+            if int(number) > self._settings.files_kept or aside.stat().st_mtime < oldest:
+                aside.unlink(missing_ok=True)
+
+    def _aside(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
 
     def flush(self) -> None:
         self._file.flush()
@@ -190,11 +227,11 @@ class _RotatingFile:
 def open_log_file(path: Path, clock: Clock, settings: LogSettings) -> Iterator[Log]:
     """A log in that file, or on standard error when the settings say so."""
     if settings.target == "stderr":
-        yield open_log(clock, settings.level)
+        yield open_log(clock, settings.level, hidden=settings.hidden_fields)
         return
-    file = _RotatingFile(path, settings.file_bytes_max)
+    file = _RotatingFile(path, clock, settings)
     try:
-        yield Log(file, clock, level=settings.level)
+        yield Log(file, clock, level=settings.level, hidden=settings.hidden_fields)
     finally:
         file.close()
 

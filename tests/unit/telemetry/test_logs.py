@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import time
 from pathlib import Path
 
 from tokenyard.runtime.clock import SimulatedClock
@@ -61,3 +62,29 @@ def test_file_moves_aside_when_it_has_grown(tmp_path: Path) -> None:
     assert [line["number"] for line in kept][-1] == 19
     assert old.stat().st_size < 700
     assert path.stat().st_size < 700
+
+
+def test_old_files_are_deleted_by_number_and_by_age(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    clock = SimulatedClock(time.time())
+    settings = LogSettings(file_seconds=10.0, files_kept=3, kept_seconds=1_000.0)
+    with open_log_file(path, clock, settings) as log:
+        for number in range(8):
+            clock._now += 10
+            log.info(Event.STARTED, number=number)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "gateway.log",
+        *(f"gateway.log.{number}" for number in (1, 2, 3)),
+    ]
+    assert '"number": 7' in (tmp_path / "gateway.log.1").read_text()
+    clock._now += 2_000
+    with open_log_file(path, clock, settings):
+        assert [file.name for file in tmp_path.iterdir()] == ["gateway.log"]
+
+
+def test_hidden_fields_are_in_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    with open_log_file(path, SimulatedClock(), LogSettings(hidden_fields=("user",))) as log:
+        log.info(Event.REQUEST_DONE, user="user_1", status=200)
+    assert "user" not in path.read_text()
+    assert '"status": 200' in path.read_text()
