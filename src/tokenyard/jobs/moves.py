@@ -85,7 +85,7 @@ class Draft:
         record = self.record
         self.events.append(JobEvent(record.id, self.now, kind, record.attempt, reason, detail, by))
 
-    def start(self, seats: tuple[MemberSeat, ...]) -> None:
+    def start(self, seats: tuple[MemberSeat, ...], how: Reason | None = None) -> None:
         """Take those seats for the next attempt; its members are still to be launched."""
         record = self.record
         first = record.first_started_at
@@ -106,6 +106,9 @@ class Draft:
             exit_status=None,
             first_started_at=self.now if first is None else first,
         )
+        again = f", from {record.saved_seconds:.0f} s of saved work" if record.saved_seconds else ""
+        told = f"{_places(seats)}{again}"
+        self.events[-1] = replace(self.events[-1], reason=how, detail=told)
 
     def stop(
         self, reason: Reason, *, detail: str | None = None, by: str | None = None, **fields: Any
@@ -234,7 +237,12 @@ def settle(
     lost: nodes that say nothing any more, and when each was last heard of.
     """
     record = draft.record
-    members = [_member(record, seat, reports, lost) for seat in record.seats]
+    # Members that joined a running gang are given as much time to be heard of as all others.
+    recent = draft.now - record.counted_at < patience.launch_seconds
+    members = [
+        _member(record, seat, reports, lost, joins=recent and 0 < seat.turn == record.turns)
+        for seat in record.seats
+    ]
     # What it did on a node that is lost is known only until that was last heard of.
     draft.heard_at = min([draft.now, *(lost[s.node] for s in record.seats if s.node in lost)])
     if record.state is State.STOPPING:
@@ -264,13 +272,15 @@ def _member(
     seat: MemberSeat,
     reports: Mapping[MemberId, MemberReport],
     lost: Mapping[NodeName, float],
+    *,
+    joins: bool,
 ) -> _Member:
     report = reports.get(member_of(record, seat))
     if report is not None and report.phase.is_over:
         return _Member(seat, report.phase, report.status, report.detail)
     if seat.node in lost:
         return _Member(seat, MemberPhase.LOST, None, f"node {seat.node} is lost")
-    if report is None and record.state is State.RUNNING:
+    if report is None and record.state is State.RUNNING and not joins:
         return _Member(seat, MemberPhase.LOST, None, "its executor does not know it any more")
     if report is None:
         return _Member(seat, None, None, None)

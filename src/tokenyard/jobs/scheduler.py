@@ -309,10 +309,10 @@ class Scheduler:
         names = [node.name for node in self.roster.board.cluster.nodes]
         record = draft.record
         match decision:
-            case Start(_, seats):
+            case Start(_, seats, reason):
                 if record.state in {State.HELD, State.BACKING_OFF}:
                     draft.move(State.QUEUED, EventKind.RELEASED)
-                draft.start(name_seats(seats, names))
+                draft.start(name_seats(seats, names), reason)
             case Claim(_, seats):
                 # A job that is moved can claim only once it has gone.
                 if record.state is State.QUEUED:
@@ -328,7 +328,10 @@ class Scheduler:
             case Complete(_, seats):
                 turns = record.turns + 1
                 more = name_seats(seats, names, (seat.rank for seat in record.seats), turns)
-                draft.reseat((*record.seats, *more), turns=turns, incomplete_since=None)
+                # Those who grow have more members now; who came back takes a place that was free.
+                members = max(record.members, *(seat.rank + 1 for seat in more))
+                together = (*record.seats, *more)
+                draft.reseat(together, turns=turns, members=members, incomplete_since=None)
                 draft.note(EventKind.MEMBERS_ADDED, detail=f"{len(more)} members")
             case _:
                 assert_never(decision)

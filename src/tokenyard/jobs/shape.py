@@ -57,6 +57,7 @@ def job_of(record: JobRecord) -> Job:
         limit_seconds=spec.time_limit_seconds,
         estimate_seconds=spec.estimate_seconds,
         preemptible=spec.preemptible,
+        grows=spec.grows,
         topology=None
         if topology is None
         else Topology(topology.level, topology.required, topology.spread),

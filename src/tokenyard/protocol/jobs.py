@@ -96,6 +96,8 @@ class JobSpec(_Wire, frozen=True):
     queue: Word = "default"
     priority: Word = "normal"
     preemptible: bool = True
+    # It takes members while it runs, up to `replicas_max`, whenever nobody waits for their room.
+    grows: bool = False
     time_limit_seconds: Seconds | None = None
     estimate_seconds: Seconds | None = None
     retries: RetrySpec = RetrySpec()

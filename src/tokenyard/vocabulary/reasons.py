@@ -90,6 +90,11 @@ class Reason(StrEnum):
     BACKING_OFF = "backing_off"
     CYCLE_LIMIT = "cycle_limit"
 
+    # A waiting job was started (jobs/rules).
+    IN_ORDER = "in_order"
+    BACKFILLED = "backfilled"
+    SEATS_WERE_HELD = "seats_were_held"
+
     # A running job was stopped (jobs/rules).
     PREEMPTED_BY_PRIORITY = "preempted_by_priority"
     QUOTA_RECLAIMED = "quota_reclaimed"

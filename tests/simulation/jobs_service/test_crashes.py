@@ -106,6 +106,7 @@ class Storm:
         if store is not None:
             self.world.store = store
         self.world.executor.loses = lambda: self.calm is False and self.random.random() < 0.05
+        self.world.executor.delays = lambda: self.calm is False and self.random.random() < 0.1
         self.calm = False
         self.asleep: list[Scheduler] = []
         self.naps: list[asyncio.Future[None]] = []
@@ -208,6 +209,7 @@ class Storm:
             whole = RoleSpec(gpus=random.randint(1, 4), replicas=random.randint(1, 3))
             await world.submit(
                 roles=(random.choice((role, whole)),),
+                grows=random.random() < 0.5,
                 priority=random.choice((0, 100)),
                 retries=RetrySpec(out_of_memory=50, launch_failed=50, node_lost=50),
             )

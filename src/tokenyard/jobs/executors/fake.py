@@ -58,6 +58,9 @@ class FakeExecutor:
         self.discarded: set[JobId] = set()
         # Asked before each command; True loses it on its way.
         self.loses: Callable[[], bool] = lambda: False
+        # Asked before each report; True gives the last one again, as if the new one came late.
+        self.delays: Callable[[], bool] = lambda: False
+        self._told: dict[MemberId, MemberReport] = {}
 
     @property
     def name(self) -> str:
@@ -73,7 +76,11 @@ class FakeExecutor:
 
     async def report(self) -> Mapping[MemberId, MemberReport]:
         """All members that it has started and not forgotten."""
-        return {member: self._report(member, held) for member, held in self._members.items()}
+        if not self.delays():
+            self._told = {
+                member: self._report(member, held) for member, held in self._members.items()
+            }
+        return dict(self._told)
 
     async def launch(self, launch: Launch) -> None:
         """Start a member, unless it was ever started; refused silently for an old epoch."""

@@ -108,6 +108,8 @@ class Board:
         self.claims: dict[JobId, Entry] = {}
         # Running gangs below their minimum.
         self.incomplete: dict[JobId, Entry] = {}
+        # Running gangs that take members while they run.
+        self.growing: dict[JobId, Entry] = {}
         # (expected end, seq, entry) of all running jobs, soonest first.
         self.ends: list[tuple[float, int, Entry]] = []
         # Raised by every delta; what a decision was made on.
@@ -150,6 +152,8 @@ class Board:
         entry.attempt += 1
         self._charge(entry)
         self.running[job_id] = entry
+        if entry.job.grows:
+            self.growing[job_id] = entry
         self._will_end(entry)
         self.version += 1
         return entry
@@ -378,6 +382,7 @@ class Board:
     def _unrun(self, entry: Entry) -> None:
         del self.running[entry.job.id]
         self.incomplete.pop(entry.job.id, None)
+        self.growing.pop(entry.job.id, None)
         self._unend(entry)
 
     def _will_end(self, entry: Entry) -> None:

@@ -19,6 +19,8 @@ class Start:
 
     job: JobId
     seats: Seats
+    # In its turn, in a gap before a reservation, or on seats that were held for it.
+    reason: Reason = Reason.IN_ORDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Renounce:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """Launch the members that a running gang lacks."""
+    """Launch the members that a running gang lacks, or further ones of a gang that grows."""
 
     job: JobId
     seats: Seats

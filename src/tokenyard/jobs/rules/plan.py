@@ -4,6 +4,7 @@
                             ├─ fits: start
                             ├─ displaces somebody: preempt and claim
                             └─ waits: a reservation, or only a reason
+           → gangs that grow, when nobody waits for room
 
 A pure function: the board is worked on as a trial and is afterwards what it was. It does not know
 executors, storage or clocks; the simulator and production call it alike.
@@ -26,7 +27,7 @@ from tokenyard.jobs.rules.decisions import (
     Renounce,
     Start,
 )
-from tokenyard.jobs.rules.elastic import members_allowed
+from tokenyard.jobs.rules.elastic import members_allowed, room_to_grow
 from tokenyard.jobs.rules.gangs import Release as LetGo
 from tokenyard.jobs.rules.gangs import (
     Shortfall,
@@ -64,6 +65,8 @@ def plan(board: Board, now: float) -> Plan:
         cycle.admit()
         if board.profile.taking is Taking.REPLACE and cycle.blocked:
             cycle = _replaced(board, now, mark, charged) or cycle
+        if board.growing:
+            cycle.grow()
         return cycle.result()
     finally:
         board.cluster.undo(mark)
@@ -203,7 +206,7 @@ class Cycle:
             job = entry.job
             if cluster.is_free(entry.seats) and _all_open(self.board, entry.seats):
                 cluster.take_all(entry.seats)
-                self.decisions.append(Start(job.id, entry.seats))
+                self.decisions.append(Start(job.id, entry.seats, Reason.SEATS_WERE_HELD))
                 self._note_start(entry.seats, job)
             elif not _all_open(self.board, entry.seats) or not _is_coming(self.board, entry.seats):
                 self.decisions.append(Renounce(job.id))
@@ -275,6 +278,20 @@ class Cycle:
             source.cursor += 1
             if source.cursor < len(source.entries):
                 heappush(heap, (ordering.key(source), number, source))
+
+    def grow(self) -> None:
+        """Give what nobody waits for to gangs that take members while they run, oldest first."""
+        if any(blocked.reason in _PASSING_REASONS for blocked in self.blocked.values()):
+            return
+        for entry in list(self.board.growing.values()):
+            more = room_to_grow(self.board.queues, entry.job, entry.seats)
+            if more is None or entry.incomplete_since is not None:
+                continue
+            allowed = near(self.board.cluster, entry.job, entry.seats)
+            seats = seat_gang(self.board.floor, more, None, allowed)
+            if not isinstance(seats, Shortfall):
+                self.decisions.append(Complete(entry.job.id, seats))
+                self.board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
 
     def _reseat(self, entry: Entry) -> None:
         """A lifted job sits down again where it was, or elsewhere, or is displaced."""
@@ -354,7 +371,8 @@ class Cycle:
         for reservation in self.reservations:
             reservation.note(seats, ends_at)
         self.gained += 1
-        self.decisions.append(Start(job.id, seats))
+        how = Reason.BACKFILLED if self.reservations else Reason.IN_ORDER
+        self.decisions.append(Start(job.id, seats, how))
         self._note_start(seats, job)
 
     def _note_start(self, seats: Seats, job: Job) -> None:

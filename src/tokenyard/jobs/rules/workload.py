@@ -121,6 +121,8 @@ class Job:
     # What its owner or its history expects; used for prediction and ordering, never to stop it.
     estimate_seconds: float | None = None
     preemptible: bool = True
+    # It takes members while it runs, up to the most that its roles name.
+    grows: bool = False
     topology: Topology | None = None
     not_before: float = 0.0
     # Jobs that must have succeeded first.

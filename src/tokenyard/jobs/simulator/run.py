@@ -272,6 +272,7 @@ class Simulation:
     def _apply(self, decided: Plan) -> bool:
         """Carry out the plan; True when somebody has gone and the room must be given out again."""
         before = {d.job: self.board.entries[d.job] for d in decided.decisions}
+        broken = {job for job, entry in before.items() if entry.incomplete_since is not None}
         if self.rules.grace_seconds == 0:
             self._apply_at_once(decided.decisions)
         else:
@@ -290,7 +291,7 @@ class Simulation:
                     self._released(entry, decision.not_before)
                     again = True
                 case Complete():
-                    if entry.incomplete_since is None:
+                    if decision.job in broken and entry.incomplete_since is None:
                         self._work(entry, again=True)
                 case Claim() | Renounce():
                     again = again or isinstance(decision, Renounce)

@@ -304,3 +304,55 @@ async def test_an_old_leaders_late_launch_is_refused_by_the_executor() -> None:
     await world.executor.launch(replace(launch, id=replace(launch.id, attempt=3)))
     assert {one.id.attempt for one in launches} == {1, 2}
     assert (await world.get(job)).attempt == 1
+
+
+async def test_a_running_gang_grows_into_what_nobody_waits_for() -> None:
+    sizes: list[int] = []
+
+    def script(launch: Launch) -> Outcome:
+        sizes.append(launch.members)
+        return Outcome(10.0 if launch.spec.name == "short" else 100.0)
+
+    world = World(script, nodes=make_nodes(1, 4))
+    role = RoleSpec(replicas=1, replicas_max=4, gpus=1)
+    other = await world.submit(name="short", gpus=3)
+    await world.pass_time(1)
+    grows = await world.submit(roles=(role,), grows=True)
+    stays = await world.submit(roles=(role,))
+    await world.pass_time(2)
+    assert (await world.get(grows)).members == 1
+    assert (await world.get(stays)).state is State.QUEUED
+    await world.pass_time(12)
+    # The one that waited had three GPUs at its start, as many as it may use of those left.
+    assert (await world.get(other)).state is State.SUCCEEDED
+    assert len((await world.get(stays)).seats) == 3
+    await world.pass_time(100)
+    grown = await world.get(grows)
+    assert grown.state is State.SUCCEEDED
+    assert max(sizes) == 3
+
+
+async def test_growth_is_counted_and_ends_at_the_maximum() -> None:
+    world = World(lambda one: Outcome(40.0 if one.id.job.endswith("2") else 10.0),
+                  nodes=make_nodes(1, 4))  # fmt: skip
+    await world.submit(gpus=2)
+    await world.pass_time(1)
+    grows = await world.submit(
+        roles=(RoleSpec(replicas=1, replicas_max=3, gpus=1),), grows=True, time_limit_seconds=200.0
+    )
+    await world.pass_time(3)
+    assert len((await world.get(grows)).seats) == 2
+    # Heard of late, as an order that goes a long way: nobody takes them for lost.
+    world.executor.loses = lambda: True
+    await world.pass_time(9)
+    await world.pass_time(1)
+    record = await world.get(grows)
+    assert [seat.rank for seat in record.seats] == [0, 1, 2]
+    assert record.seats[2].turn == record.turns == 1
+    world.executor.loses = lambda: False
+    await world.pass_time(60)
+    done = await world.get(grows)
+    assert (done.state, done.members) == (State.SUCCEEDED, 3)
+    assert EventKind.MEMBERS_ADDED in await world.kinds(grows)
+    launched = next(a for a in await world.store.attempts(grows)).launched_at
+    assert done.gpu_seconds < 3 * ((done.ended_at or 0.0) - launched)
