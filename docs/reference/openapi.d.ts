@@ -1307,6 +1307,7 @@ export type JobSpec = {
   queue?: string;
   priority?: string;
   preemptible?: boolean;
+  grows?: boolean;
   time_limit_seconds?: number | null;
   estimate_seconds?: number | null;
   retries?: RetrySpec;

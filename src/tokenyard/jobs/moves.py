@@ -12,8 +12,8 @@ from tokenyard.jobs.ports import MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import Attempt, Change, EventKind, JobEvent, JobRecord, MemberSeat
 from tokenyard.jobs.rules.retries import Again, FailureKind, GiveUp, classify, decide
 from tokenyard.jobs.rules.states import State, advance, holds_seats
-from tokenyard.jobs.shape import gpus_of, member_of, seconds_at
-from tokenyard.vocabulary.ids import JobId, NodeName
+from tokenyard.jobs.shape import gpus_of, member_of
+from tokenyard.vocabulary.ids import NodeName
 from tokenyard.vocabulary.reasons import Reason
 
 _FAILED_PHASES = {
@@ -452,52 +452,3 @@ def _detail(members: Sequence[_Member], kind: FailureKind) -> str:
             said = member.detail or f"exit status {member.status}"
             return f"member {member.seat.rank} on {member.seat.node}: {said}"[:500]
     return kind.value
-
-
-def wake(draft: Draft, unmet: Sequence[JobId], failed: JobId | None) -> None:
-    """A job that waits for a time or for others: let it go on, or fail it with those."""
-    record = draft.record
-    if record.cancel_wanted:
-        cancel(draft)
-    elif failed is not None:
-        fail_waiting(draft, Reason.DEPENDENCY_FAILED, f"{failed} did not succeed")
-    elif not unmet and record.not_before <= draft.now and record.state is not State.QUEUED:
-        draft.move(State.QUEUED, EventKind.RELEASED, not_before=0.0)
-
-
-def fail_waiting(draft: Draft, reason: Reason, detail: str | None) -> None:
-    """A job without seats fails for good."""
-    if draft.record.state in {State.HELD, State.BACKING_OFF}:
-        draft.move(State.QUEUED, EventKind.RELEASED)
-    draft.move(
-        State.FAILED,
-        EventKind.FAILED,
-        reason=reason,
-        detail=detail,
-        held_seats=(),
-        ended_at=draft.now,
-    )
-
-
-def cancel(draft: Draft, by: str | None = None) -> None:
-    """A job without seats is cancelled."""
-    draft.move(
-        State.CANCELLED,
-        EventKind.CANCELLED,
-        reason=Reason.CANCELLED_BY_USER,
-        by=by,
-        held_seats=(),
-        ended_at=draft.now,
-    )
-
-
-def pass_deadline(draft: Draft) -> None:
-    """Its deadline is over and it has not succeeded."""
-    deadline = seconds_at(draft.record.spec.deadline)
-    if deadline is None or draft.now < deadline:
-        return
-    state = draft.record.state
-    if state in {State.STARTING, State.RUNNING}:
-        draft.stop(Reason.DEADLINE_PASSED)
-    elif state in {State.HELD, State.QUEUED, State.BACKING_OFF}:
-        fail_waiting(draft, Reason.DEADLINE_PASSED, None)

@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from tokenyard.jobs.ports import JobStore
-from tokenyard.jobs.records import Change, EventKind, JobRecord, NodeRecord, Sample
+from tokenyard.jobs.records import (
+    Change,
+    EventKind,
+    JobEvent,
+    JobRecord,
+    NodeRecord,
+    NodeState,
+    Sample,
+)
 from tokenyard.jobs.roster import Roster
 from tokenyard.jobs.rules.board import Phase
 from tokenyard.jobs.rules.decisions import Plan
@@ -59,6 +67,9 @@ class Observer:
         self._class_names = [name for _, name in values]
         self.waits: dict[tuple[str, str], deque[float]] = {}
         self.failures: Counter[tuple[str, str]] = Counter()
+        self.succeeded: Counter[str] = Counter()
+        # Starts by how they came about: in order, in a gap, on held seats.
+        self.admissions: Counter[str] = Counter()
         self.preemptions = 0
         self.lost_gpu_seconds = 0.0
         self.cycle_seconds = 0.0
@@ -79,8 +90,8 @@ class Observer:
         """A job was changed by the leader."""
         record = change.record
         for event in change.events:
-            if event.kind is EventKind.LAUNCHED and record.attempt == 1:
-                self._note_wait(record, event.at)
+            if event.kind is EventKind.LAUNCHED:
+                self._note_start(record, event)
             elif event.kind is EventKind.FAILED and event.reason is not None:
                 self.failures[record.spec.type, event.reason.value] += 1
                 self._metrics.failures.labels(record.spec.type, event.reason.value).inc()
@@ -88,6 +99,7 @@ class Observer:
                 self.preemptions += 1
                 self._metrics.preemptions.labels(event.reason.value).inc()
             elif event.kind is EventKind.SUCCEEDED:
+                self.succeeded[record.spec.type] += 1
                 self._metrics.succeeded.labels(record.spec.type).inc()
         attempt = change.attempt
         if attempt is not None and attempt.ended_at is not None:
@@ -99,7 +111,7 @@ class Observer:
         changed = []
         for node in nodes:
             known = self._stored_nodes.get(node.name)
-            if known is None or replace(known, seen_at=node.seen_at, wanted=node.wanted) != node:
+            if known is None or _lasting(known) != _lasting(node):
                 changed.append(node)
         return tuple(changed)
 
@@ -127,10 +139,16 @@ class Observer:
         self.lost_gpu_seconds = values.get("cluster/lost_gpu_seconds", 0.0)
         self.cycle_seconds = values.get("cluster/cycle_seconds", 0.0)
         self.failures.clear()
+        self.succeeded.clear()
+        self.admissions.clear()
         for name, value in values.items():
             match name.split("/"):
                 case ["failures", kind, reason]:
                     self.failures[kind, reason] = int(value)
+                case ["succeeded", kind]:
+                    self.succeeded[kind] = int(value)
+                case ["admissions", reason]:
+                    self.admissions[reason] = int(value)
                 case _:
                     continue
 
@@ -138,19 +156,27 @@ class Observer:
         """Set the gauges, and add a point to the history when it is time."""
         if not self.wants_sample(now):
             return
-        values = self.values(roster) | _reasons(roster, decided)
+        values = self.values(roster, now) | _reasons(roster, decided)
         self._metrics.set_values(values)
         kept_since = now - self._settings.samples_kept_seconds
         await self._store.add_sample(Sample(now, values), drop_before=kept_since)
 
-    def values(self, roster: Roster) -> dict[str, float]:
+    def values(self, roster: Roster, now: float) -> dict[str, float]:
         """What holds now, by name; a name's parts are divided by slashes."""
         values: defaultdict[str, float] = defaultdict(float)
         for record in roster.records.values():
             values[f"queue/{record.queue}/{_group(record.state)}"] += 1
+            if record.state is State.QUEUED:
+                oldest = f"queue/{record.queue}/oldest_wait_seconds"
+                values[oldest] = max(values[oldest], now - record.submitted_at)
         for record in roster.seated.values():
             for seat in record.seats:
                 values[f"node/{seat.node}/gpus_used"] += gpus_of(record, [seat])
+                load = roster.nodes[seat.node].gpu_load if seat.node in roster.nodes else ()
+                if load:
+                    busy = sum(load[gpu] for gpu in seat.gpus if gpu < len(load)) / 100
+                    values[f"node/{seat.node}/gpus_busy"] += busy
+                    values[f"job/{record.id}/gpus_busy"] += busy
             values[f"job/{record.id}/gpus"] += gpus_of(record)
         held = sum(gpus_of(r, r.held_seats) for r in roster.records.values() if r.held_seats)
         cluster = roster.board.cluster
@@ -170,18 +196,30 @@ class Observer:
                 found[f"wait/{queue}/{name}/{part}"] = value or 0.0
         for (kind, reason), count in self.failures.items():
             found[f"failures/{kind}/{reason}"] = count
+        found |= {f"succeeded/{kind}": float(count) for kind, count in self.succeeded.items()}
+        found |= {f"admissions/{how}": float(count) for how, count in self.admissions.items()}
         return found
 
     def waits_of(self, queue: str) -> Mapping[str, Waits]:
         """Waits of a queue by class."""
         return {name: measure(waits) for (one, name), waits in self.waits.items() if one == queue}
 
-    def _note_wait(self, record: JobRecord, at: float) -> None:
-        seconds = max(at - record.submitted_at, 0.0)
+    def _note_start(self, record: JobRecord, event: JobEvent) -> None:
+        if event.reason is not None:
+            self.admissions[event.reason.value] += 1
+            self._metrics.admissions.labels(event.reason.value).inc()
+        if record.attempt > 1:
+            return
+        seconds = max(event.at - record.submitted_at, 0.0)
         name = self.class_of(record.priority)
         key = (str(record.queue), name)
         self.waits.setdefault(key, deque(maxlen=WAITS_KEPT_MAX)).append(seconds)
         self._metrics.wait.labels(*key).observe(seconds)
+
+
+def _lasting(node: NodeRecord) -> NodeRecord:
+    """What of a node is worth a write when it changes."""
+    return replace(node, seen_at=0.0, wanted=NodeState.OPEN, gpu_load=())
 
 
 def fragmented(roster: Roster) -> float:

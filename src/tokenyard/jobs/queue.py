@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tokenyard.jobs.insight import Insight
-from tokenyard.jobs.moves import Draft, cancel
+from tokenyard.jobs.moves import Draft
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, LogText, MemberId
 from tokenyard.jobs.queues import leaf_names, priority_value, queue_specs
@@ -30,6 +30,7 @@ from tokenyard.jobs.samples import sample_jobs
 from tokenyard.jobs.scheduler import Scheduler
 from tokenyard.jobs.shape import job_of, seconds_at
 from tokenyard.jobs.spec import read_job_file
+from tokenyard.jobs.waits import cancel
 from tokenyard.protocol.jobs import JobSample, JobSpec
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.job_settings import JobSettings

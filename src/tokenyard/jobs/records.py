@@ -179,6 +179,8 @@ class NodeRecord:
     lost: bool = False
     launch_failures: int = 0
     quarantined_until: float = 0.0
+    # How busy each GPU is, percent; empty where nobody can say.
+    gpu_load: tuple[float, ...] = ()
 
     def state(self, now: float) -> NodeState:
         """What holds now; being lost outweighs what is wanted."""

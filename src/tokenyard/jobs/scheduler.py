@@ -17,7 +17,7 @@ from typing import Any, assert_never
 
 from tokenyard.jobs.crew import Crew
 from tokenyard.jobs.mirror import Mirror
-from tokenyard.jobs.moves import Draft, Patience, pass_deadline, settle, wake
+from tokenyard.jobs.moves import Draft, Patience, settle
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import (
@@ -47,6 +47,7 @@ from tokenyard.jobs.rules.plan import plan
 from tokenyard.jobs.rules.profile import Profile
 from tokenyard.jobs.rules.states import State
 from tokenyard.jobs.shape import member_of, name_seats
+from tokenyard.jobs.waits import drain, pass_deadline, wake
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -253,7 +254,7 @@ class Scheduler:
             misfits = record.seats if record.id in roster.misfits else ()
             gone = {**dict.fromkeys((seat.node for seat in misfits), now), **lost}
             settle(draft, reports, gone, self._patience)
-            self._drain(draft)
+            drain(draft, self._nodes)
         for job in sorted(roster.with_deadline):
             draft = drafts.setdefault(job, Draft(roster.records[job], now))
             pass_deadline(draft)
@@ -280,15 +281,6 @@ class Scheduler:
             elif report.phase is MemberPhase.RUNNING and node.launch_failures:
                 node = replace(node, launch_failures=0)
             self._nodes[seat.node] = node
-
-    def _drain(self, draft: Draft) -> None:
-        if draft.record.state not in {State.STARTING, State.RUNNING}:
-            return
-        for seat in draft.record.seats:
-            node = self._nodes.get(seat.node)
-            if node is not None and node.wanted is NodeState.DRAINING:
-                draft.stop(Reason.PREEMPTED, detail=f"node {node.name} is drained")
-                return
 
     def _changed_nodes(self) -> tuple[NodeRecord, ...]:
         """Nodes that are to be stored; being heard of again is not worth a write."""

@@ -197,6 +197,15 @@ class JobMetrics(_Metrics):
         )
         self.succeeded = self._counter("succeeded", "Jobs that succeeded, by type.", "type")
         self.preemptions = self._counter("preemptions", "Preempted attempts by reason.", "reason")
+        self.admissions = self._counter(
+            "admissions", "Attempts started: in order, in a gap, on held seats.", "reason"
+        )
+        self.oldest_wait = self._gauge(
+            "oldest_wait_seconds", "How long the job that waits longest has waited.", "queue"
+        )
+        self.node_gpus_busy = self._gauge(
+            "node_gpus_busy", "GPUs of jobs, weighed by how busy they are, by node.", "node"
+        )
         self.lost_gpu_seconds = self._counter(
             "lost_gpu_seconds", "GPU-seconds of attempts whose work was lost."
         )
@@ -215,12 +224,18 @@ class JobMetrics(_Metrics):
         self.queued.clear()
         self.waiting.clear()
         self.node_gpus_used.clear()
+        self.node_gpus_busy.clear()
+        self.oldest_wait.clear()
         for name, value in values.items():
             match name.split("/"):
+                case ["queue", queue, "oldest_wait_seconds"]:
+                    self.oldest_wait.labels(queue).set(value)
                 case ["queue", queue, what]:
                     self.queued.labels(queue, what).set(value)
                 case ["reason", reason]:
                     self.waiting.labels(reason).set(value)
+                case ["node", node, "gpus_busy"]:
+                    self.node_gpus_busy.labels(node).set(value)
                 case ["node", node, "gpus_used"]:
                     self.node_gpus_used.labels(node).set(value)
                 case ["cluster", what] if what.startswith("gpus"):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tokenyard.runtime.job_settings import NodeSettings
 
+_LOAD_SECONDS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Devices:
@@ -25,6 +27,38 @@ def find_devices(settings: NodeSettings) -> Devices:
     cpus = settings.cpus or float(os.cpu_count() or 1)
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Devices(gpus, model, round(cpus * 1000), settings.memory_mib or pages >> 20)
+
+
+class Gauge:
+    """How busy this machine's GPUs are, asked for not more often than it is worth."""
+
+    def __init__(self, gpus: int, declared: bool) -> None:
+        # Fakes have nothing to be asked.
+        self._gpus = 0 if declared else gpus
+        self._asked_at = float("-inf")
+        self._load: tuple[float, ...] = ()
+
+    def load(self, now: float) -> tuple[float, ...]:
+        """Percent for each GPU; empty where nobody can say. Takes a millisecond or so."""
+        if self._gpus and now - self._asked_at >= _LOAD_SECONDS:
+            self._asked_at = now
+            self._load = _ask_load(self._gpus)
+        return self._load
+
+
+def _ask_load(gpus: int) -> tuple[float, ...]:
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception:  # the library raises errors of its own when there is no driver
+        return ()
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(gpus)]
+        return tuple(float(nvml.nvmlDeviceGetUtilizationRates(one).gpu) for one in handles)
+    except Exception:  # a device may have fallen off the bus; what it does is then not known
+        return ()
+    finally:
+        nvml.nvmlShutdown()
 
 
 def _ask_nvml() -> tuple[int, str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenyard.jobs.executors import keeper
-from tokenyard.jobs.executors.devices import Devices
+from tokenyard.jobs.executors.devices import Devices, Gauge
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.jobs.ports import Launch, LogText, MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import NodeRecord
@@ -67,6 +67,7 @@ class LocalExecutor:
         # Called when a member has ended, so that nobody has to wait for the next look.
         self.changed = changed
         self._node = NodeName(settings.node.name)
+        self._gauge = Gauge(devices.gpus, declared=settings.node.gpus >= 0)
         self._members: dict[MemberId, _Member] = {}
         self._ports: dict[tuple[JobId, int], int] = {}
         self._epoch = 0
@@ -108,6 +109,7 @@ class LocalExecutor:
                 devices.gpu_model,
                 {"node": self._node},
                 seen_at=self._clock.now(),
+                gpu_load=await asyncio.to_thread(self._gauge.load, self._clock.monotonic()),
             )
         ]
 

@@ -106,9 +106,8 @@ class Board:
         self.running: dict[JobId, Entry] = {}
         self.stopping: dict[JobId, Entry] = {}
         self.claims: dict[JobId, Entry] = {}
-        # Running gangs below their minimum.
+        # Running gangs below their minimum, and such as take members while they run.
         self.incomplete: dict[JobId, Entry] = {}
-        # Running gangs that take members while they run.
         self.growing: dict[JobId, Entry] = {}
         # (expected end, seq, entry) of all running jobs, soonest first.
         self.ends: list[tuple[float, int, Entry]] = []

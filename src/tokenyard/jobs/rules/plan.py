@@ -66,7 +66,7 @@ def plan(board: Board, now: float) -> Plan:
         if board.profile.taking is Taking.REPLACE and cycle.blocked:
             cycle = _replaced(board, now, mark, charged) or cycle
         if board.growing:
-            cycle.grow()
+            grow(cycle)
         return cycle.result()
     finally:
         board.cluster.undo(mark)
@@ -279,20 +279,6 @@ class Cycle:
             if source.cursor < len(source.entries):
                 heappush(heap, (ordering.key(source), number, source))
 
-    def grow(self) -> None:
-        """Give what nobody waits for to gangs that take members while they run, oldest first."""
-        if any(blocked.reason in _PASSING_REASONS for blocked in self.blocked.values()):
-            return
-        for entry in list(self.board.growing.values()):
-            more = room_to_grow(self.board.queues, entry.job, entry.seats)
-            if more is None or entry.incomplete_since is not None:
-                continue
-            allowed = near(self.board.cluster, entry.job, entry.seats)
-            seats = seat_gang(self.board.floor, more, None, allowed)
-            if not isinstance(seats, Shortfall):
-                self.decisions.append(Complete(entry.job.id, seats))
-                self.board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
-
     def _reseat(self, entry: Entry) -> None:
         """A lifted job sits down again where it was, or elsewhere, or is displaced."""
         board, job = self.board, entry.job
@@ -465,6 +451,20 @@ class Cycle:
             self.search.spent.add(victim.job.id)
         for seat in found.seats:
             self.board.cluster.take(self.board.cluster.part_free(seat))
+
+
+def grow(cycle: Cycle) -> None:
+    """Give what nobody waits for to gangs that take members while they run, oldest first."""
+    board = cycle.board
+    waits = any(blocked.reason in _PASSING_REASONS for blocked in cycle.blocked.values())
+    for entry in () if waits else list(board.growing.values()):
+        more = room_to_grow(board.queues, entry.job, entry.seats)
+        if more is None or entry.incomplete_since is not None:
+            continue
+        seats = seat_gang(board.floor, more, None, near(board.cluster, entry.job, entry.seats))
+        if not isinstance(seats, Shortfall):
+            cycle.decisions.append(Complete(entry.job.id, seats))
+            board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
 
 
 def carry_out(board: Board, decided: Plan) -> None:
