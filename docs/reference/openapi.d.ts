@@ -1079,6 +1079,12 @@ export type SharedConversation = {
   object?: "conversation.shared";
 };
 
+export type ImportResult = {
+  conversation_ids: string[];
+  messages: number;
+  skipped_messages: number;
+};
+
 export type CreatePromptRequest = {
   name: string;
   content: PromptContentBody;
@@ -1823,6 +1829,8 @@ export interface Routes {
   "GET /api/conversations/{conversation_id}/shares": { path: { conversation_id: string; }; answer: ShareList };
   "DELETE /api/shares/{share_id}": { path: { share_id: string; }; answer: ShareDeleted };
   "GET /api/shared/{secret}": { path: { secret: string; }; answer: SharedConversation };
+  "GET /api/export": { query: { format?: "openai" | "openwebui"; conversation_id?: string; }; answer: Record<string, unknown>[] };
+  "POST /api/import": { body: Record<string, unknown>[]; answer: ImportResult };
   "POST /api/prompts": { body: CreatePromptRequest; answer: StoredPromptBody };
   "GET /api/prompts": { query: { limit?: number; after?: string; }; answer: PromptList };
   "POST /api/prompts/import": { body: ImportPromptsRequest; answer: PromptList };

@@ -12,6 +12,7 @@ from tokenyard.chat.counting import TokenCounts
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.prompts import Prompts, PromptStore
 from tokenyard.chat.titles import Titles
+from tokenyard.chat.transfer import Transfer
 from tokenyard.chat.windows import Windows
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
@@ -45,6 +46,7 @@ class ChatOffice:
     conversations: Conversations
     windows: Windows
     archive: Archive
+    transfer: Transfer
     prompts: Prompts
     compaction: Compaction
     titles: Titles | None
@@ -78,6 +80,7 @@ def make_chat_office(
             randomness=randomness,
             log=log,
         ),
+        transfer=Transfer(stores.chat, conversations, settings, clock, randomness),
         prompts=Prompts(stores.prompts, settings, clock, randomness),
         compaction=Compaction(conversations, asides, pool, settings),
         titles=(

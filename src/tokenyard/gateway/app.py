@@ -33,6 +33,7 @@ from tokenyard.gateway.routes.limits import LimitRoutes
 from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
+from tokenyard.gateway.routes.transfer import TransferRoutes
 from tokenyard.gateway.routes.usage import UsageRoutes
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.files import Files
@@ -179,6 +180,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
             clock=on.clock,
         ),
         ArchiveRoutes(doorway=on.doorway, archive=chat.archive),
+        TransferRoutes(doorway=on.doorway, transfer=chat.transfer),
         PromptRoutes(doorway=on.doorway, prompts=chat.prompts),
     ]
 

@@ -49,6 +49,14 @@ class CompactRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     keep_questions: Annotated[int, Meta(ge=0, le=100)] = 2
 
 
+class ImportResult(msgspec.Struct, kw_only=True):
+    """What came of an import; messages of kinds that we cannot keep were skipped."""
+
+    conversation_ids: list[str]
+    messages: int
+    skipped_messages: int
+
+
 class SwitchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /api/conversations/{id}/leaf`: an item of the branch to go to."""
 

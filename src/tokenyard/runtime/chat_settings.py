@@ -79,6 +79,9 @@ class ChatSettings(Branch, frozen=True):
     shares_max: Annotated[
         Count, Meta(description="Shared links of a project; further ones get 429.")
     ] = 10_000
+    import_conversations_max: Annotated[
+        Count, Meta(description="Conversations that one import may bring.")
+    ] = 10_000
     prompts_max: Annotated[
         Count, Meta(description="Prompts of a project; further ones get 429.")
     ] = 10_000
