@@ -15,6 +15,7 @@ import { usePrices } from "../playground/prices";
 import { answers, askQuestion } from "./answering";
 import { attach, detach, takeAttachments, useAttachments } from "./attachments";
 import { threadContext } from "./context";
+import { ContextDialog } from "./context-dialog";
 import { NEW, setDraft, useDrafts } from "./drafts";
 import { rememberConversation, useAnswer, useConversation, useItems } from "./queries";
 import { enqueue, unqueue, useQueued } from "./queue";
@@ -103,7 +104,7 @@ export function ChatComposer({
       }
       left={
         <div className="flex min-w-0 flex-wrap items-center gap-x-4">
-          <span className="text-xs text-soft">{model?.id ?? t("play.no_model")}</span>
+          <span className="text-xs text-soft max-sm:hidden">{model?.id ?? t("play.no_model")}</span>
           <Gauge conversation={conversation} run={run} draft={draft} />
           <Attach onFiles={(list) => attach(key, list)} />
         </div>
@@ -265,10 +266,31 @@ function Gauge({
   const answered = items.find((item) => item.role === "assistant")?.response_id ?? null;
   const last = useAnswer(answered).data;
   const use = threadContext(last, run, draft, model?.context_window ?? null);
+  const [open, setOpen] = useState(false);
+  const part = use.window === null ? 0 : use.tokens / use.window;
   const cost = price && draft.trim() !== "" ? (use.tokens * price.input) / MILLION : 0;
   return (
     <>
-      <ContextGauge use={use} />
+      {conversation === null ? (
+        <ContextGauge use={use} />
+      ) : (
+        <button type="button" onClick={() => setOpen(true)} title={t("context.title")}>
+          <ContextGauge use={use} />
+        </button>
+      )}
+      {part >= 0.8 && (
+        <span className={`text-xs ${part >= 0.95 ? "text-red" : "text-amber"}`}>
+          {t(part >= 0.95 ? "context.full" : "context.nearly")}
+        </span>
+      )}
+      {conversation !== null && (
+        <ContextDialog
+          conversation={conversation}
+          draft={draft}
+          open={open}
+          onClose={() => setOpen(false)}
+        />
+      )}
       {price && cost > 0 && (
         <span className="text-xs text-soft" title={t("meter.next_hint")}>
           {t("meter.next", { cost: money(Math.round(cost), price.currency) })}

@@ -9,6 +9,7 @@ import { t } from "../language/t";
 import { Audit } from "./audit";
 import { Budgets } from "./budgets";
 import { Keys } from "./keys";
+import { Limits } from "./limits";
 import { Members } from "./members";
 import { Sessions } from "./sessions";
 
@@ -22,7 +23,7 @@ interface Place {
 const PLACES: readonly Place[] = [
   { path: "keys", label: "people.keys", needs: "keys.read", show: () => <Keys /> },
   { path: "members", label: "people.members", needs: "people.read", show: () => <Members /> },
-  { path: "budgets", label: "people.budgets", needs: "limits.read", show: () => <Budgets /> },
+  { path: "budgets", label: "people.budgets", needs: "limits.read", show: () => <Bounds /> },
   { path: "audit", label: "people.audit", needs: "audit.read", show: () => <Audit /> },
   { path: "sessions", label: "people.sessions", needs: "account", show: () => <Sessions /> },
 ];
@@ -58,5 +59,14 @@ export function People({ place }: { place: string | null }) {
       </nav>
       {here?.show()}
     </Page>
+  );
+}
+
+function Bounds() {
+  return (
+    <div className="space-y-8">
+      <Budgets />
+      <Limits />
+    </div>
   );
 }

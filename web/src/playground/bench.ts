@@ -211,7 +211,9 @@ function withAnswer(script: Script, ended: Run): Script {
   if (ended.text === "" && calls.length === 0 && ended.ending?.kind === "failed") return script;
   const finish = ended.ending === null ? t("finish.stopped") : endingWord(ended.ending);
   const record: NonNullable<Turn["record"]> = { meter: meterOfRun(ended), finish };
-  if (tokenIds.length > 0 && tokenIds.length <= TOKEN_IDS_KEPT_MAX && calls.length === 0) {
+  // One that ended by itself has nothing to go on with.
+  const whole = ended.ending?.kind === "finished" && ended.ending.reason === "stop";
+  if (!whole && tokenIds.length > 0 && tokenIds.length <= TOKEN_IDS_KEPT_MAX) {
     record.tokenIds = tokenIds;
   }
   const turn: Turn = { id: ended.id, role: "assistant", content: ended.text, record };

@@ -3,6 +3,7 @@ import { type FormEvent, useState } from "react";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { readToken } from "./link";
+import { Invitation, invitationIn, OtherWays } from "./ways";
 
 export function SignIn() {
   const [pasted, setPasted] = useState("");
@@ -16,11 +17,13 @@ export function SignIn() {
     if (token !== null) window.location.assign(`/sign-in?token=${encodeURIComponent(token)}`);
   };
 
+  const invitation = invitationIn(window.location.hash);
   const [before, between, after] = t("sign_in.how").split(/\{\w+\}/);
   return (
     <main className="mx-auto flex min-h-dvh w-[min(28rem,calc(100vw-2.5rem))] flex-col justify-center gap-5 pb-24">
       <p className="text-[0.9375rem] font-semibold tracking-tight">{t("app.name")}</p>
       <h1 className="text-lg">{t("sign_in.title")}</h1>
+      {invitation !== null && <Invitation token={invitation} />}
       {invalid && (
         <p role="alert" className="text-amber">
           {t("sign_in.invalid")}
@@ -33,6 +36,7 @@ export function SignIn() {
         <code>tokenyard sign-in-link</code>
         {after}
       </p>
+      <OtherWays />
       <form onSubmit={submit} className="space-y-2 border-t border-line pt-5">
         <label htmlFor="link" className="block text-soft">
           {t("sign_in.paste")}

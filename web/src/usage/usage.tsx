@@ -204,7 +204,7 @@ function Chart({
           <div
             key={bar.at}
             title={`${day(bar.at)}: ${money(bar.total, currency)}`}
-            className="flex min-w-0 grow flex-col-reverse"
+            className="mx-auto flex w-full max-w-10 min-w-0 flex-col-reverse"
             style={{ height: `${(bar.total / top) * 100}%` }}
           >
             {bar.parts.map((part, place) => (
