@@ -52,6 +52,7 @@ def page(context: BrowserContext) -> Iterator[Window]:
 
 def at(window: Window, yard: Yard, path: str) -> Window:
     window.go(f"{yard.url}{path}")
+    window.page.locator("#content").wait_for()
     return window
 
 

@@ -22,7 +22,7 @@ export function Page({
         aria-label={title}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it.
         tabIndex={0}
-        className="min-h-0 grow overflow-y-auto px-5 py-4 -outline-offset-2 max-md:px-4"
+        className="relative min-h-0 grow overflow-y-auto px-5 py-4 -outline-offset-2 max-md:px-4"
       >
         <div className="mx-auto max-w-[96rem] space-y-5">
           {sentence && <p className="max-w-[80ch] text-soft">{sentence}</p>}
@@ -44,13 +44,13 @@ export function Part({
   children: ReactNode;
 }) {
   return (
-    <section aria-label={title} className="space-y-2">
+    <div className="space-y-2">
       <div className="flex flex-wrap items-baseline gap-x-4">
         <h2 className="text-xs text-soft">{title}</h2>
         {actions}
       </div>
       {children}
-    </section>
+    </div>
   );
 }
 

@@ -141,11 +141,14 @@ function Invitations({ onLink }: { onLink: (url: string) => void }) {
     queryFn: ({ signal }) =>
       ask("GET /api/organisation/invites", { query: { limit: 100 } }, signal),
   });
+  const project = useSession().data?.project.id;
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("developer");
   const { act, error, dismiss } = useAct();
   const invite = async () => {
-    const body = { email: email.trim(), role };
+    // Without a project the person could sign in to nothing.
+    const projects = project === undefined ? [] : [{ id: project, role }];
+    const body = { email: email.trim(), role, projects };
     const made = await act(() => ask("POST /api/organisation/invites", { body }));
     if (made === null) return;
     setEmail("");

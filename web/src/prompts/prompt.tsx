@@ -226,19 +226,25 @@ function Versions({
                 </span>
               </button>
               {write && each.version === at && (
-                <div className="flex flex-wrap gap-x-4">
+                <div className="mt-1 flex flex-wrap gap-x-4 gap-y-1">
                   {LABELS.filter((label) => !labels.includes(label)).map((label) => (
                     <Button
                       key={label}
                       inline
                       kind="link"
+                      className="min-h-6"
                       onClick={() => void setLabel(label, each.version)}
                     >
                       {t("prompts.make_label", { label })}
                     </Button>
                   ))}
                   {each.version !== prompt.newest_version && (
-                    <Button inline kind="link" onClick={() => void rollBack(each.version)}>
+                    <Button
+                      inline
+                      kind="link"
+                      className="min-h-6"
+                      onClick={() => void rollBack(each.version)}
+                    >
                       {t("prompts.roll_back")}
                     </Button>
                   )}

@@ -1,0 +1,1 @@
+"""What the page costs a browser: script per update, long threads, the first load."""

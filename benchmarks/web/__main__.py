@@ -1,0 +1,135 @@
+"""`python -m benchmarks.web`: figures of the page in headless Chromium, as JSON on the last line.
+
+Builds the page and a bench page from the same sources. The peers' figures come from a study of
+2026-11-22 on another machine (same text length and step), so only their order of size compares.
+"""
+
+import functools
+import gzip
+import http.server
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / ".make" / "web-bench"
+PAGE = ROOT / "src" / "tokenyard" / "_web"
+CHARACTERS, STEP = 12_432, 24
+TURNS = 1_000
+SCROLL_FRAMES = 240
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"]
+PEERS = {
+    "react-markdown, whole text": {"script_ms_mean": 23.3},
+    "react-markdown with highlighting": {"script_ms_mean": 32.1},
+    "streamdown": {"script_ms_mean": 3.8},
+    "Open WebUI 0.12.4": {"whole_bytes": 239_000_000, "javascript_bytes": 57_000_000},
+}
+
+
+def build() -> None:
+    """The page itself and the bench page."""
+    node = str(ROOT / "tools" / "with-node")
+    web = ROOT / "web"
+    subprocess.run([node, "npm", "run", "--silent", "build"], cwd=web, check=True)
+    config = ["--config", "dev/bench.config.ts", "--logLevel", "error"]
+    subprocess.run([node, "npx", "vite", "build", *config], cwd=web, check=True)
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder over HTTP on loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
+    """Mean, median and p95, in milliseconds."""
+    ordered = sorted(times)
+    return {
+        "mean": round(statistics.fmean(ordered), 2),
+        "p50": round(ordered[len(ordered) // 2], 2),
+        "p95": round(ordered[int(len(ordered) * 0.95)], 2),
+    }
+
+
+def heap_mb(page: Page) -> float:
+    """Megabytes of the page's heap after its garbage is collected."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    session.send("Performance.enable")
+    metrics = session.send("Performance.getMetrics")
+    found = {each["name"]: each["value"] for each in metrics["metrics"]}
+    return round(float(found["JSHeapUsedSize"]) / 1e6, 1)
+
+
+def first_load() -> dict[str, int]:
+    """Bytes of gzipped JavaScript that the first paint of the page needs, and of all its files."""
+    html = (PAGE / "index.html").read_text(encoding="utf-8")
+    scripts = re.findall(r'(?:src|href)="/([^"]+\.js)"', html)
+    packed = sum(len(gzip.compress((PAGE / name).read_bytes())) for name in scripts)
+    whole = sum(path.stat().st_size for path in PAGE.rglob("*") if path.is_file())
+    return {"javascript_gzip_bytes": packed, "whole_bytes": whole}
+
+
+def measure(page: Page) -> dict[str, Any]:
+    """All figures of one browser."""
+    page.evaluate("bench.stream(2000, 24)")
+    updates = page.evaluate("([n, step]) => bench.stream(n, step)", [CHARACTERS, STEP])
+    late = updates[-50:]
+    page.evaluate("bench.thread(2)")
+    empty = heap_mb(page)
+    page.evaluate("n => bench.thread(n)", TURNS)
+    full = heap_mb(page)
+    frames = page.evaluate("n => bench.scroll(n)", SCROLL_FRAMES)
+    return {
+        "characters": CHARACTERS,
+        "updates": len(updates),
+        "script_ms": quantiles(updates),
+        "script_ms_at_the_end": quantiles(late),
+        "turns": TURNS,
+        "heap_mb": {"two turns": empty, "all turns": full},
+        "scroll_frame_ms": quantiles(frames),
+    }
+
+
+def main() -> None:
+    """Build, measure, print."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        raise SystemExit("There is no Chromium. Install it, or name it with CHROMIUM=/path.")
+    build()
+    with served(BUILT) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 760})
+        page.goto(f"{url}/bench.html")
+        page.wait_for_function("window.bench !== undefined")
+        ours = measure(page)
+        browser.close()
+    ours["first_load"] = first_load()
+    result: dict[str, Any] = {"ours": ours, "peers": PEERS}
+    result["load_average"] = os.getloadavg()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
