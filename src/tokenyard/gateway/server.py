@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ T = TypeVar("T")
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _CLOSE_SECONDS = 2
+_SWITCH_SECONDS = 0.0005
 
 
 class _Server(uvicorn.Server):
@@ -91,5 +93,7 @@ async def serve(
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run the process's main coroutine on uvloop, which halves the cost of a forwarded event."""
+    # The writer to the database is a thread: the loop must not wait 5 ms for its turn.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

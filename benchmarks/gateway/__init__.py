@@ -1,0 +1,1 @@
+"""What the gateway costs, beside a raw pass-through and the server behind it."""
