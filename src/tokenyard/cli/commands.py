@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokenyard import __version__
+from tokenyard.cli.found import settings_beside
+from tokenyard.cli.identity_commands import audit, keys, people, projects, sign_in_link
 from tokenyard.cli.job_commands import cluster, jobs, queues
 from tokenyard.cli.simulate_commands import simulate
 from tokenyard.cli.told import told_in_words
 
 if TYPE_CHECKING:
-    from tokenyard.runtime.settings import Settings
+    pass
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_HELP, commands=(jobs, queues, cluster, simulate))
+@click.group(
+    context_settings=_HELP,
+    commands=(jobs, queues, cluster, simulate, keys, people, projects, audit, sign_in_link),
+)
 @click.version_option(__version__, prog_name="tokenyard")
 def main() -> None:
     """Your own AI platform: playground, streaming chat and batch jobs.
@@ -54,7 +59,7 @@ def up(ready_file: Path | None, **options: Any) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    settings = _load_settings(home, beside=False, **options)
+    settings = settings_beside(home, beside=False, **options)
     sys.exit(serve_all(settings, home, ready_file, os.environ))
 
 
@@ -69,7 +74,7 @@ def gateway(name: str, host: str, port: int) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    settings = _load_settings(home, beside=False)
+    settings = settings_beside(home, beside=False)
     sys.exit(serve_gateway(settings, home, name, host=host, port=port, environment=os.environ))
 
 
@@ -83,7 +88,7 @@ def engine(address_file: Path | None, exit_with_parent: bool) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    settings = _load_settings(home)
+    settings = settings_beside(home)
     sys.exit(serve_engine(settings, home, address_file, exit_with_parent=exit_with_parent))
 
 
@@ -96,7 +101,7 @@ def backup(file: Path) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(write_backup(_load_settings(home), home, file))
+    click.echo(write_backup(settings_beside(home), home, file))
 
 
 @main.command("move-database")
@@ -108,7 +113,7 @@ def move_to(target: str) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    move_database(_load_settings(home), home, target)
+    move_database(settings_beside(home), home, target)
 
 
 @main.command()
@@ -126,60 +131,6 @@ def nginx(gateways: tuple[str, ...], listen: str, folder: Path | None) -> None:
     click.echo(render(NginxPlan(listen, gateways, folder)), nl=False)
 
 
-@main.command("sign-in-link")
-@click.option("--url", help="Address of the page.  [default: the one that `up` listens on]")
-@told_in_words
-def sign_in_link(url: str | None) -> None:
-    """Print a new one-time link that signs a browser in."""
-    from tokenyard.cli.accounts import make_sign_in_link
-    from tokenyard.runtime.settings import home_folder
-
-    home = home_folder(os.environ)
-    click.echo(make_sign_in_link(_load_settings(home), home, url))
-
-
-@main.group()
-def keys() -> None:
-    """Make, list and revoke API keys."""
-
-
-@keys.command("create")
-@click.option("--name", required=True, help="What the key is for; shown in lists.")
-@told_in_words
-def create_key(name: str) -> None:
-    """Print a new key, and nothing else, on standard output. It is shown only now."""
-    from tokenyard.cli.accounts import create_key as create
-    from tokenyard.runtime.settings import home_folder
-
-    home = home_folder(os.environ)
-    click.echo(create(_load_settings(home), home, name))
-
-
-@keys.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-@told_in_words
-def list_keys(as_json: bool) -> None:
-    """List all keys, revoked ones too; the secrets themselves are not kept."""
-    from tokenyard.cli.accounts import list_keys as lines
-    from tokenyard.runtime.settings import home_folder
-
-    home = home_folder(os.environ)
-    click.echo(lines(_load_settings(home), home, as_json=as_json))
-
-
-@keys.command("revoke")
-@click.argument("key_id")
-@told_in_words
-def revoke_key(key_id: str) -> None:
-    """Make the key with this id (`key_…`) worthless, within a second."""
-    from tokenyard.cli.accounts import revoke_key as revoke
-    from tokenyard.runtime.settings import home_folder
-
-    home = home_folder(os.environ)
-    revoke(_load_settings(home), home, key_id)
-    click.echo(f"revoked {key_id}")
-
-
 @main.group()
 def ledger() -> None:
     """The books: what was reserved, spent and given back."""
@@ -194,7 +145,7 @@ def check_ledger(as_json: bool) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    told, right = check_books(_load_settings(home), home, as_json=as_json)
+    told, right = check_books(settings_beside(home), home, as_json=as_json)
     click.echo(told)
     sys.exit(0 if right else 1)
 
@@ -223,7 +174,7 @@ def pull_model(name: str | None) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    pull(name or _load_settings(home).engine.model, home)
+    pull(name or settings_beside(home).engine.model, home)
 
 
 @models.command("path")
@@ -235,7 +186,7 @@ def show_model_path(name: str | None) -> None:
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
-    click.echo(path_of(name or _load_settings(home).engine.model, home))
+    click.echo(path_of(name or settings_beside(home).engine.model, home))
 
 
 @models.command("fit")
@@ -276,34 +227,3 @@ def fit_model(name: str | None, **options: Any) -> None:
     from tokenyard.runtime.settings import home_folder
 
     click.echo(describe_fit(Question(name=name, **options), home_folder(os.environ)))
-
-
-_VARIABLES = {
-    "engine": "TOKENYARD_ENGINE__KIND",
-    "host": "TOKENYARD_GATEWAY__HOST",
-    "port": "TOKENYARD_GATEWAY__PORT",
-    "replicas": "TOKENYARD_FLEET__GATEWAYS",
-    "engines": "TOKENYARD_FLEET__ENGINES",
-}
-
-
-def _load_settings(home: Path, *, beside: bool = True, **options: Any) -> "Settings":
-    """The settings, with the options of a command over them.
-
-    beside: whether the command works beside a running server, whose stores it has to find.
-    """
-    from tokenyard.runtime.settings import load_settings
-
-    told = {_VARIABLES[name]: str(value) for name, value in options.items() if value is not None}
-    known = _running_stores(home) if beside else {}
-    return load_settings(home, {**known, **os.environ, **told})
-
-
-def _running_stores(home: Path) -> dict[str, str]:
-    """Where `up --replicas` keeps what it keeps, while it runs."""
-    import json
-
-    try:
-        return dict(json.loads((home / "run" / "stores.json").read_text()))
-    except FileNotFoundError:
-        return {}

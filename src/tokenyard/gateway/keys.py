@@ -20,6 +20,7 @@ from tokenyard.vocabulary.identity import (
     ApiKey,
     Permission,
     Principal,
+    Role,
 )
 from tokenyard.vocabulary.ids import IdPrefix, KeyId, ProjectId, UserId
 
@@ -41,8 +42,15 @@ class KeyTerms:
 
 
 def command_line(project: ProjectId, user: UserId = DEFAULT_USER) -> Principal:
-    """Who works with the data folder itself, beside the server."""
-    return Principal(user, project, None, organisation=DEFAULT_ORGANISATION)
+    """Who works with the data folder itself, beside the server, and may do everything."""
+    return Principal(
+        user,
+        project,
+        None,
+        organisation=DEFAULT_ORGANISATION,
+        role=Role.OWNER,
+        permissions=frozenset(Permission),
+    )
 
 
 class Keys:

@@ -66,6 +66,8 @@ def _describe(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         "responses": _responses(operation, schemas),
         "security": [{"key": []}, {"session": []}] if operation.authenticated else [],
     }
+    if operation.permission is not None:
+        told["x-permission"] = operation.permission.value
     if operation.request is not None:
         told["requestBody"] = {
             "required": True,

@@ -24,7 +24,8 @@ from schemathesis.specs.openapi.checks import (
 from support.asgi import Answer, AsgiClient
 from support.tenants import CHEAP
 from support.yards import FakeYard, open_fake_yard
-from tokenyard.runtime.settings import LimitSettings, Settings
+from tokenyard.runtime.limit_settings import LimitSettings
+from tokenyard.runtime.settings import Settings
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 # The only 5xx that is an answer and not a fault.

@@ -8,8 +8,11 @@ import pytest
 from support.asgi import Answer
 from support.tenants import CHEAP, ROOT, Person, join, sign_in_owner
 from support.yards import MODEL, FakeYard, open_fake_yard
+from tokenyard.gateway.identity import Identity, credentials_of
 from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.runtime.settings import Settings
+from tokenyard.vocabulary.errors import Unauthenticated, Unavailable
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT
 
 KEYS = f"{ROOT}/projects/{DEFAULT_PROJECT}/api_keys"
@@ -214,3 +217,31 @@ async def test_what_is_known_is_asked_for_once_a_while(
     for _ in range(20):
         await use(yard, secret)
     assert asked == ["revision"]
+
+
+async def test_who_cannot_be_asked_for_is_not_let_in(
+    yard: FakeYard, owner: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = (await make(owner))["value"]
+    assert (await use(yard, secret)).status == 200
+
+    async def away() -> int:
+        raise Unavailable("The database cannot be used now.")
+
+    monkeypatch.setattr(yard.store.identity, "revision", away)
+    assert (await use(yard, secret)).status == 200
+    await yard.clock.advance(0.5)
+    assert (await use(yard, secret)).status == 503
+
+
+async def test_a_revocation_counts_on_every_gateway(yard: FakeYard, owner: Person) -> None:
+    """Another process over the same store, which hears of nothing."""
+    other = Identity(yard.store.identity, CHEAP, clock=yard.clock, randomness=SeededRandomness(2))
+    key = await make(owner)
+    headers = {"authorization": f"Bearer {key['value']}"}
+    credentials = credentials_of("GET", headers, {})
+    assert (await other.authenticate(credentials)).key == key["id"]
+    await owner.call("DELETE", f"{KEYS}/{key['id']}")
+    await yard.clock.advance(CHEAP.revision_seconds)
+    with pytest.raises(Unauthenticated):
+        await other.authenticate(credentials)
