@@ -291,6 +291,11 @@ class StepLoop:
         failure = InternalFailure(
             "The model failed while generating.", reason=Reason.GENERATION_FAILED
         )
+        if isinstance(error, MemoryError):
+            failure = InternalFailure(
+                "The model server ran out of memory in this step.",
+                reason=Reason.STEP_OUT_OF_MEMORY,
+            )
         for chunk in plan.chunks:
             if chunk.sequence.id in self._running:
                 self._fail(chunk.sequence, failure)

@@ -54,7 +54,8 @@ class Runner(Protocol):
         """Compute the chunks and draw where they say so, each sequence by its rule.
 
         Gives the token by sequence id; None where the logits hold a NaN. A runner that honours
-        `DrawRule.report_top` gives `Draws`. What it raises fails every sequence of the step.
+        `DrawRule.report_top` gives `Draws`. What it raises fails every sequence of the step; a
+        MemoryError is told as such.
         """
         ...
 

@@ -100,6 +100,42 @@ class EngineMetrics(_Metrics):
             "e2e_request_latency_seconds", "Arrival to end.", REQUEST_BUCKETS
         )
 
+    def render_for(self, model: str) -> bytes:
+        """All of it, and once more by the names and labels that vLLM's dashboards ask for."""
+        text = self.render().decode()
+        return (text + _as_vllm(text, self._namespace, model)).encode()
+
+
+def _as_vllm(text: str, namespace: str, model: str) -> str:
+    """The lines of an exposition under `vllm:`, labelled with the model."""
+    quoted = model.replace("\\", "\\\\").replace('"', '\\"')
+    labels = f'model_name="{quoted}",engine="0"'
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            mark, kind, name, rest = line.split(" ", 3)
+            lines += [f"{mark} {kind} {alias} {rest}" for alias in _aliases(name, namespace)]
+            continue
+        name, _, value = line.rpartition(" ")
+        name, _, own = name.partition("{")
+        own = f",{own}" if own else "}"
+        lines += [f"{alias}{{{labels}{own} {value}" for alias in _aliases(name, namespace)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _aliases(name: str, namespace: str) -> list[str]:
+    """vLLM's names for one of ours; it has two for what the prefix cache was asked and gave."""
+    bare = name.removeprefix(f"{namespace}_")
+    return [
+        f"vllm:{bare.replace(ours, theirs, 1)}"
+        for ours, theirs in (
+            ("", ""),
+            ("prompt_tokens_cached", "prefix_cache_hits"),
+            ("prompt_tokens", "prefix_cache_queries"),
+        )
+        if not ours or bare.removesuffix("_total").removesuffix("_created") == ours
+    ]
+
 
 class GatewayMetrics(_Metrics):
     """What one gateway tells of itself."""

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     GENERATION_FAILED = "generation_failed"
+    STEP_OUT_OF_MEMORY = "step_out_of_memory"
     PRODUCER_LOST = "producer_lost"
     INTERNAL_ERROR = "internal_error"
 

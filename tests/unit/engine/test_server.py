@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.engine_server import ASK, MODEL, check
 from tokenyard.engine.rules.batching import Chunk
@@ -277,6 +278,19 @@ async def test_metrics_have_the_names_that_dashboards_know(serve: Callable[..., 
         text = (await served.client.call("GET", "/metrics")).body.decode()
     for name in ("num_requests_running", "kv_cache_usage_perc", "generation_tokens_total"):
         assert f"tokenyard_engine_{name}" in text
+        assert f'vllm:{name}{{model_name="{MODEL}",engine="0"}} ' in text
+    samples = {
+        (sample.name, sample.labels.get("finished_reason")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("model_name") == MODEL
+    }
+    assert samples["vllm:request_success_total", "stop"] == 1
+    assert samples["vllm:prefix_cache_queries_total", None] == 20
+    assert samples["vllm:prefix_cache_hits_total", None] == 0
+    assert samples["vllm:time_to_first_token_seconds_count", None] == 1
+    assert samples["vllm:request_queue_time_seconds_count", None] == 1
+    assert samples["vllm:num_preemptions_total", None] == 0
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -105,7 +105,13 @@ class TorchRunner:
 
     def run(self, chunks: Sequence[Chunk], rules: Mapping[int, DrawRule]) -> Draws:
         self._use_threads()
-        step = self._compute(chunks)
+        try:
+            step = self._compute(chunks)
+        except RuntimeError as error:
+            # torch has no class of its own for this on the CPU.
+            if "allocate memory" in str(error):
+                raise MemoryError(str(error)) from error
+            raise
         texts, logits = step.drawing, step.logits
         histories = [History(text.tokens, text.prompt_count) for text in texts]
         ordered = [

@@ -371,7 +371,9 @@ class _Routes:
         return _json({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._server.metrics.render(), media_type=CONTENT_TYPE)
+        return Response(
+            self._server.metrics.render_for(self._server.model.name), media_type=CONTENT_TYPE
+        )
 
 
 async def _answer(

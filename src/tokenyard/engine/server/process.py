@@ -199,6 +199,11 @@ class _Life:
         def load() -> None:
             try:
                 result: _Loaded | Exception = load_model(self._shared.model, self._shared.settings)
+            except MemoryError:
+                result = StartError(
+                    f"There is not enough memory for {self._shared.model.path.name}. Take a "
+                    "smaller model, or lower engine.kv_cache_bytes."
+                )
             except Exception as error:
                 # Raised again on the event loop.
                 result = error

@@ -364,6 +364,24 @@ def test_a_checkpoint_that_is_no_model_of_ours_is_a_named_error(
         make_runner(path)
 
 
+def test_a_step_without_memory_says_so(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = make_runner(tiny_model)
+    chunk = Chunk(Sequence(0, [5, 6], blocks=[1]), 0, 2, draws=True)
+    for error, kind in (
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes"), MemoryError),
+        (RuntimeError("another fault"), RuntimeError),
+    ):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(runner._decoder, "forward", fail)
+        with pytest.raises(kind):
+            runner.run([chunk], {0: GREEDY})
+    monkeypatch.undo()
+    assert runner.run([chunk], {0: GREEDY})[0] is not None
+
+
 def test_too_little_memory_for_one_block_is_a_named_error(tiny_model: Path) -> None:
     with pytest.raises(StartError, match="kv_cache_bytes"):
         make_runner(tiny_model, blocks=0)
