@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.chat.office import ChatOffice
-from tokenyard.chat.responses import Responses
+from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
@@ -61,7 +61,7 @@ class Gateway:
         pool: UpstreamPool,
         ledger: Ledger,
         chat: ChatOffice,
-        responses: Responses,
+        streams: StreamOffice,
         files: Files,
         batches: Batches,
         jobs: JobOffice,
@@ -86,7 +86,7 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            *_chat_routes(serving, chat, responses),
+            *_chat_routes(serving, chat, streams),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
@@ -149,7 +149,7 @@ class _Serving:
     heartbeat_seconds: float
 
 
-def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_Group]:
+def _chat_routes(on: _Serving, chat: ChatOffice, streams: StreamOffice) -> list[_Group]:
     """Responses, and what there is of conversations beside them."""
     reader = AskReader(on.pool, chat.prompts)
     return [
@@ -158,7 +158,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
             admission=on.admission,
             pool=on.pool,
             ledger=on.ledger,
-            responses=responses,
+            streams=streams,
             reader=reader,
             chat=chat,
             tasks=on.tasks,
@@ -170,7 +170,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
             admission=on.admission,
             conversations=chat.conversations,
             compaction=chat.compaction,
-            responses=responses,
+            responses=streams.responses,
         ),
         ContextRoutes(
             doorway=on.doorway,

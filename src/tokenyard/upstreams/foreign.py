@@ -79,6 +79,8 @@ class ForeignUpstream:
         self._http = HttpUpstream(
             url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS, tracing=tracing
         )
+        # Their servers do not go on from given tokens.
+        self.continues = False
         self._dialect = dialect
         self._clock = clock
         self._offered = tuple(models)

@@ -63,7 +63,10 @@ class _Refused(msgspec.Struct):
 
 
 class HttpUpstream:
-    """One address. `url` is the server's root, without `/v1`."""
+    """One address. `url` is the server's root, without `/v1`.
+
+    continues: whether the server is ours, which goes on from given tokens.
+    """
 
     def __init__(
         self,
@@ -73,8 +76,10 @@ class HttpUpstream:
         api_key: str | None = None,
         idle_seconds: float = 30.0,
         tracing: Tracing = NO_TRACING,
+        continues: bool = True,
     ) -> None:
         self._tracing = tracing
+        self.continues = continues
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()
