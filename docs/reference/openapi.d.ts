@@ -92,17 +92,6 @@ export type Deleted = {
   deleted?: boolean;
 };
 
-export type ChangeProfile = {
-  name?: string | null;
-  email?: string | null;
-};
-
-export type ProfileBody = {
-  id: string;
-  name: string;
-  email: string | null;
-};
-
 export type ChangePassword = {
   new: string;
   current?: string;
@@ -888,21 +877,6 @@ export type OutputTextDelta = {
   output_index?: number;
   content_index?: number;
   logprobs?: unknown[];
-};
-
-export type ResponseReset = {
-  type: "response.reset";
-  sequence_number?: number;
-  item_id: string;
-  text: string;
-  output_index?: number;
-  content_index?: number;
-};
-
-export type ResponseResync = {
-  type: "response.resync";
-  sequence_number?: number;
-  response: ResponseBody;
 };
 
 export type OutputTextDone = {
@@ -1760,6 +1734,66 @@ export type LimitDeleted = {
   deleted?: boolean;
 };
 
+export type UpstreamList = {
+  data: UpstreamBody[];
+  object?: "list";
+};
+
+export type UpstreamBody = {
+  name: string;
+  origin: "api" | "engine" | "settings";
+  health: "disabled" | "down" | "loading" | "ready";
+  breaker: "closed" | "open" | "trying";
+  models: string[];
+  in_flight: number;
+  weight: number;
+  priority: number;
+  load?: LoadBody | null;
+  url?: string | null;
+  kind?: string | null;
+  has_key?: boolean;
+  object?: "upstream";
+};
+
+export type LoadBody = {
+  running: number;
+  waiting: number;
+  kv_share: number;
+  first_token_seconds: number;
+};
+
+export type UpstreamRequest = {
+  name: string;
+  url: string;
+  kind?: "llamacpp" | "openai" | "own" | "vllm";
+  models?: string[];
+  api_key?: string | null;
+  weight?: number;
+  priority?: number;
+  disabled?: boolean;
+};
+
+export type Removed = {
+  name: string;
+  deleted?: boolean;
+};
+
+export type RouteList = {
+  data: RouteBody[];
+  object?: "list";
+};
+
+export type RouteBody = {
+  name: string;
+  targets?: TargetBody[];
+  fallbacks?: string[];
+};
+
+export type TargetBody = {
+  model: string;
+  weight?: number;
+};
+
 export type StatusBody = {
   status: "live" | "not_ready" | "ready" | "stopping";
 };
@@ -1789,7 +1823,6 @@ export interface Routes {
   "POST /api/session/project": { body: ChooseProject; answer: ProjectBody };
   "GET /api/sessions": { answer: BrowserSessions };
   "DELETE /api/sessions/{session_id}": { path: { session_id: string; }; answer: Deleted };
-  "POST /api/session/profile": { body: ChangeProfile; answer: ProfileBody };
   "POST /api/session/password": { body: ChangePassword; answer: PasswordChanged };
   "POST /api/sign-out": { answer: SignedOut };
   "GET /api/prices": { answer: PriceList };
@@ -1834,7 +1867,7 @@ export interface Routes {
   "GET /v1/models": { answer: ModelList };
   "GET /v1/models/{model}": { path: { model: string; }; answer: Model };
   "POST /v1/responses": { body: CreateResponseRequest; answer: ResponseBody };
-  "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; snapshot?: boolean; }; answer: ResponseBody };
+  "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; }; answer: ResponseBody };
   "DELETE /v1/responses/{response_id}": { path: { response_id: string; }; answer: ResponseDeleted };
   "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };
   "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
@@ -1905,6 +1938,12 @@ export interface Routes {
   "GET /api/organisation/limits": { answer: LimitList };
   "POST /api/organisation/limits": { body: LimitRequest; answer: LimitBody };
   "DELETE /api/organisation/limits/{limit_id}": { path: { limit_id: string; }; answer: LimitDeleted };
+  "GET /api/upstreams": { answer: UpstreamList };
+  "POST /api/upstreams": { body: UpstreamRequest; answer: UpstreamBody };
+  "DELETE /api/upstreams/{name}": { path: { name: string; }; answer: Removed };
+  "GET /api/model-routes": { answer: RouteList };
+  "POST /api/model-routes": { body: RouteBody; answer: RouteBody };
+  "DELETE /api/model-routes/{name}": { path: { name: string; }; answer: Removed };
   "GET /health/live": { answer: StatusBody };
   "GET /health/ready": { answer: StatusBody };
   "GET /metrics": { answer: unknown };

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.redis.connection import open_redis
 from tokenyard.storage.redis.limits import RedisLimits
+from tokenyard.upstreams.roster import StoredServer
+from tokenyard.upstreams.rules.aliases import ModelRoute, Target
 from tokenyard.vocabulary.ids import LimitId, OrganisationId
 from tokenyard.vocabulary.limits import (
     EACH,
@@ -190,3 +193,20 @@ async def test_definitions_replace_each_other(store: Store) -> None:
     assert {one.id for one in await store.limits.list_limits()} == {"2", "3", "4"}
     assert await store.limits.delete_limit(LimitId("4"))
     assert not await store.limits.delete_limit(LimitId("4"))
+
+
+async def test_servers_and_routes_replace_each_other(store: Store) -> None:
+    one = StoredServer("a", "http://x", "vllm", ("m", "n"), 3, 2, False, b"\0sealed")
+    await store.servers.put_server(StoredServer("b", "http://y", disabled=True))
+    await store.servers.put_server(replace(one, weight=1, sealed_key=None))
+    await store.servers.put_server(one)
+    assert (await store.servers.list_servers())[0] == one
+    assert [server.name for server in await store.servers.list_servers()] == ["a", "b"]
+    assert await store.servers.delete_server("b")
+    assert not await store.servers.delete_server("b")
+    route = ModelRoute("chat", (Target("m", 9), Target("n")), ("spare",))
+    await store.servers.put_route(ModelRoute("chat", ()))
+    await store.servers.put_route(route)
+    assert await store.servers.list_routes() == [route]
+    assert await store.servers.delete_route("chat")
+    assert not await store.servers.delete_route("chat")

@@ -11,8 +11,7 @@ from typing import Any
 from support.asgi import AsgiClient
 from tokenyard.chat.office import ChatOffice, make_chat_office
 from tokenyard.chat.responses import Responses
-from tokenyard.chat.stream_office import StreamOffice, make_stream_office
-from tokenyard.chat.takeover import Takeover
+from tokenyard.chat.streams import StreamRegistry
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
@@ -36,7 +35,9 @@ from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.openid_client import OpenIdClient
 from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.roster import ServerRoster
 from tokenyard.upstreams.scripted import ScriptedUpstream
+from tokenyard.upstreams.sealing import Sealer
 from tokenyard.vocabulary.identity import (
     DEFAULT_ORGANISATION,
     DEFAULT_PROJECT,
@@ -66,7 +67,6 @@ class FakeYard:
     admission: Admission
     chat: ChatOffice
     responses: Responses
-    takeover: Takeover
     office: BatchOffice
     # Its scheduler cycles only when a test says so.
     jobs: JobOffice
@@ -141,20 +141,22 @@ class _Ground:
             log=self.log,
         )
 
-    def make_streams(self, chat: ChatOffice, ledger: Ledger) -> StreamOffice:
-        return make_stream_office(
-            self.settings.chat,
+    def make_responses(self, chat: ChatOffice, ledger: Ledger) -> Responses:
+        streams = StreamRegistry(
+            self.clock,
+            kept_seconds=self.settings.chat.streams_kept_seconds,
+            events_max=self.settings.chat.stream_events_max,
+        )
+        return Responses(
             store=self.store.chat,
             threads=self.store.threads,
             windows=chat.windows,
-            productions=self.store.streams,
-            logs=self.store.streams,
+            streams=streams,
             pool=self.pool,
             ledger=ledger,
             tasks=self.tasks,
             clock=self.clock,
             randomness=self.randomness,
-            metrics=self.metrics,
             log=self.log,
         )
 
@@ -186,6 +188,17 @@ class _Ground:
             client,
             clock=self.clock,
             randomness=self.randomness,
+        )
+
+    def make_roster(self) -> ServerRoster:
+        return ServerRoster(
+            self.store.servers,
+            self.settings.upstreams.routing,
+            pool=self.pool,
+            sealer=Sealer(b"k" * 32, self.randomness),
+            connect=lambda server, key: ScriptedUpstream(server.models[0]),
+            clock=self.clock,
+            log=self.log,
         )
 
     def make_admission(self) -> Admission:
@@ -226,13 +239,13 @@ async def _open_in(
         OpenIdClient(5.0) as openid,
     ):
         pool = UpstreamPool(settings.upstreams, clock=clock, tasks=tasks, metrics=metrics)
-        upstream = ScriptedUpstream(MODEL)
         pool.expect("one", frozenset({MODEL}))
-        await pool.attach("one", upstream)
+        await pool.attach("one", upstream := ScriptedUpstream(MODEL))
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
-        chat = ground.make_chat(ledger := await ground.start_ledger())
-        streams = ground.make_streams(chat, ledger)
+        ledger = await ground.start_ledger()
+        chat = ground.make_chat(ledger)
+        responses = ground.make_responses(chat, ledger)
         reception = ground.make_reception(openid)
         admission = ground.make_admission()
         office = await ground.start_office(folder, ledger, admission)
@@ -242,9 +255,10 @@ async def _open_in(
             reception=reception,
             admission=admission,
             pool=pool,
+            roster=ground.make_roster(),
             ledger=ledger,
             chat=chat,
-            streams=streams,
+            responses=responses,
             files=office.files,
             batches=office.batches,
             jobs=jobs,
@@ -268,8 +282,7 @@ async def _open_in(
             reception=reception,
             admission=admission,
             chat=chat,
-            responses=streams.responses,
-            takeover=streams.takeover,
+            responses=responses,
             office=office,
             jobs=jobs,
             folder=folder,

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tokenyard.assembly.ground import MODELS_FOLDER, RUN_FOLDER, Ground
 from tokenyard.fleet.engines.choice import EngineKind, drawing_defaults
@@ -140,7 +141,7 @@ async def attach_servers(
             weight=server.weight,
             priority=server.priority,
         )
-        await pool.attach(server.name, _connect_server(ground, server, keys[server.name]))
+        await pool.attach(server.name, connect_server(ground, server, keys[server.name]))
 
 
 def first_model(settings: UpstreamSettings) -> ModelName:
@@ -149,11 +150,19 @@ def first_model(settings: UpstreamSettings) -> ModelName:
     return ModelName(named[0] if named else "")
 
 
-def _connect_server(ground: Ground, server: ServerSettings, key: str | None) -> Upstream:
+def connect_server(
+    ground: Ground,
+    server: ServerSettings,
+    key: str | None,
+    connecting: Mapping[str, Any] | None = None,
+) -> Upstream:
+    """How a server that others run is spoken to; connecting: what a connector is told."""
     url = server.url.rstrip("/").removesuffix("/v1")
     settings = ground.settings.upstreams
     if server.kind == EngineKind.OWN:
-        return HttpUpstream(url, settings, api_key=key, tracing=ground.tracing)
+        return HttpUpstream(
+            url, settings, api_key=key, tracing=ground.tracing, connecting=connecting
+        )
     return ForeignUpstream(
         url,
         settings,
@@ -162,6 +171,7 @@ def _connect_server(ground: Ground, server: ServerSettings, key: str | None) -> 
         models=server.models,
         api_key=key,
         tracing=ground.tracing,
+        connecting=connecting,
     )
 
 

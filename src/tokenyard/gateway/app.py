@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.chat.office import ChatOffice
-from tokenyard.chat.stream_office import StreamOffice
+from tokenyard.chat.responses import Responses
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
@@ -34,6 +34,7 @@ from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
 from tokenyard.gateway.routes.transfer import TransferRoutes
+from tokenyard.gateway.routes.upstreams import UpstreamRoutes
 from tokenyard.gateway.routes.usage import UsageRoutes
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.files import Files
@@ -46,6 +47,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.upstreams.roster import ServerRoster
 from tokenyard.vocabulary.identity import Permission
 
 
@@ -59,9 +61,10 @@ class Gateway:
         reception: Reception,
         admission: Admission,
         pool: UpstreamPool,
+        roster: ServerRoster,
         ledger: Ledger,
         chat: ChatOffice,
-        streams: StreamOffice,
+        responses: Responses,
         files: Files,
         batches: Batches,
         jobs: JobOffice,
@@ -86,13 +89,14 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            *_chat_routes(serving, chat, streams),
+            *_chat_routes(serving, chat, responses),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
                 doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
             *_money_routes(doorway, ledger, admission, clock=clock, randomness=randomness),
+            UpstreamRoutes(doorway=doorway, pool=pool, roster=roster),
             status,
         )
         self.operations: list[Operation] = [
@@ -149,7 +153,7 @@ class _Serving:
     heartbeat_seconds: float
 
 
-def _chat_routes(on: _Serving, chat: ChatOffice, streams: StreamOffice) -> list[_Group]:
+def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_Group]:
     """Responses, and what there is of conversations beside them."""
     reader = AskReader(on.pool, chat.prompts)
     return [
@@ -158,7 +162,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, streams: StreamOffice) -> list[
             admission=on.admission,
             pool=on.pool,
             ledger=on.ledger,
-            streams=streams,
+            responses=responses,
             reader=reader,
             chat=chat,
             tasks=on.tasks,
@@ -170,7 +174,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, streams: StreamOffice) -> list[
             admission=on.admission,
             conversations=chat.conversations,
             compaction=chat.compaction,
-            responses=streams.responses,
+            responses=responses,
         ),
         ContextRoutes(
             doorway=on.doorway,

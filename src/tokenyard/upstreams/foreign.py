@@ -6,7 +6,7 @@ end, an end with counts for a call that is aborted, refusals in our words. The w
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar, assert_never
@@ -75,12 +75,16 @@ class ForeignUpstream:
         defaults: SamplingDefaults | None = None,
         api_key: str | None = None,
         tracing: Tracing = NO_TRACING,
+        connecting: Mapping[str, Any] | None = None,
     ) -> None:
         self._http = HttpUpstream(
-            url, settings, api_key=api_key, idle_seconds=_IDLE_SECONDS, tracing=tracing
+            url,
+            settings,
+            api_key=api_key,
+            idle_seconds=_IDLE_SECONDS,
+            connecting=connecting,
+            tracing=tracing,
         )
-        # Their servers do not go on from given tokens.
-        self.continues = False
         self._dialect = dialect
         self._clock = clock
         self._offered = tuple(models)

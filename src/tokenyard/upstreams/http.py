@@ -6,7 +6,7 @@ Knows the wire and its failures; does not know which server to ask, nor what an 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -65,7 +65,7 @@ class _Refused(msgspec.Struct):
 class HttpUpstream:
     """One address. `url` is the server's root, without `/v1`.
 
-    continues: whether the server is ours, which goes on from given tokens.
+    connecting: what a connector is told beside its limits, such as how names are looked up.
     """
 
     def __init__(
@@ -75,11 +75,10 @@ class HttpUpstream:
         *,
         api_key: str | None = None,
         idle_seconds: float = 30.0,
+        connecting: Mapping[str, Any] | None = None,
         tracing: Tracing = NO_TRACING,
-        continues: bool = True,
     ) -> None:
         self._tracing = tracing
-        self.continues = continues
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()
@@ -87,7 +86,9 @@ class HttpUpstream:
         self._session = aiohttp.ClientSession(
             # Shorter than the server's own patience with an idle connection: one that it closes in
             # the moment in which we use it again is a failed call.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=idle_seconds),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=idle_seconds, **(connecting or {})
+            ),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
             auto_decompress=False,

@@ -91,6 +91,12 @@ class UpstreamPool:
         if upstream is not None:
             await upstream.close()
 
+    async def forget(self, name: str) -> None:
+        """The server is not to be asked any more."""
+        if name in self._members:
+            await self.detach(name)
+            del self._members[name]
+
     async def close(self) -> None:
         """Let go of all servers."""
         for name in list(self._members):

@@ -20,8 +20,6 @@ ResponseId = NewType("ResponseId", str)
 ItemId = NewType("ItemId", str)
 ReservationId = NewType("ReservationId", str)
 ReplicaId = NewType("ReplicaId", str)
-# A process that writes responses, from its start to its end.
-ProducerId = NewType("ProducerId", str)
 ModelName = NewType("ModelName", str)
 JobId = NewType("JobId", str)
 QueueName = NewType("QueueName", str)
@@ -52,7 +50,6 @@ class IdPrefix(StrEnum):
     MESSAGE = "msg"
     RESERVATION = "rsv"
     REPLICA = "repl"
-    PRODUCER = "prod"
     FILE = "file"
     BATCH = "batch"
     JOB = "job"
