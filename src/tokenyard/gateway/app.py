@@ -15,6 +15,7 @@ from tokenyard.chat.responses import Responses
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
+from tokenyard.gateway.noting import Noting
 from tokenyard.gateway.openapi import describe
 from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
@@ -105,7 +106,7 @@ class Gateway:
         ]
         status.describe(lambda: self.document)
         self.app: ASGIApp = Front(
-            _route(self.operations),
+            _route(self.operations, Noting(reception.audit, clock)),
             clock=clock,
             randomness=randomness,
             metrics=metrics,
@@ -189,14 +190,29 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
     ]
 
 
-def _route(operations: Sequence[Operation]) -> Router:
+def _route(operations: Sequence[Operation], noting: Noting) -> Router:
     """A router over the operations; what none of them serves is the page's."""
     routes = [
-        Route(one.path, _Endpoint(one.path, one.handler, one.permission), methods=[one.method])
+        Route(
+            one.path, _Endpoint(one.path, _noted(one, noting), one.permission), methods=[one.method]
+        )
         for one in operations
     ]
     routes.append(Route(STYLE_PATH, _Endpoint(STYLE_PATH, _style), methods=["GET"]))
     return Router(routes, redirect_slashes=False, default=_Endpoint("page", Pages().serve))
+
+
+def _noted(operation: Operation, noting: Noting) -> Handler:
+    """The operation's handler, with its entry in the audit log where it has none of its own."""
+    if not noting.concerns(operation):
+        return operation.handler
+
+    async def handle(request: Request) -> ASGIApp:
+        answer = await operation.handler(request)
+        await noting.note(operation, request, answer)
+        return answer
+
+    return handle
 
 
 class _Endpoint:

@@ -12,7 +12,7 @@ from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.randomness import Randomness, base62, mint
 from tokenyard.vocabulary.audit import AuditAction, AuditEntry, entry_by
-from tokenyard.vocabulary.errors import InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import (
     DEFAULT_ORGANISATION,
     DEFAULT_USER,
@@ -23,6 +23,7 @@ from tokenyard.vocabulary.identity import (
     Role,
 )
 from tokenyard.vocabulary.ids import IdPrefix, KeyId, ProjectId, UserId
+from tokenyard.vocabulary.reasons import Reason
 
 NAME_CHARACTERS_MAX = 100
 MODELS_MAX = 100
@@ -67,6 +68,7 @@ class Keys:
     ) -> None:
         self._store = store
         self._overlap_seconds_max = settings.overlap_seconds_max
+        self._keys_max = settings.keys_max
         self._clock = clock
         self._randomness = randomness
         self._changed = changed
@@ -79,6 +81,12 @@ class Keys:
         owner: whose it is, when not the caller's. Raises InvalidRequest naming what is wrong.
         """
         self._check(terms)
+        there = await self._store.list_keys(by.project)
+        if sum(key.revoked_at is None for key in there) >= self._keys_max:
+            raise Conflict(
+                f"This project has {self._keys_max} keys, which is its limit. Revoke one first.",
+                reason=Reason.KEYS_LIMIT,
+            )
         secret = self._spell()
         key = ApiKey(
             id=KeyId(mint(IdPrefix.KEY, self._randomness)),

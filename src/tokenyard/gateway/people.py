@@ -14,7 +14,7 @@ from tokenyard.gateway.rules.permissions import outranks
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.vocabulary.audit import AuditAction, AuditEntry, entry_by
-from tokenyard.vocabulary.errors import Forbidden, InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import (
     DEFAULT_PROJECT,
     Member,
@@ -137,6 +137,11 @@ class People:
 
     async def archive_project(self, caller: Principal) -> Project:
         """Close it: its keys stop working, what it holds stays."""
+        if caller.project == DEFAULT_PROJECT:
+            raise Conflict(
+                "The first project stays: the command line works in it.",
+                reason=Reason.FIRST_PROJECT,
+            )
         entry = self._entry(caller, AuditAction.PROJECT_ARCHIVED, caller.project)
         await self.store.archive_project(caller.project, self._clock.now(), entry)
         self._changed()
@@ -197,10 +202,12 @@ class People:
 
     async def set_member(self, caller: Principal, user: UserId, role: Role, *, new: bool) -> Member:
         """Make a person of the organisation a member, or give the member another role."""
-        if new:
-            await self._person(caller, user)
-        else:
-            held = await self.member(caller, user, kind=UserKind.PERSON)
+        await self._person(caller, user)
+        held = await self.store.find_member(caller.project, user)
+        if held is None and not new:
+            raise NotFound(f"There is no user '{user}' in this project.", param="user_id")
+        if held is not None:
+            # Also when it is added again: nobody above the caller is made less.
             check_reach(caller, held.role)
         check_reach(caller, role)
         action = AuditAction.MEMBER_ADDED if new else AuditAction.MEMBER_UPDATED

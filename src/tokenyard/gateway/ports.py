@@ -272,7 +272,11 @@ class InvitationStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """The audit log as it is read; it is written with the changes only."""
+    """The audit log; what the stores of this room change is written with the change."""
+
+    async def append(self, entry: AuditEntry) -> None:
+        """Add an entry by itself."""
+        ...
 
     async def list_entries(
         self,

@@ -66,6 +66,7 @@ class Reception:
                 people=people,
                 invitations=self.invitations,
                 sessions=identity.sessions,
+                audit=self.audit,
                 public_url=self.settings.public_url,
                 clock=self.clock,
             ),

@@ -78,6 +78,9 @@ class IdentitySettings(Branch, frozen=True):
     last_use_seconds: Annotated[
         Seconds, Meta(description="How often the last use of keys and sessions is written down.")
     ] = 30.0
+    keys_max: Annotated[
+        Count, Meta(description="Keys of a project that work; further ones get 409 keys_limit.")
+    ] = 1_000
     invitation_seconds: Annotated[
         Seconds, Meta(description="How long an invitation can be accepted.")
     ] = 7 * 86_400.0

@@ -288,6 +288,10 @@ class MemoryAuditStore:
     def __init__(self, people: MemoryPeople) -> None:
         self._people = people
 
+    async def append(self, entry: AuditEntry) -> None:
+        """Add an entry by itself."""
+        self._people.append(entry)
+
     async def list_entries(
         self,
         organisation: OrganisationId,

@@ -23,6 +23,7 @@ class AuditAction(StrEnum):
 
     SIGNED_IN = "session.created"
     SIGNED_OUT = "session.ended"
+    LINK_CREATED = "sign_in_link.created"
     PROJECT_CHOSEN = "session.project_chosen"
     KEY_CREATED = "api_key.created"
     KEY_UPDATED = "api_key.updated"

@@ -44,6 +44,8 @@ class Reason(StrEnum):
     # Not now (409, 429, 503).
     EMAIL_TAKEN = "email_taken"
     LAST_OWNER = "last_owner"
+    FIRST_PROJECT = "first_project"
+    KEYS_LIMIT = "keys_limit"
     SIGN_IN_LIMIT = "sign_in_limit"
     CONVERSATION_BUSY = "conversation_busy"
     RESPONSE_IN_PROGRESS = "response_in_progress"

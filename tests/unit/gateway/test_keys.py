@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.asgi import Answer
@@ -245,3 +246,14 @@ async def test_a_revocation_counts_on_every_gateway(yard: FakeYard, owner: Perso
     await yard.clock.advance(CHEAP.revision_seconds)
     with pytest.raises(Unauthenticated):
         await other.authenticate(credentials)
+
+
+async def test_a_project_has_so_many_keys() -> None:
+    few = msgspec.structs.replace(CHEAP, keys_max=3)
+    async with open_fake_yard(Settings(identity=few)) as yard:
+        owner = await sign_in_owner(yard)
+        first, _ = await make(owner), await make(owner)
+        denied = await owner.call("POST", KEYS, {"name": "k"})
+        assert (denied.status, denied.error["code"]) == (409, "keys_limit")
+        await owner.call("DELETE", f"{KEYS}/{first['id']}")
+        await make(owner)

@@ -223,3 +223,39 @@ async def test_the_audit_log_tells_who_did_what(yard: FakeYard, owner: Person) -
     assert len(table.splitlines()) == len(numbers) + 1
     assert PASSWORD not in table + exported.body.decode()
     assert find_break(yard.store.people.audit[DEFAULT_ORGANISATION]) is None
+
+
+async def test_what_others_keep_is_noted_at_the_door(yard: FakeYard, owner: Person) -> None:
+    budget = {"scope": "project", "subject": DEFAULT_PROJECT, "hard_nanos": 10**12}
+    made = (await owner.call("POST", f"{ROOT}/budgets", budget)).json()
+    assert (await owner.call("POST", f"{ROOT}/budgets", {"scope": "no"})).status == 400
+    await owner.call("DELETE", f"{ROOT}/budgets/{made['id']}")
+    dev = await join(yard, owner, "dev", projects=IN_PROJECT)
+    await owner.call("POST", f"{ROOT}/users/{dev.id}/sign_in_link")
+    log = (await owner.call("GET", f"{ROOT}/audit_logs?limit=100")).json()["data"]
+    told = {(one["type"], one["object_id"]) for one in log}
+    assert {
+        ("limits.write.putBudget", made["id"]),
+        ("limits.write.deleteBudget", made["id"]),
+        ("sign_in_link.created", dev.id),
+    } <= told
+
+
+async def test_nobody_above_is_made_less_by_being_added_again(
+    yard: FakeYard, owner: Person
+) -> None:
+    second = (await owner.call("POST", f"{ROOT}/projects", {"name": "Second"})).json()["id"]
+    users = f"{ROOT}/projects/{second}/users"
+    there = [{"id": second, "role": "admin"}]
+    admin = await join(yard, owner, "admin", role="viewer", projects=there)
+    chief = await join(yard, owner, "chief", role="viewer", projects=IN_PROJECT)
+    await owner.call("POST", users, {"user_id": chief.id, "role": "owner"})
+    for target in (users, f"{users}/{chief.id}"):
+        body = {"role": "viewer", **({"user_id": chief.id} if target == users else {})}
+        answer = await admin.call("POST", target, body)
+        assert (answer.status, answer.error["code"]) == (403, "role_too_low")
+
+
+async def test_the_first_project_stays(yard: FakeYard, owner: Person) -> None:
+    answer = await owner.call("POST", f"{ROOT}/projects/{DEFAULT_PROJECT}/archive")
+    assert (answer.status, answer.error["code"]) == (409, "first_project")

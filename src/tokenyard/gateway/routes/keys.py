@@ -50,7 +50,7 @@ class KeyRoutes:
             Operation(
                 "POST", _LIST, "createProjectKey",
                 "A new key; its secret is in this answer and nowhere else.",
-                self._create, _TAG, KeyRequest, KeyBody, errors=(404, 413), permission=write,
+                self._create, _TAG, KeyRequest, KeyBody, errors=(404, 409, 413), permission=write,
             ),
             Operation(
                 "GET", _ONE, "getProjectKey", "One key.",

@@ -7,6 +7,7 @@ from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.invitations import Invitations, status_of
 from tokenyard.gateway.operation import Operation, json_answer, read_int
 from tokenyard.gateway.people import People
+from tokenyard.gateway.ports import AuditStore
 from tokenyard.gateway.routes.pages import AFTER, LIMIT
 from tokenyard.gateway.sessions import Sessions
 from tokenyard.protocol.decode import decode_request
@@ -25,6 +26,7 @@ from tokenyard.protocol.organisation import (
     UserList,
 )
 from tokenyard.runtime.clock import Clock
+from tokenyard.vocabulary.audit import AuditAction, entry_by
 from tokenyard.vocabulary.errors import Forbidden
 from tokenyard.vocabulary.identity import Invitation, Organisation, Permission, Role, User
 from tokenyard.vocabulary.ids import InvitationId, OrganisationId, ProjectId, UserId
@@ -45,6 +47,7 @@ class OrganisationRoutes:
         people: People,
         invitations: Invitations,
         sessions: Sessions,
+        audit: AuditStore,
         public_url: str,
         clock: Clock,
     ) -> None:
@@ -52,6 +55,7 @@ class OrganisationRoutes:
         self._people = people
         self._invitations = invitations
         self._sessions = sessions
+        self._audit = audit
         self._public_url = public_url
         self._clock = clock
 
@@ -227,6 +231,9 @@ class OrganisationRoutes:
                 reason=Reason.PERMISSION_DENIED,
             )
         user = await self._people.reachable_person(caller, _id(request))
+        entry = entry_by(caller, self._clock.now(), AuditAction.LINK_CREATED, user.id)
+        # Before there is one: whoever can sign in as somebody else is known for it.
+        await self._audit.append(entry)
         token, expires_at = await self._sessions.create_link(user.id)
         return json_answer(
             SignInLink(

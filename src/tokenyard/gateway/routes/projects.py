@@ -76,7 +76,7 @@ class ProjectRoutes:
             Operation(
                 "POST", f"{_ONE}/archive", "archiveProject",
                 "Close it for everybody; what it holds stays.",
-                self._archive, _TAG, answer=ProjectBody, errors=(404,), permission=change,
+                self._archive, _TAG, answer=ProjectBody, errors=(404, 409), permission=change,
             ),
         ]  # fmt: skip
 
@@ -121,7 +121,7 @@ class ProjectRoutes:
             Operation(
                 "POST", services, "createServiceAccount", "A user for a program, with a key.",
                 self._add_service, _TAG, ServiceAccountRequest, ServiceAccountBody,
-                errors=(404, 413), permission=Permission.MEMBERS_WRITE,
+                errors=(404, 409, 413), permission=Permission.MEMBERS_WRITE,
             ),
             Operation(
                 "GET", one, "getServiceAccount", "One of them.",

@@ -82,6 +82,8 @@ TABLE: Mapping[Permission, Grant] = {
     Permission.TENANTS_MANAGE: _OPERATOR,
 }
 
+# What is done with them is noted at the door, as the stores behind them know of no audit log.
+NOTED = frozenset({Permission.LIMITS_WRITE, Permission.UPSTREAMS_WRITE, Permission.CLUSTER_MANAGE})
 USUAL_SCOPES = frozenset(permission for permission, grant in TABLE.items() if grant.usual)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.sql.functions import sum as total
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.dialect import insert_or_ignore
 from tokenyard.storage.sql.identity_tables import audit_heads, audit_log
+from tokenyard.storage.sql.writer import GroupWriter
 from tokenyard.vocabulary.audit import (
     GENESIS,
     AuditEntry,
@@ -85,8 +86,13 @@ def read_record(row: Row[Any]) -> AuditRecord:
 class SqlAuditStore:
     """Keeps `gateway.ports.AuditStore`."""
 
-    def __init__(self, readers: Readers) -> None:
+    def __init__(self, readers: Readers, writer: GroupWriter) -> None:
         self._readers = readers
+        self._writer = writer
+
+    async def append(self, entry: AuditEntry) -> None:
+        """Add an entry by itself."""
+        await self._writer.write(lambda connection: append_entry(connection, entry))
 
     async def list_entries(
         self,

@@ -53,7 +53,7 @@ class SqlStore:
         self.identity = SqlIdentityStore(readers, writer)
         self.directory = SqlDirectoryStore(readers, writer)
         self.invitations = SqlInvitationStore(readers, writer)
-        self.audit = SqlAuditStore(readers)
+        self.audit = SqlAuditStore(readers, writer)
         self.batches = SqlBatchStore(readers, writer)
         self.jobs = SqlJobStore(readers, writer)
 
