@@ -134,6 +134,9 @@ class FakeServer:
     async def count_tokens(self, model: str, turns: object) -> int | None:
         return None
 
+    async def load(self) -> None:
+        return None
+
     async def complete(self, call: GenerationCall) -> bytes:
         await self._life.step()
         said = json.loads(call.body)["messages"][0]["content"]
