@@ -629,6 +629,34 @@ export type TextLogprobs = {
   text_offset: number[];
 };
 
+export type EmbeddingRequest = {
+  model: string;
+  input: string | (string | number | number[])[];
+  encoding_format?: "base64" | "float" | null;
+  dimensions?: number | null;
+  truncate_prompt_tokens?: number | null;
+  cache_salt?: string | null;
+  user?: string | null;
+};
+
+export type EmbeddingList = {
+  data: Embedding[];
+  model: string;
+  usage: EmbeddingUsage;
+  object?: "list";
+};
+
+export type Embedding = {
+  embedding: number[] | string;
+  index: number;
+  object?: "embedding";
+};
+
+export type EmbeddingUsage = {
+  prompt_tokens: number;
+  total_tokens: number;
+};
+
 export type RequestStopped = {
   stopped?: boolean;
 };
@@ -1863,6 +1891,7 @@ export interface Routes {
   "GET /api/organisation/audit_logs/export": { query: { format?: "jsonl" | "csv"; type?: string; actor?: string; project?: string; object_id?: string; since?: number; until?: number; }; answer: unknown };
   "POST /v1/chat/completions": { body: ChatCompletionRequest; answer: ChatCompletion };
   "POST /v1/completions": { body: CompletionRequest; answer: Completion };
+  "POST /v1/embeddings": { body: EmbeddingRequest; answer: EmbeddingList };
   "POST /api/requests/{request_id}/stop": { path: { request_id: string; }; answer: RequestStopped };
   "GET /v1/models": { answer: ModelList };
   "GET /v1/models/{model}": { path: { model: string; }; answer: Model };

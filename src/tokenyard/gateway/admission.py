@@ -176,7 +176,9 @@ class Admission:
             case Measure.OUTPUT_TOKENS:
                 if asking is None:
                     return 0
-                told = asking.output_tokens or min(self._estimate, limit.capacity)
+                told = asking.output_tokens
+                if told is None:
+                    told = min(self._estimate, limit.capacity)
                 return min(told, asking.window) * asking.answers
             case Measure.SPEND:
                 # What a request costs is known at its end; until then the last ones count.

@@ -28,10 +28,16 @@ _LENGTH = b'"finish_reason":"length"'
 _NO_USAGE = (b'"usage":null', b'"usage": null')
 
 
+class _Told(UsageBody, kw_only=True):
+    """Embeddings have no answer tokens, and servers leave the field out."""
+
+    completion_tokens: int = 0
+
+
 class _Head(msgspec.Struct):
     """The part of an answer or event that the bill needs."""
 
-    usage: UsageBody | None = None
+    usage: _Told | None = None
     choices: list[dict[str, Any]] = []
 
 

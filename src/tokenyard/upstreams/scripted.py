@@ -20,9 +20,10 @@ from tokenyard.protocol.chat_completions import (
     Delta,
     UsageBody,
 )
+from tokenyard.protocol.embeddings import Embedding, EmbeddingList, EmbeddingUsage
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
-from tokenyard.upstreams.ports import GenerationCall, Health
+from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.load import Load
@@ -82,6 +83,8 @@ class ScriptedUpstream:
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
 
     async def complete(self, call: GenerationCall) -> bytes:
+        if call.path is GenerationPath.EMBEDDINGS:
+            return await self._embed(call)
         pieces = [piece async for piece in self._speak(call)]
         choice = ChatChoice(
             index=0, message=AnswerMessage(content="".join(pieces)), finish_reason="stop"
@@ -104,6 +107,19 @@ class ScriptedUpstream:
 
     async def close(self) -> None:
         self.closed = True
+
+    async def _embed(self, call: GenerationCall) -> bytes:
+        self.calls.append(call)
+        if self.script.refuse is not None:
+            raise self.script.refuse
+        count = self.script.prompt_tokens
+        return msgspec.json.encode(
+            EmbeddingList(
+                data=[Embedding(embedding=[1.0, 0.0], index=0)],
+                model=self.model,
+                usage=EmbeddingUsage(prompt_tokens=count, total_tokens=count),
+            )
+        )
 
     async def _speak(self, call: GenerationCall) -> AsyncIterator[str]:
         self.calls.append(call)

@@ -228,3 +228,18 @@ async def test_several_answers_are_reserved_for_together() -> None:
         assert (await yard.client.call("POST", PATH, json_body=asked)).status == 200
         denied = await yard.client.call("POST", PATH, json_body={**asked, "n": 2})
         assert (denied.status, denied.error["code"]) == (429, "insufficient_quota")
+
+
+async def test_embeddings_pass_through_and_are_billed_for_what_was_read(yard: FakeYard) -> None:
+    body = {"model": MODEL, "input": ["one", "two"]}
+    answer = await yard.client.call("POST", "/v1/embeddings", json_body=body)
+    assert answer.status == 200
+    assert answer.json()["data"][0]["embedding"] == [1.0, 0.0]
+    assert answer.json()["cost"]["nanos"] == 0
+    (row,) = yard.store.state.books.usage.values()
+    assert (row.usage.prompt_tokens, row.usage.completion_tokens) == (7, 0)
+    assert row.upstream == "one"
+    mixed = await yard.client.call(
+        "POST", "/v1/embeddings", json_body={"model": MODEL, "input": ["one", 2]}
+    )
+    assert (mixed.status, mixed.error["param"]) == (400, "input")

@@ -23,7 +23,7 @@ TURN = {"type": "message", "role": "user", "content": "Hi"}
 # Whoever has the secret of a link may read it.
 SHARED = {"model", "node", "provider", "secret"}
 # Only an operator reaches these at all, whose business all tenants are.
-OPERATORS = {"inviteOwner", "setNode"}
+OPERATORS = {"inviteOwner", "setNode", "deleteUpstream", "deleteModelRoute"}
 BODIES: dict[str, Any] = {
     "updateUser": {"name": "Mallory"},
     "updateProject": {"name": "Mine"},

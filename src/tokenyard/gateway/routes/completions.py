@@ -1,5 +1,8 @@
 """Chat Completions, Completions, models: stateless, and aborted when the client leaves."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +23,7 @@ from tokenyard.protocol.chat_completions import (
     refuse_priority,
 )
 from tokenyard.protocol.decode import decode_request
+from tokenyard.protocol.embeddings import EmbeddingList, EmbeddingRequest
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -27,8 +31,8 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.affinity import affinity_of
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
-from tokenyard.vocabulary.errors import NotFound
-from tokenyard.vocabulary.identity import Permission
+from tokenyard.vocabulary.errors import InvalidRequest, NotFound
+from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ModelName, ProjectId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -39,6 +43,45 @@ class RequestStopped(msgspec.Struct):
     """The answer to a stop."""
 
     stopped: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A request for an answer, of whatever kind.
+
+    size: bytes of its body. tokens_max: as it says itself. answers, inputs: how many of each.
+    """
+
+    path: GenerationPath
+    model: ModelName
+    tree: dict[str, Any]
+    size: int
+    tokens_max: int | None
+    answers: int = 1
+    inputs: int = 1
+    streams: bool = False
+    include_usage: bool = False
+
+    def needs(self, window: int) -> Asking:
+        """What it is believed to need."""
+        return Asking(
+            self.model,
+            input_tokens=min(self.size // BYTES_PER_TOKEN + 1, window * self.inputs),
+            output_tokens=self.tokens_max,
+            window=window,
+            answers=self.answers,
+        )
+
+    def prompt_tokens_max(self, window: int) -> int:
+        """A bound: a token is never shorter than a byte, and the wire's own words in the body
+        outweigh those that a chat template adds.
+        """
+        return min(self.size, window * self.inputs)
+
+    def completion_tokens_max(self, window: int) -> int:
+        """A bound of what may be generated."""
+        asked = window if self.tokens_max is None else self.tokens_max
+        return min(asked, window) * self.answers
 
 
 class CompletionRoutes:
@@ -80,6 +123,11 @@ class CompletionRoutes:
                 "POST", "/v1/completions", "createCompletion",
                 "Continue a text, whole or as a stream of chunks.",
                 self._text, _TAG, CompletionRequest, Completion, Completion,
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
+            ),
+            Operation(
+                "POST", "/v1/embeddings", "createEmbedding", "Turn texts into vectors.",
+                self._embed, _TAG, EmbeddingRequest, EmbeddingList,
                 errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
             ),
             Operation(
@@ -140,39 +188,71 @@ class CompletionRoutes:
     ) -> ASGIApp:
         caller = await self._doorway.caller(request)
         body = await self._doorway.body(request)
-        began = self._clock.monotonic()
         asked = decode_request(kind, body)
         check_stream_options(asked)
         refuse_priority(asked)
         if isinstance(asked, ChatCompletionRequest):
             asked.check_turns()
-        model = ModelName(self._pool.resolve(asked.model))
-        window = self._pool.find(model).window()
-        sampling = asked.sampling()
-        lease = await self._admission.enter(
-            caller, _needs(model, len(body), sampling.max_tokens, asked.n or 1, window)
+        tree = msgspec.json.decode(body)
+        if asked.stream:
+            tree["stream_options"] = {"include_usage": True}
+        return await self._answer(
+            request,
+            caller,
+            _Task(
+                path=path,
+                model=ModelName(self._pool.resolve(asked.model)),
+                tree=tree,
+                size=len(body),
+                tokens_max=asked.sampling().max_tokens,
+                answers=asked.n or 1,
+                streams=asked.stream or False,
+                include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+            ),
         )
+
+    async def _embed(self, request: Request) -> ASGIApp:
+        caller = await self._doorway.caller(request)
+        body = await self._doorway.body(request)
+        asked = decode_request(EmbeddingRequest, body)
+        try:
+            inputs = len(asked.texts())
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"'input': {error}.", param="input") from None
+        return await self._answer(
+            request,
+            caller,
+            _Task(
+                path=GenerationPath.EMBEDDINGS,
+                model=ModelName(self._pool.resolve(asked.model)),
+                tree=msgspec.json.decode(body),
+                size=len(body),
+                tokens_max=0,
+                # Each input may fill the window.
+                inputs=inputs,
+            ),
+        )
+
+    async def _answer(self, request: Request, caller: Principal, task: "_Task") -> ASGIApp:
+        """Admit a task, set its money aside, and give the application that answers it."""
+        began = self._clock.monotonic()
+        model, window = task.model, self._pool.find(task.model).window()
+        lease = await self._admission.enter(caller, task.needs(window))
         try:
             reservation = await self._ledger.reserve(
                 caller,
                 model,
-                # A token is never shorter than a byte, and the wire's own words in the body
-                # outweigh those that a chat template adds.
-                prompt_tokens=min(len(body), window),
-                completion_tokens_max=min(sampling.max_tokens or window, window) * (asked.n or 1),
+                prompt_tokens=task.prompt_tokens_max(window),
+                completion_tokens_max=task.completion_tokens_max(window),
             )
         except BaseException:
             lease.release()
             raise
         self._ledger.watch(reservation, lease.note)
         self._metrics.admission.observe(self._clock.monotonic() - began)
-        tree = msgspec.json.decode(body)
-        tree["model"] = model
-        if asked.stream:
-            tree["stream_options"] = {"include_usage": True}
-        call = GenerationCall(path, msgspec.json.encode(tree), request_id(request))
-        affinity = affinity_of(tree, self._pool.affinity_bytes)
-        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        task.tree["model"] = model
+        call = GenerationCall(task.path, msgspec.json.encode(task.tree), request_id(request))
+        affinity = affinity_of(task.tree, self._pool.affinity_bytes)
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             try:
@@ -185,10 +265,10 @@ class CompletionRoutes:
                         ledger=self._ledger,
                         clock=self._clock,
                         metrics=self._metrics,
-                        include_usage=include_usage,
+                        include_usage=task.include_usage,
                     )
                     self._running[call.request_id] = (caller.project, relay)
-                    answer = self._stream if asked.stream else self._whole
+                    answer = self._stream if task.streams else self._whole
                     respond = await answer(relay, call, receive)
                     await respond(scope, receive, send)
             finally:
@@ -217,14 +297,3 @@ class CompletionRoutes:
             abandon=relay.abandon,
         )
         return json_answer(body, headers=relay.headers)
-
-
-def _needs(model: str, size: int, tokens_max: int | None, answers: int, window: int) -> Asking:
-    """What a request of so many bytes is believed to need."""
-    return Asking(
-        model,
-        input_tokens=min(size // BYTES_PER_TOKEN + 1, window),
-        output_tokens=tokens_max,
-        window=window,
-        answers=answers,
-    )
