@@ -20,6 +20,7 @@ from tokenyard.gateway.limits import LimitBook, MemoryLimits
 from tokenyard.gateway.reception import IdentityStores, Reception, make_reception
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
+from tokenyard.jobs.executors.bounded import run_bounded
 from tokenyard.jobs.executors.fake import FAKE, FakeExecutor, Outcome
 from tokenyard.jobs.office import JobOffice, make_job_office
 from tokenyard.jobs.ports import Launch
@@ -133,6 +134,7 @@ class _Ground:
         return make_chat_office(
             self.store,
             self.settings.chat,
+            bounded=run_bounded,
             pool=self.pool,
             ledger=ledger,
             tasks=self.tasks,

@@ -17,6 +17,7 @@ from tokenyard.gateway.traced import Traced
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.folder import FileFolder
 from tokenyard.jobs.batches.office import BatchOffice, make_office
+from tokenyard.jobs.executors.bounded import run_bounded
 from tokenyard.jobs.office import JobOffice
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.runtime.clock import Clock
@@ -35,6 +36,7 @@ async def open_face(
     chat = make_chat_office(
         ground.store,
         settings.chat,
+        bounded=run_bounded,
         pool=pool,
         ledger=ledger,
         tasks=ground.tasks,

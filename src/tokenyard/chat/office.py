@@ -9,6 +9,7 @@ from tokenyard.chat.compaction import Compaction
 from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.counting import TokenCounts
+from tokenyard.chat.documents import Bounded, Documents
 from tokenyard.chat.ports import ChatStore, ThreadStore
 from tokenyard.chat.prompts import Prompts, PromptStore
 from tokenyard.chat.titles import Titles
@@ -47,6 +48,7 @@ class ChatOffice:
     windows: Windows
     archive: Archive
     transfer: Transfer
+    documents: Documents
     prompts: Prompts
     compaction: Compaction
     titles: Titles | None
@@ -56,6 +58,7 @@ def make_chat_office(
     stores: Stores,
     settings: ChatSettings,
     *,
+    bounded: Bounded,
     pool: UpstreamPool,
     ledger: Ledger,
     tasks: TaskSupervisor,
@@ -81,6 +84,7 @@ def make_chat_office(
             log=log,
         ),
         transfer=Transfer(stores.chat, conversations, settings, clock, randomness),
+        documents=Documents(bounded, settings),
         prompts=Prompts(stores.prompts, settings, clock, randomness),
         compaction=Compaction(conversations, asides, pool, settings),
         titles=(

@@ -28,6 +28,7 @@ from tokenyard.gateway.routes.budgets import BudgetRoutes
 from tokenyard.gateway.routes.completions import CompletionRoutes
 from tokenyard.gateway.routes.context import ContextRoutes
 from tokenyard.gateway.routes.conversations import ConversationRoutes
+from tokenyard.gateway.routes.drafts import DraftReader
 from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.jobs import JobRoutes
 from tokenyard.gateway.routes.limits import LimitRoutes
@@ -90,7 +91,7 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            *_chat_routes(serving, chat, responses),
+            *_chat_routes(serving, chat, responses, files),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
@@ -154,9 +155,12 @@ class _Serving:
     heartbeat_seconds: float
 
 
-def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_Group]:
+def _chat_routes(
+    on: _Serving, chat: ChatOffice, responses: Responses, files: Files
+) -> list[_Group]:
     """Responses, and what there is of conversations beside them."""
-    reader = AskReader(on.pool, chat.prompts)
+    drafts = DraftReader(files, chat.documents)
+    reader = AskReader(on.pool, chat.prompts, drafts)
     return [
         ResponseRoutes(
             doorway=on.doorway,
@@ -175,6 +179,7 @@ def _chat_routes(on: _Serving, chat: ChatOffice, responses: Responses) -> list[_
             admission=on.admission,
             conversations=chat.conversations,
             compaction=chat.compaction,
+            drafts=drafts,
             responses=responses,
         ),
         ContextRoutes(

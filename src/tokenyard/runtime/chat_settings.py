@@ -82,6 +82,22 @@ class ChatSettings(Branch, frozen=True):
     import_conversations_max: Annotated[
         Count, Meta(description="Conversations that one import may bring.")
     ] = 10_000
+    attachment_bytes_max: Annotated[
+        Count, Meta(description="Longest file that is read as text for a model.")
+    ] = 16 * 1024 * 1024
+    attachment_characters_max: Annotated[
+        Count, Meta(description="Text of one such file; longer ones are refused, not cut.")
+    ] = 1_000_000
+    documents_at_once: Annotated[
+        Count, Meta(description="PDFs that are read at the same time; further ones wait.")
+    ] = 2
+    pdf_pages_max: Annotated[Count, Meta(description="Pages of a PDF.")] = 1_000
+    pdf_seconds: Annotated[
+        Seconds, Meta(description="Time after which reading a PDF is given up.")
+    ] = 20.0
+    pdf_memory_bytes: Annotated[Count, Meta(description="Memory that reading a PDF may take.")] = (
+        1024 * 1024 * 1024
+    )
     prompts_max: Annotated[
         Count, Meta(description="Prompts of a project; further ones get 429.")
     ] = 10_000

@@ -111,6 +111,7 @@ class Reason(StrEnum):
     FILE_STORAGE_LIMIT = "file_storage_limit"
     FILE_IN_USE = "file_in_use"
     FILE_LOST = "file_lost"
+    UNREADABLE_FILE = "unreadable_file"
     EMPTY_FILE = "empty_file"
     TOO_MANY_LINES = "too_many_lines"
     LINE_TOO_LONG = "line_too_long"

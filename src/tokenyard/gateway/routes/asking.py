@@ -1,10 +1,12 @@
 """A request for a response as the chat understands it: stored prompt, model and items looked up."""
 
+from dataclasses import replace
+
 from msgspec import UNSET
 
 from tokenyard.chat.prompts import Filled, Prompts
 from tokenyard.chat.records import Ask, ResponseOptions
-from tokenyard.gateway.routes.drafts import read_drafts
+from tokenyard.gateway.routes.drafts import DraftReader
 from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.responses import CreateResponseRequest
 from tokenyard.upstreams.pool import UpstreamPool
@@ -16,9 +18,10 @@ from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName, PromptId
 class AskReader:
     """Reads requests, for those who answer them and those who only measure them."""
 
-    def __init__(self, pool: UpstreamPool, prompts: Prompts) -> None:
+    def __init__(self, pool: UpstreamPool, prompts: Prompts, drafts: DraftReader) -> None:
         self._pool = pool
         self._prompts = prompts
+        self._drafts = drafts
 
     async def read(self, caller: Principal, asked: CreateResponseRequest) -> tuple[Ask, Model]:
         """What is asked, and of which model; raises InvalidRequest and NotFound."""
@@ -28,7 +31,9 @@ class AskReader:
             raise InvalidRequest("Which model is to answer?", param="model")
         name = ModelName(self._pool.resolve(asked.model))
         model = self._pool.find(name)
-        return _read_ask(asked, name, model.defaults(), filled), model
+        ask = _read_ask(asked, name, model.defaults(), filled)
+        turns = await self._drafts.read(caller, asked.items())
+        return replace(ask, turns=tuple(turns)), model
 
     async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
         """The stored prompt; where the request is silent, what it says of the answer counts."""
@@ -61,7 +66,7 @@ def _read_ask(
     under = asked.parent_item_id
     return Ask(
         model=model,
-        turns=tuple(read_drafts(asked.items())),
+        turns=(),
         sampling=asked.sampling(defaults),
         conversation=None if conversation is None else ConversationId(conversation),
         branches=under is not UNSET,

@@ -25,7 +25,7 @@ from tokenyard.gateway.operation import (
     read_flag,
     read_int,
 )
-from tokenyard.gateway.routes.drafts import read_drafts
+from tokenyard.gateway.routes.drafts import DraftReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.protocol.conversations import (
     AddItemsRequest,
@@ -63,11 +63,13 @@ class ConversationRoutes:
         admission: Admission,
         conversations: Conversations,
         compaction: Compaction,
+        drafts: DraftReader,
         responses: Responses,
     ) -> None:
         self._doorway = doorway
         self._admission = admission
         self._compaction = compaction
+        self._drafts = drafts
         self._conversations = conversations
         self._responses = responses
 
@@ -147,9 +149,8 @@ class ConversationRoutes:
         caller = await self._doorway.caller(request)
         body = await self._doorway.body(request)
         asked = decode_request(CreateConversationRequest, body or b"{}")
-        made = await self._conversations.create(
-            caller, read_drafts(asked.items or ()), asked.metadata or {}
-        )
+        drafts = await self._drafts.read(caller, asked.items or ())
+        made = await self._conversations.create(caller, drafts, asked.metadata or {})
         return json_answer(render_conversation(made))
 
     async def _list(self, request: Request) -> ASGIApp:
@@ -213,7 +214,9 @@ class ConversationRoutes:
     async def _add_items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(AddItemsRequest, await self._doorway.body(request))
-        added = await self._conversations.add_items(caller, _id(request), read_drafts(asked.items))
+        added = await self._conversations.add_items(
+            caller, _id(request), await self._drafts.read(caller, asked.items)
+        )
         return json_answer(message_page(added, more=False))
 
     async def _item(self, request: Request) -> ASGIApp:

@@ -1,20 +1,78 @@
-"""Items on the wire as drafts of the chat's."""
+"""Items on the wire as drafts of the chat's; files are fetched and read as text."""
 
+import asyncio
+import base64
+import binascii
 from collections.abc import Sequence
 
-from tokenyard.chat.records import Draft
-from tokenyard.protocol.responses import InputItem
-from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.chat.documents import Documents
+from tokenyard.chat.records import Attachment, Draft
+from tokenyard.jobs.batches.files import Files
+from tokenyard.jobs.batches.records import Purpose
+from tokenyard.protocol.responses import InputFile, InputItem
+from tokenyard.vocabulary.errors import BodyTooLarge, Forbidden, InvalidRequest
+from tokenyard.vocabulary.identity import Permission, Principal
+from tokenyard.vocabulary.ids import FileId
 from tokenyard.vocabulary.reasons import Reason
 
+_UNNAMED = "file"
 
-def read_drafts(items: Sequence[InputItem]) -> list[Draft]:
-    """What is asked or added; raises InvalidRequest for files, which are not read yet."""
-    for item in items:
-        if item.files():
+
+class DraftReader:
+    """Reads items that are asked, or added to conversations."""
+
+    def __init__(self, files: Files, documents: Documents) -> None:
+        self._files = files
+        self._documents = documents
+
+    async def read(self, caller: Principal, items: Sequence[InputItem]) -> list[Draft]:
+        """Drafts in their order; raises InvalidRequest and NotFound for files."""
+        return [
+            Draft(
+                item.role,
+                item.text(),
+                attachments=tuple([await self._attach(caller, one) for one in item.files()]),
+            )
+            for item in items
+        ]
+
+    async def _attach(self, caller: Principal, told: InputFile) -> Attachment:
+        if (told.file_id is None) is (told.file_data is None):
             raise InvalidRequest(
-                "'input_file' is not supported.",
-                reason=Reason.UNSUPPORTED_PARAMETER,
+                "An 'input_file' has either 'file_id' or 'file_data'.", param="input"
+            )
+        if told.file_id is not None:
+            return await self._fetch(caller, FileId(told.file_id), told.filename)
+        data = _decode(told.file_data or "")
+        return await self._documents.read(told.filename or _UNNAMED, data)
+
+    async def _fetch(self, caller: Principal, file: FileId, filename: str | None) -> Attachment:
+        if not caller.may(Permission.FILES_READ):
+            raise Forbidden(
+                "This key may not read files.", reason=Reason.PERMISSION_DENIED, param="input"
+            )
+        stored, path = await self._files.locate(caller, file)
+        if stored.purpose is not Purpose.USER_DATA:
+            raise InvalidRequest(
+                f"The file '{file}' has the purpose '{stored.purpose}', not 'user_data'.",
                 param="input",
             )
-    return [Draft(item.role, item.text()) for item in items]
+        if stored.bytes > self._documents.bytes_max:
+            raise BodyTooLarge(
+                f"The file '{stored.filename}' is longer than {self._documents.bytes_max} bytes.",
+                reason=Reason.FILE_TOO_LARGE,
+                param="input",
+            )
+        data = await asyncio.to_thread(path.read_bytes)
+        return await self._documents.read(filename or stored.filename, data, file)
+
+
+def _decode(told: str) -> bytes:
+    """Bytes of a base64 `data:` URL, or of base64 alone."""
+    head, comma, tail = told.partition(",")
+    if comma and not (head.startswith("data:") and head.endswith(";base64")):
+        raise InvalidRequest("'file_data' is not a base64 'data:' URL.", param="input")
+    try:
+        return base64.b64decode(tail if comma else head, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("'file_data' is not base64.", param="input") from None
