@@ -21,7 +21,7 @@ from tokenyard.vocabulary.identity import DEFAULT_PROJECT
 TURN = {"type": "message", "role": "user", "content": "Hi"}
 # Paths about what belongs to no tenant.
 # Whoever has the secret of a link may read it.
-SHARED = {"model", "node", "provider", "secret"}
+SHARED = {"model", "node", "provider", "secret", "name"}
 # Only an operator reaches these at all, whose business all tenants are.
 OPERATORS = {"inviteOwner", "setNode", "deleteUpstream", "deleteModelRoute"}
 BODIES: dict[str, Any] = {
