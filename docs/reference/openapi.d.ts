@@ -907,6 +907,21 @@ export type OutputTextDelta = {
   logprobs?: unknown[];
 };
 
+export type ResponseReset = {
+  type: "response.reset";
+  sequence_number?: number;
+  item_id: string;
+  text: string;
+  output_index?: number;
+  content_index?: number;
+};
+
+export type ResponseResync = {
+  type: "response.resync";
+  sequence_number?: number;
+  response: ResponseBody;
+};
+
 export type OutputTextDone = {
   type: "response.output_text.done";
   sequence_number?: number;
@@ -1896,7 +1911,7 @@ export interface Routes {
   "GET /v1/models": { answer: ModelList };
   "GET /v1/models/{model}": { path: { model: string; }; answer: Model };
   "POST /v1/responses": { body: CreateResponseRequest; answer: ResponseBody };
-  "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; }; answer: ResponseBody };
+  "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; snapshot?: boolean; }; answer: ResponseBody };
   "DELETE /v1/responses/{response_id}": { path: { response_id: string; }; answer: ResponseDeleted };
   "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };
   "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };

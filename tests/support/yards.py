@@ -11,7 +11,8 @@ from typing import Any
 from support.asgi import AsgiClient
 from tokenyard.chat.office import ChatOffice, make_chat_office
 from tokenyard.chat.responses import Responses
-from tokenyard.chat.streams import StreamRegistry
+from tokenyard.chat.stream_office import StreamOffice, make_stream_office
+from tokenyard.chat.takeover import Takeover
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.identity import Identity
@@ -68,6 +69,7 @@ class FakeYard:
     admission: Admission
     chat: ChatOffice
     responses: Responses
+    takeover: Takeover
     office: BatchOffice
     # Its scheduler cycles only when a test says so.
     jobs: JobOffice
@@ -143,22 +145,20 @@ class _Ground:
             log=self.log,
         )
 
-    def make_responses(self, chat: ChatOffice, ledger: Ledger) -> Responses:
-        streams = StreamRegistry(
-            self.clock,
-            kept_seconds=self.settings.chat.streams_kept_seconds,
-            events_max=self.settings.chat.stream_events_max,
-        )
-        return Responses(
+    def make_streams(self, chat: ChatOffice, ledger: Ledger) -> StreamOffice:
+        return make_stream_office(
+            self.settings.chat,
             store=self.store.chat,
             threads=self.store.threads,
             windows=chat.windows,
-            streams=streams,
+            productions=self.store.streams,
+            logs=self.store.streams,
             pool=self.pool,
             ledger=ledger,
             tasks=self.tasks,
             clock=self.clock,
             randomness=self.randomness,
+            metrics=self.metrics,
             log=self.log,
         )
 
@@ -245,9 +245,8 @@ async def _open_in(
         await pool.attach("one", upstream := ScriptedUpstream(MODEL))
         await clock.settle()
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
-        ledger = await ground.start_ledger()
-        chat = ground.make_chat(ledger)
-        responses = ground.make_responses(chat, ledger)
+        chat = ground.make_chat(ledger := await ground.start_ledger())
+        streams = ground.make_streams(chat, ledger)
         reception = ground.make_reception(openid)
         admission = ground.make_admission()
         office = await ground.start_office(folder, ledger, admission)
@@ -260,7 +259,7 @@ async def _open_in(
             roster=ground.make_roster(),
             ledger=ledger,
             chat=chat,
-            responses=responses,
+            streams=streams,
             files=office.files,
             batches=office.batches,
             jobs=jobs,
@@ -284,7 +283,8 @@ async def _open_in(
             reception=reception,
             admission=admission,
             chat=chat,
-            responses=responses,
+            responses=streams.responses,
+            takeover=streams.takeover,
             office=office,
             jobs=jobs,
             folder=folder,

@@ -2,13 +2,13 @@
 
 from socket import socket
 
+from tokenyard.assembly.chat import open_streams
 from tokenyard.assembly.door import open_door
 from tokenyard.assembly.ground import FILES_FOLDER, Ground, Part
 from tokenyard.assembly.money import open_ledger
 from tokenyard.assembly.roster import open_roster
-from tokenyard.chat.office import ChatOffice, make_chat_office
-from tokenyard.chat.responses import Responses
-from tokenyard.chat.streams import StreamRegistry
+from tokenyard.chat.office import make_chat_office
+from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.reception import Reception
@@ -46,7 +46,7 @@ async def open_face(
     )
     sweeping = ground.tasks.spawn("chat.sweep", chat.archive.keep_swept())
     ground.stack.push_async_callback(ground.tasks.end, sweeping)
-    responses = _make_responses(ground, chat, ledger, pool)
+    streams = await open_streams(ground, chat, ledger, pool)
     admission = await open_door(ground, pool)
     roster = await open_roster(ground, pool)
     office = await _open_batches(ground, admission, ledger, pool, jobs)
@@ -58,7 +58,7 @@ async def open_face(
         roster=roster,
         ledger=ledger,
         chat=chat,
-        responses=responses,
+        streams=streams,
         files=office.files,
         batches=office.batches,
         jobs=jobs,
@@ -75,34 +75,12 @@ async def open_face(
     )
     seconds = settings.gateway.drain_seconds
     ground.stack.push_async_callback(
-        _drain, admission, responses, office.batches, ground.clock, seconds
+        _drain, admission, streams, office.batches, ground.clock, seconds
     )
     if ground.part is Part.GATEWAY:
         # Whoever stands before several gateways then sends new callers to the others.
         ground.stack.callback(serving.close_door)
     return serving.url
-
-
-def _make_responses(
-    ground: Ground, chat: ChatOffice, ledger: Ledger, pool: UpstreamPool
-) -> Responses:
-    settings = ground.settings.chat
-    return Responses(
-        store=ground.store.chat,
-        threads=ground.store.threads,
-        windows=chat.windows,
-        streams=StreamRegistry(
-            ground.clock,
-            kept_seconds=settings.streams_kept_seconds,
-            events_max=settings.stream_events_max,
-        ),
-        pool=pool,
-        ledger=ledger,
-        tasks=ground.tasks,
-        clock=ground.clock,
-        randomness=ground.randomness,
-        log=ground.log,
-    )
 
 
 async def _open_batches(
@@ -137,13 +115,14 @@ async def _open_batches(
 
 
 async def _drain(
-    admission: Admission, responses: Responses, batches: Batches, clock: Clock, seconds: float
+    admission: Admission, streams: StreamOffice, batches: Batches, clock: Clock, seconds: float
 ) -> None:
     """Admit nobody, let what runs come to its end, and stop the rest when the time is over."""
     admission.close()
     batches.close()
     deadline = clock.monotonic() + seconds
-    await responses.drain(seconds)
+    streams.takeover.closed = True
+    await streams.responses.drain(seconds)
     while admission.active and clock.monotonic() < deadline:
         await clock.sleep(_DRAIN_POLL_SECONDS)
     await batches.drain(deadline - clock.monotonic())

@@ -19,38 +19,68 @@ from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text as it came, and the tokens it came of; None when the server does not tell them."""
+
+    text: str
+    tokens: tuple[int, ...] | None
+
+
 @dataclass(slots=True)
 class Generated:
-    """How far a generation came. `finish` is None until the model server said why it ended."""
+    """How far a generation came, over all the servers that worked on it.
 
-    # Pieces of text as they came; their number stands for tokens when the server died before it
-    # could tell.
+    `finish` is None until a model server said why it ended.
+    """
+
+    # Text as readers were shown it, in pieces; their number stands for tokens when the server died
+    # before it could tell.
     pieces: list[str] = field(default_factory=list)
-    # How many of the last pieces came after the reader had stopped the answer.
+    # All tokens of the text; None once some of them are not known.
+    tokens: list[int] | None = field(default_factory=list)
+    # Pieces that came after the reader had stopped the answer, and were not shown.
     unshown: int = 0
     finish: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
 
     def counted(self) -> Usage | None:
-        """The server's own counts, or what was seen of them; None when nothing was generated."""
+        """The last server's own counts, or what was seen; None when nothing was generated.
+
+        A server that goes on counts what came before it as well, so that the last count is that of
+        the whole answer, and work that was done twice is not counted twice.
+        """
         if self.usage is not None:
             return self.usage
-        return Usage(0, len(self.pieces)) if self.pieces else None
+        seen = len(self.tokens or self.pieces) + self.unshown
+        return Usage(0, seen) if seen else None
+
+    def show(self, piece: Piece) -> None:
+        """Readers are shown one more piece."""
+        if piece.text:
+            self.pieces.append(piece.text)
+        if piece.tokens is None:
+            self.tokens = None
+        elif self.tokens is not None:
+            self.tokens.extend(piece.tokens)
+
+    def reset(self) -> None:
+        """What was shown is void."""
+        self.pieces, self.tokens = [], []
 
     def shown_text(self) -> str:
         """What readers have seen of it."""
-        return "".join(self.pieces[: len(self.pieces) - self.unshown])
+        return "".join(self.pieces)
 
 
-def chat_call(
+def spell_request(
     model: str,
     turns: Sequence[Message],
     sampling: SamplingParameters,
-    request_id: str,
     text_format: Mapping[str, Any] | None = None,
-) -> GenerationCall:
-    """The request for a streamed chat completion, with its usage at the end."""
+) -> bytes:
+    """The body of a request for a streamed chat completion, with its usage at the end."""
     body: dict[str, object] = {
         "model": model,
         "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -67,7 +97,23 @@ def chat_call(
         body["max_completion_tokens"] = sampling.max_tokens
     if text_format:
         body["response_format"] = _spell_format(text_format)
-    return GenerationCall(GenerationPath.CHAT, msgspec.json.encode(body), request_id)
+    return msgspec.json.encode(body)
+
+
+def spell_call(
+    request: bytes, request_id: str, *, continues: bool, tokens: Sequence[int] = ()
+) -> GenerationCall:
+    """The call for a request. tokens: those that another server has generated of the answer.
+
+    continues: whether the server understands them.
+    """
+    if continues:
+        body: dict[str, object] = msgspec.json.decode(request)
+        body["return_token_ids"] = True
+        if tokens:
+            body["continue_token_ids"] = list(tokens)
+        request = msgspec.json.encode(body)
+    return GenerationCall(GenerationPath.CHAT, request, request_id)
 
 
 def _spell_format(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,11 +124,12 @@ def _spell_format(form: Mapping[str, Any]) -> dict[str, Any]:
 
 async def generate(
     upstream: Upstream, call: GenerationCall, so_far: Generated
-) -> AsyncIterator[str]:
-    """Yield text as it comes and keep `so_far` true, so that a break loses nothing.
+) -> AsyncIterator[Piece]:
+    """Yield text as it comes; what the server says of the end goes into `so_far`.
 
     Raises what the server refused, and UpstreamFailed when it broke.
     """
+    so_far.finish = so_far.usage = None
     decoder = msgspec.json.Decoder(ChatCompletionChunk)
     async for event in upstream.stream(call):
         try:
@@ -95,9 +142,10 @@ async def generate(
             so_far.usage = chunk.usage.usage()
         for choice in chunk.choices:
             so_far.finish = choice.finish_reason or so_far.finish
-            if choice.delta.content:
-                so_far.pieces.append(choice.delta.content)
-                yield choice.delta.content
+            text = choice.delta.content or ""
+            told = choice.token_ids or ()
+            if text or told:
+                yield Piece(text, tuple(told) if upstream.continues else None)
     if so_far.finish is None:
         raise UpstreamFailed("The model server ended its answer without a reason.")
 

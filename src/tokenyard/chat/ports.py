@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from tokenyard.chat.log_ports import Production
 from tokenyard.chat.records import (
     EVERY_CONVERSATION,
     Conversation,
@@ -12,6 +13,7 @@ from tokenyard.chat.records import (
     Node,
     Response,
 )
+from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
 from tokenyard.vocabulary.reasons import Reason
@@ -84,19 +86,28 @@ class ChatStore(Protocol):
         """How many items the conversation holds."""
         ...
 
-    async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
+    async def open_response(
+        self,
+        response: Response,
+        asked: Sequence[Item],
+        at: float,
+        production: Production | None = None,
+    ) -> None:
         """Store a response in progress and what was asked, below the parents that it names.
 
         In a conversation, the last of what was asked becomes the leaf.
         """
         ...
 
-    async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
-        """Store the final state, the output item and the usage row in one transaction.
+    async def finish_response(
+        self, response: Response, usage: UsageRow | None, ending: Chunk | None = None
+    ) -> bool:
+        """Store the final state, the output item, the usage row and the end of the log at once.
 
         The answer becomes the leaf of its conversation if its parent still is that. Exactly once:
-        False, and nothing written, when the response is already final. Of a response
-        that was deleted meanwhile only the usage row is stored.
+        False, and nothing written, when the response is already final, or when another producer
+        than that of `ending` writes it. Of a response that was deleted meanwhile only the usage
+        row is stored.
         """
         ...
 
@@ -116,7 +127,7 @@ class ChatStore(Protocol):
         ...
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
-        """Mark every response that is still in progress as failed; returns how many there were.
+        """Mark responses in progress that have no production as failed; returns how many.
 
         For the start of a process that owns the store alone.
         """

@@ -8,25 +8,32 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tokenyard.chat.ports import ChatStore, ThreadStore
+from tokenyard.chat.generation import Generated, spell_request
+from tokenyard.chat.log_ports import LogStore, Orphan, Production
+from tokenyard.chat.log_writer import LogWriter
+from tokenyard.chat.ports import ThreadStore
+from tokenyard.chat.progress import read_progress
 from tokenyard.chat.records import Ask, Item, Response, ResponseStatus
 from tokenyard.chat.rendering import render_response
 from tokenyard.chat.streams import LiveStream, StreamRegistry
 from tokenyard.chat.windows import Windows
-from tokenyard.chat.writer import Run, write_response
-from tokenyard.ledger.ledger import Ledger
+from tokenyard.chat.writer import Desk, Run, write_response
 from tokenyard.ledger.records import Reservation
 from tokenyard.protocol.responses import ResponseBody
-from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
-from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.telemetry.logs import Log
-from tokenyard.upstreams.pool import UpstreamPool
+from tokenyard.telemetry.logs import Event
 from tokenyard.vocabulary.errors import Conflict, NotFound
 from tokenyard.vocabulary.identity import Principal
-from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ResponseId
+from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ProducerId, ResponseId
 from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
+
+_READ_CHUNKS = 500
+# How long running answers may take to be left to others.
+_LEAVE_SECONDS = 10.0
+# How long a cancelled answer of another process may take to end, and how often that is looked for.
+_ELSEWHERE_SECONDS = 10.0
+_ELSEWHERE_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +49,28 @@ class Responses:
 
     def __init__(
         self,
+        desk: Desk,
         *,
-        store: ChatStore,
+        producer: ProducerId,
         threads: ThreadStore,
         windows: Windows,
         streams: StreamRegistry,
-        pool: UpstreamPool,
-        ledger: Ledger,
-        tasks: TaskSupervisor,
-        clock: Clock,
+        logs: LogStore,
+        log_writer: LogWriter,
         randomness: Randomness,
-        log: Log,
     ) -> None:
-        self._store = store
+        self.producer = producer
+        self._desk = desk
+        self._store = desk.store
+        self._productions = desk.productions
+        self._ledger = desk.ledger
+        self._clock = desk.clock
         self._threads = threads
         self._windows = windows
         self._streams = streams
-        self._pool = pool
-        self._ledger = ledger
-        self._tasks = tasks
-        self._clock = clock
+        self._logs = logs
+        self._log_writer = log_writer
         self._randomness = randomness
-        self._log = log
         self._runs: dict[ResponseId, Run] = {}
         self._busy: dict[ConversationId, ResponseId] = {}
 
@@ -79,10 +86,9 @@ class Responses:
             if ask.conversation is not None:
                 self._claim(ask.conversation, new)
             run = await self._open(caller, ask, permit, new)
-            self._runs[new] = run
-            self._tasks.spawn(f"response {new}", self._write(run, permit))
+            self._start(run, permit)
             opened = True
-            return run.stream
+            return run.pen.stream
         finally:
             if not opened:
                 self._unclaim(ask.conversation, new)
@@ -100,18 +106,18 @@ class Responses:
         """The response for the caller who waited for it, stored or not; raises NotFound."""
         return render_response(await self._find(caller, id), self._ledger.currency)
 
-    async def stream(self, caller: Principal, id: ResponseId) -> LiveStream | None:
-        """Its stream, or None when that has been forgotten; raises NotFound."""
-        await self._find(caller, id)
-        return self._streams.find(id)
-
     async def cancel(self, caller: Principal, id: ResponseId) -> ResponseBody:
-        """Stop it and keep what there is; does nothing to one that has ended. Raises NotFound."""
+        """Stop it and keep what there is; does nothing to one that has ended. Raises NotFound.
+
+        Whoever writes it: another process is asked to, and the next one if that is dead.
+        """
         await self._find(caller, id)
         run = self._runs.get(id)
         if run is not None:
             self._stop(run, ResponseStatus.CANCELLED)
-            await run.stream.closed()
+            await run.done.wait()
+        elif await self._productions.cancel(id):
+            await self._wait_for_end(caller, id)
         return await self.result(caller, id)
 
     async def input_items(self, caller: Principal, id: ResponseId) -> list[Item]:
@@ -124,7 +130,7 @@ class Responses:
         """Stop it if it runs, and remove it; raises NotFound."""
         await self.cancel(caller, id)
         await self._store.delete_response(id, caller.project)
-        self._streams.forget(id)
+        await self._streams.forget(id)
 
     def active(self, conversation: ConversationId) -> ResponseId | None:
         """The response that is being written in the conversation."""
@@ -136,20 +142,100 @@ class Responses:
         run = None if writing is None else self._runs.get(writing)
         if run is not None:
             self._stop(run, ResponseStatus.CANCELLED)
-            await run.stream.closed()
+            await run.done.wait()
+
+    def stop(self, id: ResponseId) -> None:
+        """Somebody elsewhere wants this one cancelled."""
+        run = self._runs.get(id)
+        if run is not None:
+            self._stop(run, ResponseStatus.CANCELLED)
+
+    async def adopt(self, orphan: Orphan) -> bool:
+        """Go on with a response that nobody writes any more; False when another was faster."""
+        mine, epoch = orphan.response.id, orphan.production.epoch + 1
+        if mine in self._runs:
+            return False
+        reservation = await self._reserve_again(orphan.response)
+        if not await self._productions.take(mine, orphan.production.epoch, self.producer):
+            self._ledger.release(reservation)
+            return False
+        await self._logs.fence(mine, epoch)
+        progress = read_progress(())
+        followed = self._streams.find(mine)
+        while chunks := await self._logs.read(mine, progress.following, _READ_CHUNKS):
+            progress = read_progress(chunks, progress)
+            if followed is not None:
+                for chunk in chunks:
+                    followed.publish(chunk)
+        stream = self._streams.open(mine, epoch=epoch, following=progress.following)
+        run = Run(
+            response=orphan.response,
+            request=orphan.production.request,
+            reservation=reservation,
+            pen=self._log_writer.pen(stream, epoch=epoch),
+            item=self._answer_item(
+                orphan.response, orphan.production.item, orphan.production.parent
+            ),
+            generated=Generated(pieces=progress.pieces or [], tokens=progress.tokens),
+            stopped=ResponseStatus.CANCELLED if orphan.production.cancelled else None,
+        )
+        if orphan.response.conversation is not None:
+            self._busy.setdefault(orphan.response.conversation, mine)
+        self._desk.metrics.takeovers.labels("gateway").inc()
+        self._desk.log.info(
+            Event.RESPONSE_TAKEN, response=mine, epoch=epoch, events=progress.following
+        )
+        self._start(run, Permit(run.reservation, _nothing))
+        return True
 
     async def drain(self, seconds: float) -> None:
-        """Let running responses end; after that many seconds stop them and keep what there is."""
-        waits = [
-            self._tasks.spawn(f"end of {run.response.id}", run.stream.closed())
+        """Let running responses end; after that many seconds leave them to another process."""
+        await self._wait_for_runs(seconds)
+        for run in self._runs.values():
+            run.leaving = True
+            run.stop.set()
+        await self._wait_for_runs(_LEAVE_SECONDS)
+
+    async def _wait_for_runs(self, seconds: float) -> None:
+        waits = {
+            self._desk.tasks.spawn(f"end of {run.response.id}", run.done.wait())
             for run in self._runs.values()
-        ]
-        if not waits:
-            return
-        await asyncio.wait(waits, timeout=seconds)
-        for run in list(self._runs.values()):
-            self._stop(run, ResponseStatus.FAILED)
-        await asyncio.gather(*waits)
+        }
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=seconds)
+            for wait in late:
+                wait.cancel()
+
+    async def _wait_for_end(self, caller: Principal, id: ResponseId) -> None:
+        """Until another process has ended it, or it seems that none will."""
+        deadline = self._clock.monotonic() + _ELSEWHERE_SECONDS
+        while self._clock.monotonic() < deadline:
+            response = await self._store.find_response(id, caller.project)
+            if response is None or response.status is not ResponseStatus.IN_PROGRESS:
+                return
+            await self._clock.sleep(_ELSEWHERE_POLL_SECONDS)
+
+    async def _reserve_again(self, response: Response) -> Reservation:
+        """Its money was admitted when it began; what is needed again is the rates of its bill."""
+        owner = Principal(response.user, response.project, response.key)
+        return await self._ledger.reserve(
+            owner, response.model, prompt_tokens=0, completion_tokens_max=0
+        )
+
+    def _answer_item(self, response: Response, id: ItemId, parent: ItemId | None) -> Item:
+        return Item(
+            id=id,
+            role=Role.ASSISTANT,
+            text="",
+            created_at=response.created_at,
+            response=response.id,
+            complete=False,
+            parent=parent,
+        )
+
+    def _start(self, run: Run, permit: Permit) -> None:
+        self._runs[run.response.id] = run
+        self._desk.tasks.spawn(f"response {run.response.id}", self._write(run, permit))
 
     def _claim(self, conversation: ConversationId, id: ResponseId) -> None:
         if self._busy.setdefault(conversation, id) != id:
@@ -182,25 +268,26 @@ class Responses:
             options=replace(ask.options, dropped=question.dropped),
         )
         asked = [replace(item, response=id) for item in question.asked]
-        await self._store.open_response(response, asked, now)
         tip = asked[-1].id if asked else question.tip
+        item = self._answer_item(response, ItemId(mint(IdPrefix.MESSAGE, self._randomness)), tip)
+        sampling = ask.sampling
+        if sampling.seed is None:
+            # So that a successor draws the same tokens.
+            sampling = replace(sampling, seed=int.from_bytes(self._randomness.bytes(4), "big") >> 1)
+        request = spell_request(
+            ask.model, question.turns, sampling, text_format=response.options.text_format
+        )
+        production = Production(id, self.producer, 1, item.id, tip, request)
+        await self._store.open_response(response, asked, now, production)
         if ask.conversation is not None and not asked and tip is not None:
             # The new answer is a sibling of the old one, whose branch is left with this.
             await self._threads.set_leaf(ask.conversation, caller.project, tip)
-        item = Item(
-            id=ItemId(mint(IdPrefix.MESSAGE, self._randomness)),
-            role=Role.ASSISTANT,
-            text="",
-            created_at=now,
-            response=id,
-            complete=False,
-            parent=tip,
-        )
+        stream = self._streams.open(id, epoch=1)
         return Run(
             response=response,
-            turns=question.turns,
+            request=request,
             reservation=permit.reservation,
-            stream=self._streams.open(id),
+            pen=self._log_writer.pen(stream, epoch=1),
             item=item,
         )
 
@@ -217,21 +304,20 @@ class Responses:
     async def _write(self, run: Run, permit: Permit) -> None:
         """Write the response to its end, whatever that is; nothing that was set aside stays so."""
         try:
-            await write_response(
-                run,
-                store=self._store,
-                pool=self._pool,
-                ledger=self._ledger,
-                tasks=self._tasks,
-                clock=self._clock,
-                log=self._log,
-            )
+            await write_response(run, self._desk)
         finally:
             self._ledger.release(permit.reservation)
             permit.release()
             self._runs.pop(run.response.id, None)
             self._unclaim(run.response.conversation, run.response.id)
-            self._streams.ended(run.response.id)
+            if run.leaving and not run.pen.fenced.is_set():
+                self._streams.hand_over(run.pen.stream)
+            else:
+                await self._streams.ended(run.response.id)
+
+
+def _nothing() -> None:
+    """The place of a response that was admitted elsewhere is not ours to give back."""
 
 
 def _no_response(id: ResponseId) -> NotFound:

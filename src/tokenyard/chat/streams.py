@@ -1,60 +1,135 @@
-"""Live streams: one log per response, any number of readers, none of which can slow the writer.
+"""Streams as readers see them: one log, any number of readers, none of which slows the writer.
 
-A reader is a cursor, never a queue: it takes what the log holds and sleeps until there is more.
+A reader is a cursor, never a queue: it takes what is there and sleeps until there is more. The
+newest events are held here, each encoded once for all readers; older ones come from the store, in
+batches. A log that another process writes is followed, once for all of its readers here.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
-import msgspec
-
-from tokenyard.chat.rules.stream_log import LoggedEvent, StreamLog
-from tokenyard.protocol.response_events import ResponseEvent, event_type
+from tokenyard.chat.log_ports import LogStore
+from tokenyard.chat.rules.resume import spell_event_id
+from tokenyard.chat.rules.stream_log import Chunk, LogGap, LoggedEvent, Ring
+from tokenyard.protocol.sse import frame
+from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.telemetry.logs import Event, Log
+from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.ids import ResponseId
 
-_EPOCH = 1
 _BATCH_EVENTS_MAX = 500
+_BATCH_CHUNKS_MAX = 200
+_RETRY_SECONDS = 0.5
+# How often in the time for which logs are kept those whose time is over are looked for.
+_SWEEPS = 10
+
+
+def log_event(
+    response: ResponseId, epoch: int, sequence: int, kind: str, data: bytes
+) -> LoggedEvent:
+    """An event as it is kept and sent."""
+    framed = frame(data, event=kind, id=spell_event_id(response, epoch, sequence))
+    return LoggedEvent(sequence, epoch, kind, data, framed)
 
 
 class LiveStream:
-    """The log of one response and those who wait for its next event."""
+    """One log in this process, and those who wait for its next event."""
 
-    def __init__(self, response: ResponseId, events_max: int) -> None:
+    def __init__(
+        self,
+        response: ResponseId,
+        store: LogStore,
+        ring: Ring,
+        epoch: int,
+        want: Callable[["LiveStream"], None],
+    ) -> None:
         self.response = response
-        self.epoch = _EPOCH
-        self.log = StreamLog(events_max)
-        self._encoder = msgspec.json.Encoder()
+        self.ring = ring
+        # Of the newest producer that was heard of.
+        self.epoch = epoch
+        # True when the log in the store lost what comes next: readers must start anew.
+        self.lost = False
+        # False while another process writes it.
+        self.local = True
+        self.readers = 0
+        self._store = store
+        # Asks for more of a log that another process writes.
+        self._want = want
         self._sleepers: set[asyncio.Future[None]] = set()
 
-    def append(self, event: ResponseEvent, *, final: bool = False) -> None:
-        """Number, encode and keep an event, then wake every reader; raises LogClosed or LogFull."""
-        event.sequence_number = self.log.next_sequence
-        self.log.append(event_type(event), self._encoder.encode(event), final=final)
-        for sleeper in self._sleepers:
-            if not sleeper.done():
-                sleeper.set_result(None)
-        self._sleepers.clear()
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will follow on what is here."""
+        return self.ring.closed or self.lost
+
+    def publish(self, chunk: Chunk) -> None:
+        """Show what the store has kept; events that were shown already do no harm."""
+        if chunk.epoch > self.epoch and chunk.first < self.ring.following:
+            # What was shown already was lost, and has been written anew.
+            self.lose()
+            return
+        try:
+            self.ring.extend(chunk.events, final=chunk.final)
+        except LogGap:
+            self.lost = True
+        self.epoch = max(self.epoch, chunk.epoch)
+        self.ring.trim()
+        self._wake()
+
+    def lose(self) -> None:
+        """Nothing more will come: whoever reads has to start anew."""
+        self.lost = True
+        self._wake()
 
     async def read(self, start: int) -> AsyncIterator[Sequence[LoggedEvent]]:
-        """Batches of events from number `start` on; ends after the final event."""
-        cursor = start
-        while True:
-            batch = self.log.read(cursor, _BATCH_EVENTS_MAX)
-            if batch:
-                cursor += len(batch)
-                yield batch
-            elif self.log.closed:
-                return
-            else:
-                await self._sleep()
+        """Batches of events from number `start` on; ends after the final event, or when lost.
 
-    async def closed(self) -> None:
+        Raises Unavailable when older events cannot be read.
+        """
+        cursor = start
+        self.readers += 1
+        try:
+            while True:
+                if cursor < self.ring.first:
+                    batch = await self._load(cursor)
+                    if not batch:
+                        return
+                else:
+                    batch = self.ring.read(cursor, _BATCH_EVENTS_MAX)
+                if batch:
+                    cursor += len(batch)
+                    yield batch
+                elif self.closed:
+                    return
+                else:
+                    await self._sleep()
+        finally:
+            self.readers -= 1
+
+    async def ended(self) -> None:
         """Wait for the final event."""
-        async for _ in self.read(self.log.next_sequence):
+        async for _ in self.read(self.ring.following):
             continue
 
+    async def load(self, start: int, chunks_max: int = _BATCH_CHUNKS_MAX) -> Sequence[Chunk]:
+        """What the store holds from event `start` on."""
+        return await self._store.read(self.response, start, chunks_max)
+
+    async def _load(self, cursor: int) -> Sequence[LoggedEvent]:
+        events = [event for chunk in await self.load(cursor) for event in chunk.events]
+        events = [event for event in events if event.sequence >= cursor]
+        if not events or events[0].sequence != cursor:
+            self.lose()
+            return ()
+        return events
+
     async def _sleep(self) -> None:
+        if not self.local:
+            self._want(self)
+            if self.closed:
+                return
         sleeper = asyncio.get_running_loop().create_future()
         self._sleepers.add(sleeper)
         try:
@@ -62,43 +137,127 @@ class LiveStream:
         finally:
             self._sleepers.discard(sleeper)
 
+    def _wake(self) -> None:
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+        self._sleepers.clear()
+
 
 class StreamRegistry:
-    """Every stream that can be read in this process: the running and the lately ended ones."""
+    """Every stream that is written or read in this process."""
 
-    def __init__(self, clock: Clock, *, kept_seconds: float, events_max: int) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        settings: ChatSettings,
+        *,
+        tasks: TaskSupervisor,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._store = store
+        self._events_max = settings.ring_events_max
+        self._kept_seconds = settings.streams_kept_seconds
+        self._tasks = tasks
         self._clock = clock
-        self._kept_seconds = kept_seconds
-        self._events_max = events_max
+        self._log = log
         self._streams: dict[ResponseId, LiveStream] = {}
-        # Ended streams and when to forget them, in order of their end.
-        self._ended: dict[ResponseId, float] = {}
+        self._swept_at = clock.now()
+        self._following: asyncio.Task[None] | None = None
 
-    def open(self, response: ResponseId) -> LiveStream:
-        """A new stream; also forgets those whose time is over."""
-        self._forget_old()
-        stream = LiveStream(response, self._events_max)
-        self._streams[response] = stream
+    def open(self, response: ResponseId, *, epoch: int, following: int = 0) -> LiveStream:
+        """The stream that this process writes from event `following` on."""
+        stream = self._streams.get(response)
+        if stream is None or stream.closed or stream.ring.following != following:
+            if stream is not None:
+                stream.lose()
+            stream = self._make(response, following, epoch)
+        stream.local = True
+        stream.epoch = epoch
         return stream
 
     def find(self, response: ResponseId) -> LiveStream | None:
-        """The stream, or None when it was never here or has been forgotten."""
-        self._forget_old()
+        """The stream, when it is written or read here."""
         return self._streams.get(response)
 
-    def ended(self, response: ResponseId) -> None:
-        """Start the time after which the stream is forgotten."""
-        self._ended[response] = self._clock.monotonic() + self._kept_seconds
+    def follow(self, response: ResponseId, *, epoch: int, following: int) -> LiveStream:
+        """The stream, read from event `following` on if it is not here already.
 
-    def forget(self, response: ResponseId) -> None:
-        """Let go of a stream whose response was deleted; who reads it reads on to its end."""
+        It is let go of when nobody reads it any more.
+        """
+        stream = self._streams.get(response)
+        if stream is None or stream.lost:
+            stream = self._make(response, following, epoch)
+            stream.local = False
+        self._keep_following()
+        return stream
+
+    def hand_over(self, stream: LiveStream) -> None:
+        """This process writes it no more; who reads it here goes on."""
+        stream.local = False
+        self._keep_following()
+
+    async def ended(self, response: ResponseId) -> None:
+        """Let go of a stream that this process wrote; its log stays readable for a while."""
+        stream = self._streams.pop(response, None)
+        if stream is not None and not stream.closed:
+            stream.lose()
+        now = self._clock.now()
+        if now - self._swept_at >= self._kept_seconds / _SWEEPS:
+            self._swept_at = now
+            await self._store.sweep(now - self._kept_seconds)
+
+    def is_kept(self, finished_at: float | None) -> bool:
+        """Whether the log of a response that ended at that time is still to be read."""
+        return finished_at is None or self._clock.now() - finished_at <= self._kept_seconds
+
+    async def forget(self, response: ResponseId) -> None:
+        """Remove the log of a response that was deleted; who reads it reads on to its end."""
         self._streams.pop(response, None)
+        await self._store.forget([response])
 
-    def _forget_old(self) -> None:
-        now = self._clock.monotonic()
-        while self._ended:
-            response, forget_at = next(iter(self._ended.items()))
-            if forget_at > now:
-                return
-            del self._ended[response]
-            self._streams.pop(response, None)
+    def _make(self, response: ResponseId, following: int, epoch: int) -> LiveStream:
+        ring = Ring(self._events_max, first=following)
+        stream = LiveStream(response, self._store, ring, epoch, self._follow_for)
+        self._streams[response] = stream
+        return stream
+
+    def _follow_for(self, stream: LiveStream) -> None:
+        """A reader waits for what another process writes."""
+        if self._streams.setdefault(stream.response, stream) is not stream:
+            # Another one took its place while nobody read it.
+            stream.lose()
+        self._keep_following()
+
+    def _keep_following(self) -> None:
+        if self._following is None or self._following.done():
+            self._following = self._tasks.spawn("chat.follow", self._follow())
+
+    async def _follow(self) -> None:
+        """Read on in all logs that others write, with one reader for all of them."""
+        while followed := self._followed():
+            cursors = {stream.response: stream.ring.following for stream in followed}
+            try:
+                found = await self._store.wait(cursors)
+            except TokenyardError as error:
+                self._log.warning(Event.STREAM_FOLLOW_FAILED, reason=error.reason)
+                await self._clock.sleep(_RETRY_SECONDS)
+                continue
+            if not any(found.values()):
+                await self._clock.sleep(self._store.poll_seconds)
+            for response, chunks in found.items():
+                stream = self._streams.get(response)
+                if stream is not None and not stream.local:
+                    for chunk in chunks:
+                        stream.publish(chunk)
+
+    def _followed(self) -> list[LiveStream]:
+        """Streams that others write and somebody reads; the rest of those is let go."""
+        followed = []
+        for stream in [one for one in self._streams.values() if not one.local]:
+            if stream.closed or not stream.readers:
+                del self._streams[stream.response]
+            else:
+                followed.append(stream)
+        return followed

@@ -1,18 +1,21 @@
 """How one response is written: text into its log as it comes, then the end.
 
 Decides in which order things become true: the log before any reader, the store (with the usage
-row) before the last event. Does not know who asked, nor who reads.
+row) before the last event; and that an answer goes on when its model server dies. Does not know
+who asked, nor who reads.
 """
 
 import asyncio
 from dataclasses import dataclass, field, replace
 
-from tokenyard.chat.generation import Generated, chat_call, generate
+from tokenyard.chat.generation import Generated, Piece, generate, spell_call
+from tokenyard.chat.log_ports import ProductionStore
+from tokenyard.chat.log_writer import Fenced, LogFull, Pen
 from tokenyard.chat.ports import ChatStore
 from tokenyard.chat.records import Item, Response, ResponseStatus
 from tokenyard.chat.rendering import MAX_OUTPUT_TOKENS, render_item, render_response
-from tokenyard.chat.rules.stream_log import LogFull
-from tokenyard.chat.streams import LiveStream
+from tokenyard.chat.rules.continuing import Next, Patience, decide_next
+from tokenyard.chat.rules.seam import Diverged, Seam
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.ledger.records import Reservation
 from tokenyard.protocol import response_events as events
@@ -20,6 +23,7 @@ from tokenyard.protocol.responses import OutputText
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
+from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import Upstream
 from tokenyard.vocabulary.errors import (
@@ -29,11 +33,14 @@ from tokenyard.vocabulary.errors import (
     Unavailable,
 )
 from tokenyard.vocabulary.generation import FinishReason
-from tokenyard.vocabulary.messages import Message
-from tokenyard.vocabulary.reasons import Reason
 
 # How long a model server may take to end a stream that it was asked to abort.
 _ABORT_SECONDS = 5.0
+# How long to wait for a model server that is away before looking again.
+_AWAY_SECONDS = 0.25
+# How often the end is tried to be stored, and how long to wait in between.
+_END_ATTEMPTS = 20
+_END_WAIT_SECONDS = 1.0
 
 _FINISH = {
     ResponseStatus.COMPLETED: FinishReason.STOP,
@@ -43,47 +50,70 @@ _FINISH = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every response of a process is written with."""
+
+    store: ChatStore
+    productions: ProductionStore
+    pool: UpstreamPool
+    ledger: Ledger
+    tasks: TaskSupervisor
+    clock: Clock
+    metrics: GatewayMetrics
+    log: Log
+    patience: Patience
+
+
 @dataclass(slots=True)
 class Run:
-    """A response that is being written in this process."""
+    """A response that is being written in this process.
+
+    request: what the model server is asked, as JSON.
+    """
 
     response: Response
-    turns: tuple[Message, ...]
+    request: bytes
     reservation: Reservation
-    stream: LiveStream
+    pen: Pen
     item: Item
     generated: Generated = field(default_factory=Generated)
-    # Set together: how it ends when it is stopped from outside, and the signal to stop.
+    # Set before `stop`: how it ends when it is stopped from outside, or that it goes on elsewhere.
     stopped: ResponseStatus | None = None
+    leaving: bool = False
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    # Set once this process is done with it, however that came.
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    attempts: int = 0
 
 
-async def write_response(
-    run: Run,
-    *,
-    store: ChatStore,
-    pool: UpstreamPool,
-    ledger: Ledger,
-    tasks: TaskSupervisor,
-    clock: Clock,
-    log: Log,
-) -> None:
-    """Write it to its end: completed, incomplete, cancelled or failed, but always one of them."""
+async def write_response(run: Run, desk: Desk) -> None:
+    """Write it to its end: completed, incomplete, cancelled or failed.
+
+    Or leave it as it is to whoever has taken it over, or is to do so.
+    """
     try:
-        _begin(run, ledger.currency)
-        error = await _write_text(run, pool, tasks)
-        response = await _settle(run, _conclude(run, error, clock.now()), store, ledger)
+        if not run.pen.stream.ring.following:
+            _begin(run, desk.ledger.currency)
+        error = None if run.stopped else await _write_text(run, desk)
+        await run.pen.flush()
+        if run.leaving:
+            await _hand_over(run, desk)
+        else:
+            await _end(run, error, desk)
+    except Fenced:
+        run.pen.stream.lose()
+        desk.log.info(Event.RESPONSE_FENCED, response=run.response.id, epoch=run.pen.epoch)
     except Exception as error:  # readers must hear of the end, whatever broke
-        log.error(Event.TASK_FAILED, error, task=f"response {run.response.id}")
-        broken = InternalFailure("Something broke on our side while the answer was written.")
-        response = _conclude(run, broken, clock.now())
-    _tell_end(run, response, ledger.currency)
-    log.info(
-        Event.RESPONSE_DONE,
-        response=response.id,
-        status=response.status.value,
-        reason=response.error_reason,
-    )
+        desk.log.error(Event.TASK_FAILED, error, task=f"response {run.response.id}")
+        try:
+            broken = InternalFailure("Something broke on our side while the answer was written.")
+            await _end(run, broken, desk)
+        finally:
+            # If even that cannot be stored, the next process finds it unfinished.
+            run.pen.stream.lose()
+    finally:
+        run.done.set()
 
 
 def _begin(run: Run, currency: str) -> None:
@@ -96,52 +126,137 @@ def _begin(run: Run, currency: str) -> None:
         events.OutputItemAdded(item=item),
         events.ContentPartAdded(item_id=run.item.id, part=OutputText(text="")),
     ):
-        run.stream.append(event)
+        run.pen.write(event)
 
 
-async def _write_text(run: Run, pool: UpstreamPool, tasks: TaskSupervisor) -> TokenyardError | None:
-    """Append text as it is generated, until it ends or is stopped; returns what broke it."""
+async def _write_text(run: Run, desk: Desk) -> TokenyardError | None:
+    """Write until the answer ends or is stopped, on as many servers as it takes.
+
+    Returns what broke it.
+    """
+    failures, away_since = 0, None
+    while True:
+        shown = len(run.generated.pieces)
+        error = await _attempt(run, desk)
+        if error is None or run.stop.is_set():
+            return error
+        now = desk.clock.monotonic()
+        if len(run.generated.pieces) > shown:
+            failures, away_since = 0, None
+        failures += 1
+        away_since = now if away_since is None else away_since
+        match decide_next(
+            error.reason,
+            failures=failures,
+            waited_seconds=now - away_since,
+            patience=desk.patience,
+        ):
+            case Next.GIVE_UP:
+                return error
+            case Next.AFTER_A_WHILE:
+                # Not being there is not a failure to answer.
+                failures -= 1
+                await _pause(run, desk)
+            case Next.AT_ONCE:
+                pass
+        desk.log.info(Event.RESPONSE_CONTINUED, response=run.response.id, reason=error.reason)
+
+
+async def _pause(run: Run, desk: Desk) -> None:
+    """Wait a while, or until the answer is stopped."""
+    waits = {
+        desk.tasks.spawn(f"pause of {run.response.id}", desk.clock.sleep(_AWAY_SECONDS)),
+        desk.tasks.spawn(f"stop of {run.response.id}", run.stop.wait()),
+    }
     try:
-        with pool.lend(run.response.model) as upstream:
-            writing = tasks.spawn(f"text of {run.response.id}", _append_text(run, upstream))
-            stopping = tasks.spawn(f"stop of {run.response.id}", run.stop.wait())
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
+    """Let one server work on it until it ends or is stopped; returns what broke it."""
+    run.attempts += 1
+    call_id: str = run.response.id
+    if run.attempts > 1 or run.pen.epoch > 1:
+        # A server may still be busy with the call before.
+        call_id = f"{call_id}.{run.pen.epoch}.{run.attempts}"
+    try:
+        with desk.pool.lend(run.response.model) as upstream:
+            spawn = desk.tasks.spawn
+            writing = spawn(f"text of {call_id}", _show_text(run, upstream, call_id))
+            stopping = spawn(f"stop of {call_id}", run.stop.wait())
+            fencing = spawn(f"fence of {call_id}", run.pen.fenced.wait())
+            every = {writing, stopping, fencing}
             try:
-                await asyncio.wait({writing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
                 if not writing.done():
                     # The server then ends the stream itself and tells what it counted.
-                    await upstream.abort(run.response.id)
+                    await upstream.abort(call_id)
                     await asyncio.wait({writing}, timeout=_ABORT_SECONDS)
             finally:
-                stopping.cancel()
-                writing.cancel()
-                await asyncio.wait({writing, stopping})
+                for task in every:
+                    task.cancel()
+                await asyncio.wait(every)
+            if run.pen.fenced.is_set():
+                raise Fenced
             return None if writing.cancelled() else writing.result()
     except TokenyardError as error:
         return error
 
 
-async def _append_text(run: Run, upstream: Upstream) -> TokenyardError | None:
-    response = run.response
-    call = chat_call(
-        response.model,
-        run.turns,
-        response.sampling,
-        response.id,
-        text_format=response.options.text_format,
-    )
+async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardError | None:
+    generated = run.generated
+    known = generated.tokens if upstream.continues else None
+    seam = Seam("" if known else generated.shown_text())
+    call = spell_call(run.request, call_id, continues=upstream.continues, tokens=known or ())
+    if seam.open:
+        # What is repeated brings its tokens with it.
+        generated.tokens = []
     try:
-        async for delta in generate(upstream, call, run.generated):
-            if run.stopped is None:
-                run.stream.append(events.OutputTextDelta(item_id=run.item.id, delta=delta))
-            else:
+        async for piece in generate(upstream, call, generated):
+            if run.stop.is_set():
                 # Nobody was shown it; the text that is kept ends where the reader stopped it.
-                run.generated.unshown += 1
+                generated.unshown += 1
+            else:
+                _show(run, piece, seam)
+        if seam.open and not run.stop.is_set():
+            _reset(run, Piece(seam.said, None))
     except LogFull:
-        await upstream.abort(run.response.id)
+        await upstream.abort(call_id)
         return InvalidRequest("The answer has more events than the log of a response may hold.")
     except TokenyardError as error:
         return error
     return None
+
+
+def _show(run: Run, piece: Piece, seam: Seam) -> None:
+    """Show a piece, unless it only repeats what was shown before another server died."""
+    fresh = seam.take(piece.text)
+    if isinstance(fresh, Diverged):
+        _reset(run, Piece(fresh.text, None))
+        return
+    shown = replace(piece, text=fresh.text)
+    if shown.text:
+        delta = events.OutputTextDelta(item_id=run.item.id, delta=shown.text)
+        run.pen.write(delta, shown.tokens)
+    elif shown.tokens and not seam.open and fresh.text == piece.text:
+        run.pen.note(shown.tokens)
+    run.generated.show(shown)
+
+
+def _reset(run: Run, piece: Piece) -> None:
+    """Say that the text begins anew."""
+    run.generated.reset()
+    run.pen.write(events.ResponseReset(item_id=run.item.id, text=piece.text), piece.tokens)
+    run.generated.show(piece)
+
+
+async def _hand_over(run: Run, desk: Desk) -> None:
+    """Leave the answer to another process, which goes on after what is in the log."""
+    if await desk.productions.release(run.response.id, run.pen.epoch):
+        desk.log.info(Event.RESPONSE_HANDED_OVER, response=run.response.id)
 
 
 def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
@@ -153,8 +268,6 @@ def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
         status = ResponseStatus.FAILED
     elif run.generated.finish == FinishReason.LENGTH:
         status = ResponseStatus.INCOMPLETE
-    if run.stopped is ResponseStatus.FAILED:
-        error = Unavailable("The server is stopping.", reason=Reason.SHUTTING_DOWN)
     if status is not ResponseStatus.FAILED:
         error = None
     text = run.generated.shown_text()
@@ -170,34 +283,54 @@ def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
     )
 
 
-async def _settle(run: Run, response: Response, store: ChatStore, ledger: Ledger) -> Response:
-    """Store the end and its bill in one transaction; returns the response with what it cost."""
+async def _end(run: Run, error: TokenyardError | None, desk: Desk) -> None:
+    """Store the end, its bill and the log's last events in one transaction, then show them."""
+    response = _conclude(run, error, desk.clock.now())
     usage = run.generated.counted()
-    if usage is None:
-        await store.finish_response(response, None)
-        return response
-    finish = _FINISH[response.status]
-    row = ledger.bill(run.reservation, id=response.id, usage=usage, finish=finish)
-    response = replace(response, usage=usage, cost_nanos=row.cost.nanos)
-    await ledger.settle_with(run.reservation, row, store.finish_response(response, row))
-    return response
-
-
-def _tell_end(run: Run, response: Response, currency: str) -> None:
-    text, item_id = run.generated.shown_text(), run.item.id
-    if response.output is not None:
+    row = None
+    if usage is not None:
+        finish = _FINISH[response.status]
+        row = desk.ledger.bill(run.reservation, id=response.id, usage=usage, finish=finish)
+        response = replace(response, usage=usage, cost_nanos=row.cost.nanos)
+    ending = run.pen.close(_closing_events(run, response, desk.ledger.currency))
+    for attempt in range(1, _END_ATTEMPTS + 1):
+        storing = desk.store.finish_response(response, row, ending)
         try:
-            run.stream.append(events.OutputTextDone(item_id=item_id, text=text))
-            run.stream.append(events.ContentPartDone(item_id=item_id, part=OutputText(text=text)))
-            run.stream.append(events.OutputItemDone(item=render_item(response.output)))
-        except LogFull:
-            # Room is kept for the last event, and that one carries the whole answer too.
-            pass
+            if row is None:
+                stored = await storing
+            else:
+                stored = await desk.ledger.settle_with(run.reservation, row, storing)
+            break
+        except Unavailable:
+            if attempt == _END_ATTEMPTS:
+                raise
+            await desk.clock.sleep(_END_WAIT_SECONDS)
+    if not stored:
+        raise Fenced
+    run.pen.show(ending)
+    desk.log.info(
+        Event.RESPONSE_DONE,
+        response=response.id,
+        status=response.status.value,
+        reason=response.error_reason,
+    )
+
+
+def _closing_events(run: Run, response: Response, currency: str) -> list[events.ResponseEvent]:
+    text, item_id = run.generated.shown_text(), run.item.id
+    closing: list[events.ResponseEvent] = []
+    if response.output is not None:
+        closing += [
+            events.OutputTextDone(item_id=item_id, text=text),
+            events.ContentPartDone(item_id=item_id, part=OutputText(text=text)),
+            events.OutputItemDone(item=render_item(response.output)),
+        ]
     body = render_response(response, currency, run.generated.timings)
     match response.status:
         case ResponseStatus.COMPLETED:
-            run.stream.append(events.ResponseCompleted(response=body), final=True)
+            closing.append(events.ResponseCompleted(response=body))
         case ResponseStatus.FAILED:
-            run.stream.append(events.ResponseFailed(response=body), final=True)
+            closing.append(events.ResponseFailed(response=body))
         case _:
-            run.stream.append(events.ResponseIncomplete(response=body), final=True)
+            closing.append(events.ResponseIncomplete(response=body))
+    return closing

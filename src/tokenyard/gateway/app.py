@@ -11,7 +11,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.chat.office import ChatOffice
-from tokenyard.chat.responses import Responses
+from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
@@ -66,7 +66,7 @@ class Gateway:
         roster: ServerRoster,
         ledger: Ledger,
         chat: ChatOffice,
-        responses: Responses,
+        streams: StreamOffice,
         files: Files,
         batches: Batches,
         jobs: JobOffice,
@@ -91,7 +91,7 @@ class Gateway:
                 metrics=metrics,
                 heartbeat_seconds=heartbeat,
             ),
-            *_chat_routes(serving, chat, responses, files),
+            *_chat_routes(serving, chat, streams, files),
             FileRoutes(doorway=doorway, admission=admission, files=files),
             BatchRoutes(doorway=doorway, admission=admission, batches=batches),
             JobRoutes(
@@ -156,7 +156,7 @@ class _Serving:
 
 
 def _chat_routes(
-    on: _Serving, chat: ChatOffice, responses: Responses, files: Files
+    on: _Serving, chat: ChatOffice, streams: StreamOffice, files: Files
 ) -> list[_Group]:
     """Responses, and what there is of conversations beside them."""
     drafts = DraftReader(files, chat.documents)
@@ -167,7 +167,7 @@ def _chat_routes(
             admission=on.admission,
             pool=on.pool,
             ledger=on.ledger,
-            responses=responses,
+            streams=streams,
             reader=reader,
             chat=chat,
             tasks=on.tasks,
@@ -180,7 +180,7 @@ def _chat_routes(
             conversations=chat.conversations,
             compaction=chat.compaction,
             drafts=drafts,
-            responses=responses,
+            responses=streams.responses,
         ),
         ContextRoutes(
             doorway=on.doorway,

@@ -57,6 +57,24 @@ class OutputTextDelta(_Event, kw_only=True, tag="response.output_text.delta"):
     logprobs: list[Any] = field(default_factory=list)
 
 
+class ResponseReset(_Event, kw_only=True, tag="response.reset"):
+    """Ours: the text so far is void; it was begun anew elsewhere and now is `text`."""
+
+    item_id: str
+    text: str
+    output_index: int = 0
+    content_index: int = 0
+
+
+class ResponseResync(_Event, kw_only=True, tag="response.resync"):
+    """Ours: the reader starts anew from this picture of the answer up to `sequence_number`.
+
+    Sent to who asks for it (`snapshot=true`), and to a cursor that does not lead on.
+    """
+
+    response: ResponseBody
+
+
 class OutputTextDone(_Event, kw_only=True, tag="response.output_text.done"):
     """The text is whole."""
 
@@ -107,6 +125,8 @@ ResponseEvent = (
     | OutputItemAdded
     | ContentPartAdded
     | OutputTextDelta
+    | ResponseReset
+    | ResponseResync
     | OutputTextDone
     | ContentPartDone
     | OutputItemDone

@@ -20,7 +20,7 @@ class ChatSettings(Branch, frozen=True):
     """Conversations and their streams."""
 
     stream_events_max: Annotated[
-        Count, Meta(description="Events that the log of one response may hold.")
+        Count, Meta(description="Events that the log of one response may hold before its end.")
     ] = 100_000
     streams_kept_seconds: Annotated[
         Seconds, Meta(description="How long the log of a finished response can be replayed.")
@@ -105,3 +105,39 @@ class ChatSettings(Branch, frozen=True):
         Count, Meta(description="Versions of a prompt; further ones get 429.")
     ] = 10_000
     prompt_labels_max: Annotated[Count, Meta(description="Labels of a prompt.")] = 32
+    ring_events_max: Annotated[
+        Count,
+        Meta(description="Newest events of a running answer that are kept in memory for readers."),
+    ] = 1_024
+    beat_seconds: Annotated[
+        Seconds, Meta(description="How often a gateway beside others tells that it is alive.")
+    ] = 0.4
+    lease_seconds: Annotated[
+        Seconds,
+        Meta(description="A gateway that was silent for this long loses its answers to others."),
+    ] = 2.0
+    continue_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long an answer whose model server died waits for one that goes on "
+            "with it."
+        ),
+    ] = 60.0
+    continue_attempts_max: Annotated[
+        Count,
+        Meta(
+            description="How often in a row a model server may break an answer off without a "
+            "further token."
+        ),
+    ] = 3
+    reader_stall_seconds: Annotated[
+        Seconds,
+        Meta(description="A reader that takes nothing for this long is closed; it may come back."),
+    ] = 30.0
+    reader_seconds_max: Annotated[
+        Seconds,
+        Meta(
+            description="How long one connection of a browser's EventSource may last, give or "
+            "take a fifth; it comes back by itself."
+        ),
+    ] = 300.0

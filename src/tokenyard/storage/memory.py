@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from tokenyard.chat.archive import Share
+from tokenyard.chat.log_ports import Production
 from tokenyard.chat.records import (
     EVERY_CONVERSATION,
     Conversation,
@@ -18,6 +19,7 @@ from tokenyard.chat.records import (
     Response,
     ResponseStatus,
 )
+from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.memory_archive import MemoryArchiveStore
 from tokenyard.storage.memory_batches import MemoryBatchStore
@@ -32,6 +34,7 @@ from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
 from tokenyard.storage.memory_limits import MemoryLimitDefinitions
 from tokenyard.storage.memory_prompts import MemoryPromptStore
 from tokenyard.storage.memory_servers import MemoryServerStore
+from tokenyard.storage.memory_streams import MemoryStreamStore, StreamState
 from tokenyard.storage.memory_threads import MemoryThreadStore
 from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
 from tokenyard.vocabulary.ids import (
@@ -56,6 +59,7 @@ class MemoryState:
     responses: dict[ResponseId, Response] = field(default_factory=dict)
     # By the hash of their secrets.
     shares: dict[str, Share] = field(default_factory=dict)
+    streams: StreamState = field(default_factory=StreamState)
     books: Books = field(default_factory=Books)
 
     def append(self, conversation: ConversationId | None, items: Sequence[Item]) -> None:
@@ -171,6 +175,7 @@ class MemoryChatStore:
         for response in list(state.responses.values()):
             if response.conversation == conversation:
                 del state.responses[response.id]
+                state.streams.drop(response.id)
         for share in list(state.shares.values()):
             if share.conversation == conversation:
                 del state.shares[share.secret_hash]
@@ -226,7 +231,13 @@ class MemoryChatStore:
         """How many items the conversation holds."""
         return len(self._state.items.get(conversation, []))
 
-    async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
+    async def open_response(
+        self,
+        response: Response,
+        asked: Sequence[Item],
+        at: float,
+        production: Production | None = None,
+    ) -> None:
         """Store a response in progress and append what was asked to its conversation."""
         state = self._state
         if response.id in state.responses:
@@ -237,14 +248,18 @@ class MemoryChatStore:
             if held is None:
                 raise no_conversation()
         state.responses[response.id] = replace(response, metadata=dict(response.metadata))
+        if production is not None:
+            state.streams.productions[response.id] = production
         asked = [replace(item, response=response.id) for item in asked]
         state.append(response.conversation, asked)
         if asked:
             state.move_leaf(response.conversation, asked[-1].id)
         state.touch(response.conversation, at)
 
-    async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
-        """Store the final state, the output item and the usage row in one transaction."""
+    async def finish_response(
+        self, response: Response, usage: UsageRow | None, ending: Chunk | None = None
+    ) -> bool:
+        """Store the final state, the output item, the usage row and the end of the log at once."""
         state = self._state
         if response.status is ResponseStatus.IN_PROGRESS or response.finished_at is None:
             raise ValueError("a response is finished with a final status and a time")
@@ -252,6 +267,8 @@ class MemoryChatStore:
         if held is None:
             return usage is not None and state.books.add_usage(usage)
         if held.status is not ResponseStatus.IN_PROGRESS:
+            return False
+        if ending is not None and not state.streams.close(ending):
             return False
         output = None
         if response.output is not None:
@@ -295,13 +312,17 @@ class MemoryChatStore:
         for item in reversed(list(state.items.get(None, []))):
             if item.response == response:
                 state.splice_out(None, item.id)
+        state.streams.drop(response)
         return True
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
-        """Mark every response that is still in progress as failed; returns how many there were."""
+        """Mark responses in progress that nobody can go on with as failed; returns how many."""
         responses = self._state.responses
         abandoned = [
-            held for held in responses.values() if held.status is ResponseStatus.IN_PROGRESS
+            held
+            for held in responses.values()
+            if held.status is ResponseStatus.IN_PROGRESS
+            and held.id not in self._state.streams.productions
         ]
         for held in abandoned:
             responses[held.id] = replace(
@@ -333,6 +354,7 @@ class MemoryStore:
         self.invitations = MemoryInvitationStore(self.people)
         self.audit = MemoryAuditStore(self.people)
         self.jobs = MemoryJobStore()
+        self.streams = MemoryStreamStore(self.state.streams, self.state.responses.get)
 
 
 @asynccontextmanager

@@ -36,6 +36,13 @@ class Event(StrEnum):
     MODEL_LOADED = "model.loaded"
     ENGINE_STEP_FAILED = "engine.step_failed"
     RESPONSE_DONE = "response.done"
+    RESPONSE_TAKEN = "response.taken"
+    RESPONSE_FENCED = "response.fenced"
+    RESPONSE_HANDED_OVER = "response.handed_over"
+    RESPONSE_CONTINUED = "response.continued"
+    STREAM_APPEND_FAILED = "stream.append_failed"
+    STREAM_FOLLOW_FAILED = "stream.follow_failed"
+    READER_CLOSED = "reader.closed"
     LEDGER_SETTLED = "ledger.settled"
     LEDGER_RELEASED = "ledger.released"
     # Conversations and responses whose time was over.

@@ -178,6 +178,19 @@ class GatewayMetrics(_Metrics):
             "replica_restarts", "Model servers started again after a death."
         )
         self.stream_readers = self._gauge("stream_readers", "Connections that read a stream.")
+        self.stream_events = self._counter("stream_events", "Events that came into logs.")
+        self.merged_deltas = self._counter(
+            "merged_deltas", "Pieces of text that became part of the event before them."
+        )
+        self.merge_window = self._gauge(
+            "merge_window_seconds", "How long pieces of text are gathered now."
+        )
+        self.readers_closed = self._counter(
+            "readers_closed", "Connections that the server closed, by reason.", "reason"
+        )
+        self.takeovers = self._counter(
+            "takeovers", "Answers that were continued after a death, by whose it was.", "of"
+        )
         self.batches = self._gauge("batches", "Batches that have not ended, by status.", "status")
         self.batch_lines = self._counter(
             "batch_lines", "Lines of batches that came to an end, by outcome.", "outcome"

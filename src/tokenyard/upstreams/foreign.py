@@ -85,6 +85,8 @@ class ForeignUpstream:
             connecting=connecting,
             tracing=tracing,
         )
+        # Their servers do not go on from given tokens.
+        self.continues = False
         self._dialect = dialect
         self._clock = clock
         self._offered = tuple(models)

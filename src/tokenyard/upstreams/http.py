@@ -66,6 +66,7 @@ class HttpUpstream:
     """One address. `url` is the server's root, without `/v1`.
 
     connecting: what a connector is told beside its limits, such as how names are looked up.
+    continues: whether the server is ours, which goes on from given tokens.
     """
 
     def __init__(
@@ -77,8 +78,10 @@ class HttpUpstream:
         idle_seconds: float = 30.0,
         connecting: Mapping[str, Any] | None = None,
         tracing: Tracing = NO_TRACING,
+        continues: bool = True,
     ) -> None:
         self._tracing = tracing
+        self.continues = continues
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()

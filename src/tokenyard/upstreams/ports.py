@@ -44,6 +44,11 @@ class GenerationCall:
 class Upstream(Protocol):
     """A model server that speaks the OpenAI API."""
 
+    @property
+    def continues(self) -> bool:
+        """Whether it tells token ids and goes on from them (`continue_token_ids`)."""
+        ...
+
     async def health(self) -> Health:
         """Ask how it is; never raises."""
         ...

@@ -66,6 +66,11 @@ class RoutedUpstream:
         """The name of the server that was asked last."""
         return self.member.name
 
+    @property
+    def continues(self) -> bool:
+        """Whether that server goes on from tokens of the model that was asked for."""
+        return self._asked == self._model and self._upstream().continues
+
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
         ends = self._clock.monotonic() + self._total_seconds
         call = self._name_model(call)

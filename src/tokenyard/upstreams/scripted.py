@@ -33,6 +33,13 @@ Finish = Literal["stop", "abort"]
 _ID = "chatcmpl-scripted"
 
 
+class _Asked(msgspec.Struct):
+    """What of a request changes the script."""
+
+    return_token_ids: bool | None = None
+    continue_token_ids: list[int] | None = None
+
+
 @dataclass(slots=True)
 class Script:
     """What to say: each piece of text counts as one token.
@@ -55,6 +62,8 @@ class ScriptedUpstream:
 
     def __init__(self, model: str = "scripted", script: Script | None = None) -> None:
         self.model = model
+        # Each piece is one token, whose id is its number.
+        self.continues = True
         self.script = script or Script()
         self.reported_health = Health.READY
         self.reported_load: Load | None = None
@@ -74,10 +83,14 @@ class ScriptedUpstream:
         return [Model(id=self.model, created=0, owned_by="tokenyard", context_window=8192)]
 
     async def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
-        said = 0
-        async for piece in self._speak(call):
+        asked = msgspec.json.decode(call.body, type=_Asked)
+        said = len(asked.continue_token_ids or ())
+        async for piece in self._speak(call, said):
+            choice = _choice(Delta(content=piece))
+            if asked.return_token_ids:
+                choice.token_ids = [said]
             said += 1
-            yield _event(self._chunk([_choice(Delta(content=piece))]))
+            yield _event(self._chunk([choice]))
         reason: Finish = "abort" if said < len(self.script.pieces) else "stop"
         yield _event(self._chunk([_choice(Delta(), reason)]))
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
@@ -121,12 +134,12 @@ class ScriptedUpstream:
             )
         )
 
-    async def _speak(self, call: GenerationCall) -> AsyncIterator[str]:
+    async def _speak(self, call: GenerationCall, start: int = 0) -> AsyncIterator[str]:
         self.calls.append(call)
         script = self.script
         if script.refuse is not None:
             raise script.refuse
-        for number, piece in enumerate(script.pieces):
+        for number, piece in enumerate(script.pieces[start:], start=start):
             if number == script.hold_after:
                 await self._gate.wait()
             if call.request_id in self.aborted:

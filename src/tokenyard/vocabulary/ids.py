@@ -20,6 +20,8 @@ ResponseId = NewType("ResponseId", str)
 ItemId = NewType("ItemId", str)
 ReservationId = NewType("ReservationId", str)
 ReplicaId = NewType("ReplicaId", str)
+# A process that writes responses, from its start to its end.
+ProducerId = NewType("ProducerId", str)
 ModelName = NewType("ModelName", str)
 JobId = NewType("JobId", str)
 QueueName = NewType("QueueName", str)
@@ -50,6 +52,7 @@ class IdPrefix(StrEnum):
     MESSAGE = "msg"
     RESERVATION = "rsv"
     REPLICA = "repl"
+    PRODUCER = "prod"
     FILE = "file"
     BATCH = "batch"
     JOB = "job"

@@ -121,6 +121,8 @@ class MortalStore:
 class FakeServer:
     """Answers what the line says: `bad` is refused, `flaky` breaks the first time it is asked."""
 
+    continues = False
+
     def __init__(self, world: "World", life: Life) -> None:
         self._world = world
         self._life = life

@@ -1,87 +1,182 @@
-"""The log and the places to resume from."""
+"""Logs, places to resume from, seams, leases, patience, and the gathering of text."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenyard.chat.rules.continuing import Next, Patience, decide_next
+from tokenyard.chat.rules.leases import find_dead, observe
+from tokenyard.chat.rules.merging import WINDOWS_SECONDS, choose_window
 from tokenyard.chat.rules.resume import (
+    Cursor,
     Ended,
+    LogState,
     ReadFrom,
     Refused,
+    Resync,
     decide,
     parse_event_id,
     spell_event_id,
 )
-from tokenyard.chat.rules.stream_log import LogClosed, LogFull, StreamLog
+from tokenyard.chat.rules.seam import Diverged, Fresh, Seam
+from tokenyard.chat.rules.stream_log import LogGap, LoggedEvent, Ring
+from tokenyard.vocabulary.ids import ProducerId
+from tokenyard.vocabulary.reasons import Reason
 
 RESPONSE = "resp_" + "a" * 24
+A, B = ProducerId("prod_a"), ProducerId("prod_b")
 
 
-def test_log_numbers_without_a_gap_and_closes_once() -> None:
-    log = StreamLog(events_max=10)
-    assert [log.append("t", b"x").sequence for _ in range(3)] == [0, 1, 2]
-    log.append("end", b"", final=True)
-    assert log.closed
-    for final in (False, True):
-        with pytest.raises(LogClosed):
-            log.append("t", b"late", final=final)
-    assert [event.sequence for event in log.read(0, 99)] == [0, 1, 2, 3]
+def events(start: int, end: int) -> list[LoggedEvent]:
+    return [LoggedEvent(number, 1, "t", b"%d" % number, b"") for number in range(start, end)]
 
 
-def test_full_log_keeps_room_for_the_end() -> None:
-    log = StreamLog(events_max=3)
-    log.append("t", b"")
-    log.append("t", b"")
-    with pytest.raises(LogFull):
-        log.append("t", b"")
-    assert log.append("end", b"", final=True).sequence == 2
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=20), st.integers(1, 9))
+def test_ring_keeps_each_event_once_and_in_order(
+    sent: list[tuple[int, int]], events_max: int
+) -> None:
+    """Chunks come doubled, overlapping, or too early; a reader sees none of that."""
+    ring, seen = Ring(events_max), 0
+    for start, count in sent:
+        before = ring.following
+        if start > before:
+            with pytest.raises(LogGap):
+                ring.extend(events(start, start + count))
+        else:
+            ring.extend(events(start, start + count))
+            assert ring.following == max(before, start + count)
+        batch = ring.read(seen, 99)
+        assert [event.sequence for event in batch] == list(range(seen, ring.following))
+        seen = ring.following
+        ring.trim()
+        assert ring.following == seen
+        assert seen - ring.first <= 2 * events_max
 
 
-@given(st.integers(0, 50), st.booleans(), st.integers(1, 9))
-def test_any_reader_gets_each_event_once(events: int, closed: bool, step: int) -> None:
-    log = StreamLog(events_max=100)
-    for number in range(events):
-        log.append("t", str(number).encode())
-    if closed:
-        log.append("end", b"end", final=True)
-    cursor, seen = 0, []
-    while batch := log.read(cursor, step):
-        assert len(batch) <= step
-        seen += [event.sequence for event in batch]
-        cursor += len(batch)
-    assert seen == list(range(log.next_sequence))
+def test_nothing_follows_the_end() -> None:
+    ring = Ring(10)
+    ring.extend(events(0, 2), final=True)
+    assert ring.extend(events(2, 3)) == 0
+    assert ring.following == 2
+
+
+def state(
+    following: int, *, closed: bool = False, first: int | None = 0, at: int | None = None
+) -> LogState:
+    return LogState(first, following, epoch=2, closed=closed, epoch_at_cursor=at)
 
 
 @pytest.mark.parametrize(
-    ("after", "following", "closed", "expected"),
+    ("cursor", "log", "expected"),
     [
-        (None, 0, False, ReadFrom(0)),
-        (None, 5, True, ReadFrom(0)),
-        (0, 5, False, ReadFrom(1)),
-        (4, 5, False, ReadFrom(5)),
-        (4, 5, True, Ended()),
-        (3, 5, True, ReadFrom(4)),
+        (None, state(0), ReadFrom(0)),
+        (None, state(5, closed=True), ReadFrom(0)),
+        (Cursor(0), state(5), ReadFrom(1)),
+        (Cursor(4), state(5), ReadFrom(5)),
+        (Cursor(4), state(5, closed=True), Ended()),
+        # Ahead of the log: it was lost, or the number was never given out.
+        (Cursor(5), state(5), Resync()),
+        (Cursor(5), state(5, closed=True), Resync()),
+        # No longer kept.
+        (Cursor(1), state(9, first=3), Resync()),
+        (Cursor(2), state(9, first=3), ReadFrom(3)),
+        (None, state(9, first=3), Resync()),
+        (Cursor(3), state(9, closed=True, first=None), Resync()),
+        (Cursor(8), state(9, closed=True, first=None), Ended()),
+        # Of an earlier producer, whose event still stands, or does not.
+        (Cursor(3, 1), state(9, at=1), ReadFrom(4)),
+        (Cursor(3, 1), state(9, at=2), Resync()),
+        (Cursor(3, 2), state(9), ReadFrom(4)),
+        (Cursor(3, 3), state(9), Resync()),
     ],
 )
-def test_where_to_go_on(
-    after: int | None, following: int, closed: bool, expected: ReadFrom | Ended
-) -> None:
-    assert decide(after, next_sequence=following, closed=closed) == expected
+def test_where_a_reader_goes_on(cursor: Cursor | None, log: LogState, expected: object) -> None:
+    assert decide(cursor, log) == expected
 
 
-@pytest.mark.parametrize(("after", "following"), [(-1, 5), (5, 5), (0, 0), (99, 5)])
-def test_impossible_place_is_refused(after: int, following: int) -> None:
-    assert isinstance(decide(after, next_sequence=following, closed=False), Refused)
+@given(st.integers(0, 200), st.integers(0, 220), st.booleans(), st.integers(0, 200))
+def test_a_cursor_never_leads_to_a_gap(following: int, seen: int, closed: bool, first: int) -> None:
+    log = LogState(min(first, following), following, 1, closed)
+    match decide(Cursor(seen), log):
+        case ReadFrom(sequence):
+            assert sequence == seen + 1 <= following
+            assert log.first is not None
+            assert sequence >= log.first
+        case Ended():
+            assert closed
+            assert seen + 1 == following
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_event_id_is_read_back(epoch: int, sequence: int) -> None:
-    assert parse_event_id(spell_event_id(RESPONSE, epoch, sequence), RESPONSE) == sequence
+@given(st.integers(0, 10**8), st.integers(1, 10**6))
+def test_event_id_comes_back(sequence: int, epoch: int) -> None:
+    text = spell_event_id(RESPONSE, epoch, sequence)
+    assert parse_event_id(text, RESPONSE) == Cursor(sequence, epoch)
+    assert isinstance(parse_event_id(text, "resp_" + "b" * 24), Refused)
+
+
+@pytest.mark.parametrize("text", ["", "7", "-1", "x.1.2", f"{RESPONSE}.1", f"{RESPONSE}.1.-1"])
+def test_other_event_ids_are_refused(text: str) -> None:
+    assert isinstance(parse_event_id(text, RESPONSE), Refused)
+
+
+@given(st.text(max_size=30), st.text(max_size=30), st.data())
+def test_a_repetition_shows_only_what_is_new(shown: str, rest: str, data: st.DataObject) -> None:
+    whole, seam, fresh = shown + rest, Seam(shown), ""
+    while whole:
+        cut = data.draw(st.integers(1, len(whole)))
+        piece, whole = whole[:cut], whole[cut:]
+        taken = seam.take(piece)
+        assert isinstance(taken, Fresh)
+        fresh += taken.text
+    assert fresh == rest
+    assert not seam.open
+
+
+def test_a_repetition_that_says_something_else_is_told_whole() -> None:
+    seam = Seam("Hello, world")
+    assert seam.take("Hel") == Fresh("")
+    assert seam.open
+    assert seam.take("p, ") == Diverged("Help, ")
+    assert seam.take("me") == Fresh("me")
+
+
+def test_a_producer_is_dead_when_its_count_stands_still() -> None:
+    seen = observe({}, {A: 1, B: 1}, 100.0)
+    assert find_dead(seen, 100.0, 2.0) == frozenset()
+    seen = observe(seen, {A: 2, B: 1}, 101.5)
+    assert find_dead(seen, 102.0, 2.0) == {B}
+    seen = observe(seen, {A: 2, B: 2}, 103.0)
+    assert find_dead(seen, 103.5, 2.0) == {A}
+    assert observe(seen, {A: 2}, 104.0).keys() == {A}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", f"{RESPONSE}.1", f"{RESPONSE}.1.-1", f"{RESPONSE}.1.5 ", f"x{RESPONSE}.1.5"]
+    ("reason", "failures", "waited", "expected"),
+    [
+        (Reason.UPSTREAM_FAILED, 1, 0.0, Next.AT_ONCE),
+        (Reason.UPSTREAM_FAILED, 3, 0.0, Next.GIVE_UP),
+        (Reason.MODEL_LOADING, 1, 9.9, Next.AFTER_A_WHILE),
+        (Reason.MODEL_LOADING, 1, 10.0, Next.GIVE_UP),
+        (Reason.QUEUE_FULL, 99, 0.0, Next.AFTER_A_WHILE),
+        (Reason.INVALID_VALUE, 1, 0.0, Next.GIVE_UP),
+        (Reason.GENERATION_FAILED, 1, 0.0, Next.GIVE_UP),
+    ],
 )
-def test_event_id_of_elsewhere_is_refused(text: str) -> None:
-    assert isinstance(parse_event_id(text, RESPONSE), Refused)
-    assert isinstance(parse_event_id(f"resp_{'b' * 24}.1.5", RESPONSE), Refused)
+def test_what_is_worth_another_server(
+    reason: Reason, failures: int, waited: float, expected: Next
+) -> None:
+    patience = Patience(attempts_max=3, wait_seconds_max=10.0)
+    assert (
+        decide_next(reason, failures=failures, waited_seconds=waited, patience=patience) is expected
+    )
+
+
+def test_text_is_gathered_only_under_load_and_never_for_long() -> None:
+    window = 0.0
+    for _ in range(10):
+        window = choose_window(window, 1.0)
+    assert window == max(WINDOWS_SECONDS)
+    assert choose_window(window, 0.03) == window
+    for _ in range(10):
+        window = choose_window(window, 0.0)
+    assert window == 0.0

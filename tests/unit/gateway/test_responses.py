@@ -103,7 +103,7 @@ async def test_every_place_to_resume_from_gives_the_same_text(yard: FakeYard) ->
 
 @pytest.mark.parametrize(
     "cursor",
-    ["starting_after=-1", "starting_after=x", "starting_after=99", "starting_after=", "stream=no"],
+    ["starting_after=-1", "starting_after=x", "starting_after=", "stream=no"],
 )
 async def test_cursor_that_cannot_be_right_is_refused(yard: FakeYard, cursor: str) -> None:
     response = (await yard.client.call("POST", PATH, json_body=ASK)).json()["id"]
@@ -175,7 +175,8 @@ async def test_log_that_is_full_ends_the_answer_in_words() -> None:
     settings = Settings(chat=ChatSettings(stream_events_max=7))
     async with open_fake_yard(settings) as yard:
         answer = await yard.client.call("POST", PATH, json_body=STREAM)
-    assert len(answer.data()) == 7
+    # Three pieces, and the four events that close it.
+    assert len(answer.data()) == 4 + 3 + 4
     last = answer.data()[-1]["response"]
     assert (last["status"], last["error"]["reason"]) == ("failed", "invalid_value")
 
@@ -281,19 +282,72 @@ async def test_unknown_conversation_and_response_are_404(yard: FakeYard) -> None
 async def test_stream_is_forgotten_after_its_time_and_the_response_is_not(yard: FakeYard) -> None:
     response = (await yard.client.call("POST", PATH, json_body=ASK)).json()["id"]
     await yard.clock.advance(601)
-    answer = await yard.client.call("GET", f"{PATH}/{response}?stream=true")
-    assert answer.status == 404
+    target = f"{PATH}/{response}?stream=true"
+    for query in ("", "&starting_after=3"):
+        [picture] = (await yard.client.call("GET", target + query)).data()
+        assert picture["type"] == "response.resync"
+        assert picture["response"]["output"][0]["content"][0]["text"] == "Hello, world."
+    after = picture["sequence_number"]
+    over = await yard.client.call("GET", f"{target}&starting_after={after}")
+    assert over.status == 204
     assert (await yard.client.call("GET", f"{PATH}/{response}")).status == 200
 
 
-async def test_drain_lets_answers_finish_and_stops_those_that_do_not(yard: FakeYard) -> None:
+async def test_drain_leaves_what_does_not_end_to_the_next_process(yard: FakeYard) -> None:
     yard.upstream.script = Script(hold_after=2)
     call = yard.client.open("POST", PATH, json_body=STREAM)
     await call.until(lambda answer: len(answer.data()) == 6)
     await yard.responses.drain(0.01)
-    last = (await call.finish()).data()[-1]["response"]
-    assert (last["status"], last["error"]["reason"]) == ("failed", "shutting_down")
-    assert last["output"][0]["content"][0]["text"] == "Hello, "
+    assert yard.upstream.aborted
+    assert await billed_tokens(yard) == []
+    yard.upstream.script = Script()
+    assert await yard.takeover.adopt_all() == 1
+    await yard.clock.advance(1)
+    whole = await call.finish()
+    assert [event["type"] for event in whole.data()] == TYPES
+    assert [event["sequence_number"] for event in whole.data()] == list(range(len(TYPES)))
+    assert [event.id.split(".")[1] for event in whole.events() if event.id] == ["1"] * 6 + ["2"] * 6
+    assert text_of(whole) == "Hello, world."
+    assert await billed_tokens(yard) == [4]
+
+
+async def test_answer_goes_on_when_its_model_server_dies(yard: FakeYard) -> None:
+    yard.upstream.script = Script(broken=UpstreamFailed("It died."), break_after=2)
+    call = yard.client.open("POST", PATH, json_body=STREAM)
+
+    def heal(answer: Answer) -> bool:
+        if len(answer.data()) >= 6:
+            yard.upstream.script = Script()
+        return answer.finished
+
+    whole = await call.until(heal)
+    assert text_of(whole) == "Hello, world."
+    assert [event["type"] for event in whole.data()] == TYPES
+    assert await billed_tokens(yard) == [4]
+
+
+@pytest.mark.parametrize("says", [("Hel", "lo, ", "world."), ("Hi", " there.")])
+async def test_a_server_that_cannot_continue_repeats_and_a_difference_is_told(
+    yard: FakeYard, says: tuple[str, ...]
+) -> None:
+    yard.upstream.continues = False
+    yard.upstream.script = Script(broken=UpstreamFailed("It died."), break_after=2)
+    call = yard.client.open("POST", PATH, json_body=STREAM)
+
+    def heal(answer: Answer) -> bool:
+        if len(answer.data()) >= 6:
+            yard.upstream.script = Script(pieces=says)
+        return answer.finished
+
+    whole = await call.until(heal)
+    shown = ""
+    for event in whole.data():
+        shown = event["text"] if event["type"] == "response.reset" else shown
+        shown += event.get("delta", "")
+    assert shown == "".join(says)
+    assert whole.data()[-1]["response"]["output"][0]["content"][0]["text"] == shown
+    assert ("response.reset" in [event["type"] for event in whole.data()]) == (says[0] == "Hi")
+    assert await billed_tokens(yard) == [len(says)]
 
 
 async def test_what_was_asked_is_listed_in_pages(yard: FakeYard) -> None:

@@ -1,58 +1,91 @@
-"""The log of one response: numbered from 0 without a gap, closed exactly once, bounded.
+"""The log of one response: numbered from 0 without a gap, closed exactly once.
 
-Knows numbers and bytes; does not know who reads, nor what an event means.
+Knows numbers and bytes; does not know who reads, nor where the log is kept. A process holds the
+newest part of a log in a `Ring`; the whole of it is in the store.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from tokenyard.vocabulary.ids import ResponseId
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One event as every reader gets it: encoded once."""
+    """One event as every reader gets it: encoded once, by the producer that had that epoch."""
 
     sequence: int
+    epoch: int
     type: str
+    # JSON, and the same as a server-sent event.
     data: bytes
+    frame: bytes
 
 
-class LogClosed(Exception):
-    """Nothing can follow the last event."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Events that are appended together, all of them or none; never empty."""
 
-
-class LogFull(Exception):
-    """The log holds as many events as it may; the last place is kept for the final event."""
-
-
-class StreamLog:
-    """Append-only. The final event closes it; a full log still has room for that one."""
-
-    def __init__(self, events_max: int) -> None:
-        self._events: list[LoggedEvent] = []
-        self._events_max = events_max
-        self._closed = False
+    response: ResponseId
+    epoch: int
+    events: tuple[LoggedEvent, ...]
+    # The tokens whose text the events hold; None when the model server did not tell them.
+    tokens: tuple[int, ...] | None = ()
+    # Whether nothing can follow.
+    final: bool = False
 
     @property
-    def next_sequence(self) -> int:
+    def first(self) -> int:
+        """The number of its first event."""
+        return self.events[0].sequence
+
+    @property
+    def following(self) -> int:
         """The number that the next event will have."""
-        return len(self._events)
+        return self.events[-1].sequence + 1
+
+
+class LogGap(Exception):
+    """Events came that do not follow on what is there."""
+
+
+@dataclass(slots=True)
+class Ring:
+    """The newest events of a log, at most `events_max` of them when `trim` is called."""
+
+    events_max: int
+    # The number of the oldest event that is held here.
+    first: int = 0
+    closed: bool = False
+    _events: list[LoggedEvent] = field(default_factory=list)
 
     @property
-    def closed(self) -> bool:
-        """True once the final event is in."""
-        return self._closed
+    def following(self) -> int:
+        """The number that the next event will have."""
+        return self.first + len(self._events)
 
-    def append(self, kind: str, data: bytes, *, final: bool = False) -> LoggedEvent:
-        """Number and keep an event; raises LogClosed or LogFull and then keeps nothing."""
-        if self._closed:
-            raise LogClosed
-        if not final and len(self._events) >= self._events_max - 1:
-            raise LogFull
-        event = LoggedEvent(len(self._events), kind, data)
-        self._events.append(event)
-        self._closed = final
-        return event
+    def extend(self, events: Sequence[LoggedEvent], *, final: bool = False) -> int:
+        """Add what is new of `events`; returns how many that were. Raises LogGap.
+
+        Events that are there already are left out, so that to hear them twice does no harm.
+        """
+        if self.closed or not events:
+            return 0
+        if events[0].sequence > self.following:
+            raise LogGap
+        fresh = events[self.following - events[0].sequence :]
+        self._events.extend(fresh)
+        self.closed = final
+        return len(fresh)
 
     def read(self, start: int, limit: int) -> Sequence[LoggedEvent]:
-        """Events from number `start` on, at most `limit` of them."""
-        return self._events[start : start + limit]
+        """Events from number `start` on, which must not lie before `first`."""
+        place = start - self.first
+        return self._events[place : place + limit]
+
+    def trim(self) -> None:
+        """Let go of the oldest events when twice as many are held as may be."""
+        if len(self._events) > 2 * self.events_max:
+            surplus = len(self._events) - self.events_max
+            del self._events[:surplus]
+            self.first += surplus

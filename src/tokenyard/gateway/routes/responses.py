@@ -7,17 +7,11 @@ from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
 
 from tokenyard.chat.office import ChatOffice
+from tokenyard.chat.reading import Reading
 from tokenyard.chat.records import Ask
-from tokenyard.chat.responses import Permit, Responses
-from tokenyard.chat.rules.resume import (
-    Ended,
-    ReadFrom,
-    Refused,
-    decide,
-    parse_event_id,
-    spell_event_id,
-)
-from tokenyard.chat.streams import LiveStream
+from tokenyard.chat.responses import Permit
+from tokenyard.chat.rules.resume import Cursor, Refused, parse_event_id
+from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, while_connected
 from tokenyard.gateway.doorway import Doorway
@@ -33,11 +27,10 @@ from tokenyard.protocol.responses import (
     ResponseBody,
     ResponseDeleted,
 )
-from tokenyard.protocol.sse import frame
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
-from tokenyard.vocabulary.errors import InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ItemId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
@@ -45,6 +38,12 @@ from tokenyard.vocabulary.reasons import Reason
 _TAG = "Responses"
 _STREAM = Query(
     "stream", "Send the events instead of the response.", bool, choices=("true", "false")
+)
+_SNAPSHOT = Query(
+    "snapshot",
+    "Begin with the answer so far (`response.resync`) instead of all its events.",
+    bool,
+    choices=("true", "false"),
 )
 _AFTER = Query("starting_after", "Go on strictly after this event.", int, 0, 2**31)
 
@@ -59,7 +58,7 @@ class ResponseRoutes:
         admission: Admission,
         pool: UpstreamPool,
         ledger: Ledger,
-        responses: Responses,
+        streams: StreamOffice,
         reader: AskReader,
         chat: ChatOffice,
         tasks: TaskSupervisor,
@@ -70,7 +69,8 @@ class ResponseRoutes:
         self._admission = admission
         self._pool = pool
         self._ledger = ledger
-        self._responses = responses
+        self._responses = streams.responses
+        self._readings = streams.readings
         self._chat = chat
         self._reader = reader
         self._tasks = tasks
@@ -90,7 +90,7 @@ class ResponseRoutes:
                 "GET", "/v1/responses/{response_id}", "getResponse",
                 "A response as it stands, or its events from any place on.",
                 self._get, _TAG, answer=ResponseBody, streams=ResponseEvent,
-                query=(_STREAM, _AFTER), errors=(404,), permission=Permission.CHAT_READ,
+                query=(_STREAM, _AFTER, _SNAPSHOT), errors=(404,), permission=Permission.CHAT_READ,
             ),
             Operation(
                 "POST", "/v1/responses/{response_id}/cancel", "cancelResponse",
@@ -122,12 +122,12 @@ class ResponseRoutes:
         if ask.options.prompt is not None:
             await self._chat.prompts.count_use(ask.options.prompt)
         if ask.conversation is not None and self._chat.titles is not None:
-            self._chat.titles.follow(caller, ask.conversation, ask.model, stream.closed())
+            self._chat.titles.follow(caller, ask.conversation, ask.model, stream.ended())
         if asked.stream:
-            return self._events(stream, 0)
+            return self._events(caller, stream.response, Reading(stream))
         if not asked.background:
             await while_connected(
-                stream.closed(),
+                stream.ended(),
                 request.receive,
                 tasks=self._tasks,
                 name=f"wait for {stream.response}",
@@ -165,21 +165,15 @@ class ResponseRoutes:
         wanted = ResponseId(request.path_params["response_id"])
         if read_choice(request, _STREAM, "false") == "false":
             return json_answer(await self._responses.get(caller, wanted))
-        stream = await self._responses.stream(caller, wanted)
-        if stream is None:
-            raise NotFound(
-                "The events of this response are no longer kept; GET it without 'stream'.",
-                param="response_id",
-            )
-        log = stream.log
-        cursor = _read_cursor(request, wanted)
-        match decide(cursor, next_sequence=log.next_sequence, closed=log.closed):
-            case ReadFrom(sequence):
-                return self._events(stream, sequence)
-            case Ended():
-                return PlainResponse(status_code=204)
-            case Refused(why):
-                raise _bad_cursor(why)
+        reading = await self._readings.open(
+            caller,
+            wanted,
+            _read_cursor(request, wanted),
+            picture=read_choice(request, _SNAPSHOT, "false") == "true",
+        )
+        if reading.over:
+            return PlainResponse(status_code=204)
+        return self._events(caller, wanted, reading)
 
     async def _cancel(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -208,36 +202,42 @@ class ResponseRoutes:
         limit = read_int(request, LIMIT) or 20
         return json_answer(message_page(items[:limit], more=len(items) > limit))
 
-    def _events(self, stream: LiveStream, start: int) -> EventStream:
+    def _events(self, caller: Principal, id: ResponseId, reading: Reading) -> EventStream:
         return EventStream(
-            self._frames(stream, start),
-            name=f"reader of {stream.response}",
+            self._frames(caller, id, reading),
+            name=f"reader of {id}",
             tasks=self._tasks,
             heartbeat_seconds=self._heartbeat_seconds,
-            headers={"x-response-id": stream.response},
+            headers={"x-response-id": id},
         )
 
-    async def _frames(self, stream: LiveStream, start: int) -> AsyncGenerator[bytes, None]:
+    async def _frames(
+        self, caller: Principal, id: ResponseId, reading: Reading
+    ) -> AsyncGenerator[bytes, None]:
         self._metrics.stream_readers.inc()
         try:
-            async for batch in stream.read(start):
-                yield b"".join(
-                    frame(
-                        event.data,
-                        event=event.type,
-                        id=spell_event_id(stream.response, stream.epoch, event.sequence),
-                    )
-                    for event in batch
-                )
+            while True:
+                if reading.picture is not None:
+                    yield reading.picture.frame
+                stream = reading.stream
+                if stream is None:
+                    return
+                async for batch in stream.read(reading.start):
+                    yield b"".join([event.frame for event in batch])
+                if stream.ring.closed:
+                    return
+                # The log was lost on the way: say so, and go on from a picture.
+                reading = await self._readings.resync_reader(caller, id)
         finally:
             self._metrics.stream_readers.dec()
 
 
-def _read_cursor(request: Request, response: ResponseId) -> int | None:
+def _read_cursor(request: Request, response: ResponseId) -> Cursor | None:
     """`Last-Event-ID` wins over `starting_after`; both mean strictly after."""
     told = request.headers.get("last-event-id")
     if told is None:
-        return read_int(request, _AFTER)
+        after = read_int(request, _AFTER)
+        return None if after is None else Cursor(after)
     cursor = parse_event_id(told, response)
     if isinstance(cursor, Refused):
         raise _bad_cursor(cursor.why)

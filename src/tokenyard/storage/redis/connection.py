@@ -71,6 +71,7 @@ async def open_redis(settings: StorageSettings) -> AsyncIterator[RedisConnection
         socket_keepalive=True,
         health_check_interval=_DOUBT_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        protocol=2,
         # Bytes in and out: what we keep is encoded already.
         decode_responses=False,
     )

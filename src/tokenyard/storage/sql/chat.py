@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from tokenyard.chat.log_ports import Production
 from tokenyard.chat.records import (
     EVERY_CONVERSATION,
     Conversation,
@@ -33,12 +34,15 @@ from tokenyard.chat.records import (
     Response,
     ResponseStatus,
 )
+from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
 from tokenyard.storage.refusals import no_conversation, unknown_cursor
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.journal import post
 from tokenyard.storage.sql.schema import conversations, items, responses
+from tokenyard.storage.sql.stream_tables import productions
+from tokenyard.storage.sql.streams import add_production, close_production
 from tokenyard.storage.sql.threads import delete_loose_items, follow_leaf, splice_out
 from tokenyard.storage.sql.writer import GroupWriter, run
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ProjectId, ResponseId, UserId
@@ -113,7 +117,9 @@ _RESPONSE_ITEMS = select(items).where(items.c.response_id == _ID).order_by(items
 _DELETE_RESPONSE = delete(responses).where(
     responses.c.id == _ID, responses.c.project_id == _PROJECT, ~_IN_PROGRESS
 )
-_FAIL_ABANDONED = update(responses).where(_IN_PROGRESS)
+_FAIL_ABANDONED = update(responses).where(
+    _IN_PROGRESS, responses.c.id.not_in(select(productions.c.response_id))
+)
 
 
 class SqlChatStore:
@@ -238,7 +244,13 @@ class SqlChatStore:
         row = await self._readers.first(_COUNT_ITEMS, b_id=conversation)
         return 0 if row is None else row[0]
 
-    async def open_response(self, response: Response, asked: Sequence[Item], at: float) -> None:
+    async def open_response(
+        self,
+        response: Response,
+        asked: Sequence[Item],
+        at: float,
+        production: Production | None = None,
+    ) -> None:
         """Store a response in progress and append what was asked to its conversation."""
         row = rows.write_response(response)
         turns = rows.write_items(asked, response.conversation, response.id)
@@ -249,14 +261,18 @@ class SqlChatStore:
             ):
                 raise no_conversation()
             connection.execute(_ADD_RESPONSE, row)
+            if production is not None:
+                add_production(connection, production)
             _append(connection, turns)
             if turns and response.conversation is not None:
                 _move_leaf(connection, response.conversation, turns[-1]["id"])
 
         await self._writer.write(change)
 
-    async def finish_response(self, response: Response, usage: UsageRow | None) -> bool:
-        """Store the final state, the output item and the usage row in one transaction."""
+    async def finish_response(
+        self, response: Response, usage: UsageRow | None, ending: Chunk | None = None
+    ) -> bool:
+        """Store the final state, the output item, the usage row and the end of the log at once."""
         at = response.finished_at
         if response.status is ResponseStatus.IN_PROGRESS or at is None:
             raise ValueError("a response is finished with a final status and a time")
@@ -265,8 +281,11 @@ class SqlChatStore:
         bill = None if usage is None else post(usage)
 
         def change(connection: Connection) -> bool:
+            there = _is_there(connection, response.id)
+            if there and ending is not None and not close_production(connection, ending):
+                return False
             ended = connection.execute(_FINISH_RESPONSE, final).first()
-            if ended is None and _is_there(connection, response.id):
+            if ended is None and there:
                 return False
             if ended is None:
                 return bill is not None and bill(connection)
@@ -312,7 +331,7 @@ class SqlChatStore:
         return await self._writer.write(change)
 
     async def fail_abandoned(self, reason: Reason, message: str, at: float) -> int:
-        """Mark every response that is still in progress as failed; returns how many there were."""
+        """Mark responses in progress that nobody can go on with as failed; returns how many."""
         change = run(
             _FAIL_ABANDONED,
             status=ResponseStatus.FAILED.value,

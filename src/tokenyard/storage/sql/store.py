@@ -27,6 +27,7 @@ from tokenyard.storage.sql.outage import Outage
 from tokenyard.storage.sql.prompts import SqlPromptStore
 from tokenyard.storage.sql.servers import SqlServerStore
 from tokenyard.storage.sql.sqlite import SqliteDatabase
+from tokenyard.storage.sql.streams import SqlStreamStore
 from tokenyard.storage.sql.threads import SqlThreadStore
 from tokenyard.storage.sql.writer import GroupWriter
 from tokenyard.telemetry.logs import Event, Log
@@ -34,7 +35,7 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0011"
+NEWEST_REVISION = "0012"
 
 _RETRY_SECONDS = 0.05
 
@@ -56,6 +57,7 @@ class SqlStore:
         self.audit = SqlAuditStore(readers, writer)
         self.batches = SqlBatchStore(readers, writer)
         self.jobs = SqlJobStore(readers, writer)
+        self.streams = SqlStreamStore(readers, writer)
 
 
 def choose_database(path_or_url: Path | str, settings: StorageSettings) -> Database:
