@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenyard.chat.office import ChatOffice
 from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import Admission
+from tokenyard.gateway.connection import Patience
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.front import Front
 from tokenyard.gateway.noting import Noting
@@ -79,7 +80,8 @@ class Gateway:
         doorway = Doorway(reception.identity, body_bytes_max=settings.body_bytes_max)
         heartbeat = settings.heartbeat_seconds
         status = StatusRoutes(pool, admission, metrics, jobs.metrics)
-        serving = _Serving(doorway, admission, pool, ledger, tasks, clock, metrics, heartbeat)
+        patience = Patience(heartbeat, settings.reader_stall_seconds, settings.reader_seconds_max)
+        serving = _Serving(doorway, admission, pool, ledger, tasks, clock, metrics, patience)
         groups: tuple[_Group, ...] = (
             CompletionRoutes(
                 doorway=doorway,
@@ -152,7 +154,7 @@ class _Serving:
     tasks: TaskSupervisor
     clock: Clock
     metrics: GatewayMetrics
-    heartbeat_seconds: float
+    patience: Patience
 
 
 def _chat_routes(
@@ -172,7 +174,7 @@ def _chat_routes(
             chat=chat,
             tasks=on.tasks,
             metrics=on.metrics,
-            heartbeat_seconds=on.heartbeat_seconds,
+            patience=on.patience,
         ),
         ConversationRoutes(
             doorway=on.doorway,

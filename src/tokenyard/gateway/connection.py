@@ -5,8 +5,11 @@ memory and CPU for each event.
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -28,6 +31,14 @@ _STREAM_HEADERS = {
 }
 
 
+# Where the server puts the connection of a request into its scope.
+TRANSPORT = "tokenyard.transport"
+# The first comment comes this early, so that a client knows that it was heard.
+_FIRST_TICK_SECONDS = 1.0
+# What the kernel and the loop may hold for one reader.
+_SEND_BUFFER_BYTES = 64 * 1024
+
+
 class ReaderGone(Exception):
     """The client closed the connection; there is nobody to answer."""
 
@@ -39,13 +50,14 @@ async def while_connected(
     tasks: TaskSupervisor,
     name: str,
     abandon: Abandon | None,
-    tick: Callable[[], Awaitable[None]] | None = None,
+    tick: Callable[[], Awaitable[float | None]] | None = None,
     tick_seconds: float | None = None,
 ) -> T:
     """Do the work and return its result; raises ReaderGone when the client leaves first.
 
     abandon: asked for then, so that the work ends by itself with its counts; without one the work
-    is cancelled at once. tick: called whenever `tick_seconds` pass.
+    is cancelled at once. tick: called when `tick_seconds` have passed; tells when to call it again,
+    or None to give up the reader.
     """
     working = tasks.spawn(name, work)
     watching = tasks.spawn(f"reader of {name}", _wait_for_disconnect(receive))
@@ -57,8 +69,8 @@ async def while_connected(
             )
             if done:
                 break
-            if tick is not None:
-                await tick()
+            if tick is not None and (tick_seconds := await tick()) is None:
+                raise ReaderGone
         if working.done():
             return working.result()
         if abandon is not None:
@@ -71,10 +83,26 @@ async def while_connected(
         await asyncio.wait(both)
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection is kept. All of it in seconds.
+
+    heartbeat: a comment is sent after so long a silence, the first one after a second. stall: a
+    reader that takes nothing for this long is cut off. life: of the whole connection, None for as
+    long as it likes.
+    """
+
+    heartbeat: float
+    stall: float = 30.0
+    life: float | None = None
+
+
 class EventStream:
     """An ASGI answer that sends server-sent events as they come.
 
     Errors of ours that come before the first event are raised, and become an ordinary error answer.
+    A reader that stalls is cut off from outside the writing that it holds up: what waits for it is
+    the kernel's small buffer and one batch of events, never a queue.
     """
 
     def __init__(
@@ -83,25 +111,53 @@ class EventStream:
         *,
         name: str,
         tasks: TaskSupervisor,
-        heartbeat_seconds: float,
+        patience: Patience,
         headers: Mapping[str, str] | None = None,
         abandon: Abandon | None = None,
+        closed: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._chunks = chunks
         self._name = name
         self._tasks = tasks
-        self._heartbeat_seconds = heartbeat_seconds
+        self._patience = patience
         self._headers = {**_STREAM_HEADERS, **(headers or {})}
         self._abandon = abandon
+        self._closed = closed
         self._started = False
         self._spoke = False
         self._gone = False
+        # Seconds of this connection, counted by its ticks.
+        self._age = 0.0
+        self._stalled = 0.0
+        self._sending = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def beat() -> None:
+        patience = self._patience
+        transport: asyncio.Transport | None = scope.get(TRANSPORT)
+        if transport is not None:
+            limit_buffers(transport, patience.stall)
+        pause = min(_FIRST_TICK_SECONDS, patience.heartbeat)
+
+        async def beat() -> float | None:
+            nonlocal pause
+            self._age += pause
+            self._stalled = self._stalled + pause if self._sending else 0.0
+            if self._stalled >= patience.stall:
+                self._closed("stalled")
+                if transport is not None:
+                    transport.abort()
+                return None
+            if self._sending:
+                return pause
+            if patience.life is not None and self._age >= patience.life:
+                self._closed("lifetime")
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return None
             if self._started and not self._spoke:
-                await send({"type": "http.response.body", "body": HEARTBEAT, "more_body": True})
+                await self._send(send, HEARTBEAT)
             self._spoke = False
+            pause = min(patience.heartbeat, patience.stall)
+            return pause
 
         async def leave() -> None:
             self._gone = True
@@ -116,7 +172,7 @@ class EventStream:
                 name=self._name,
                 abandon=leave if self._abandon is not None else None,
                 tick=beat,
-                tick_seconds=self._heartbeat_seconds,
+                tick_seconds=pause,
             )
         except ReaderGone:
             return
@@ -132,7 +188,7 @@ class EventStream:
                         continue
                     await self._start(send)
                     self._spoke = True
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    await self._send(send, chunk)
         except TokenyardError as error:
             if not self._started:
                 return error
@@ -141,6 +197,12 @@ class EventStream:
             await self._start(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None
+
+    async def _send(self, send: Send, chunk: bytes) -> None:
+        self._sending = True
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._sending = False
+        self._stalled = 0.0
 
     async def _start(self, send: Send) -> None:
         if self._started:
@@ -155,3 +217,17 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
+
+
+def limit_buffers(transport: asyncio.Transport, stall_seconds: float) -> None:
+    """Bound what is held for a reader that takes nothing, and notice one that has vanished."""
+    transport.set_write_buffer_limits(high=_SEND_BUFFER_BYTES)
+    line = transport.get_extra_info("socket")
+    if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    # The loop's own view of the socket cannot set options; a twin of it can.
+    with socket.socket(fileno=os.dup(line.fileno())) as twin:
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            milliseconds = int(stall_seconds * 1000)
+            twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

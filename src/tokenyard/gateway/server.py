@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tokenyard.gateway.connection import TRANSPORT
 from tokenyard.runtime.settings import GatewaySettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.errors import StartError
@@ -29,6 +31,14 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which also tells an application whose connection it answers on."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
@@ -73,8 +83,10 @@ async def serve(
         access_log=False,
         server_header=False,
         date_header=True,
-        http="httptools",
-        ws="none",
+        http=_Protocol,
+        ws="websockets-sansio",
+        ws_max_size=settings.body_bytes_max,
+        ws_per_message_deflate=False,
         loop="none",
         limit_concurrency=settings.connections_max,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

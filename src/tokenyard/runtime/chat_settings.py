@@ -130,14 +130,3 @@ class ChatSettings(Branch, frozen=True):
             "further token."
         ),
     ] = 3
-    reader_stall_seconds: Annotated[
-        Seconds,
-        Meta(description="A reader that takes nothing for this long is closed; it may come back."),
-    ] = 30.0
-    reader_seconds_max: Annotated[
-        Seconds,
-        Meta(
-            description="How long one connection of a browser's EventSource may last, give or "
-            "take a fifth; it comes back by itself."
-        ),
-    ] = 300.0

@@ -52,6 +52,17 @@ class GatewaySettings(_Branch, frozen=True):
     heartbeat_seconds: Annotated[
         Seconds, Meta(description="A comment is sent on a stream that was silent for this long.")
     ] = 15.0
+    reader_stall_seconds: Annotated[
+        Seconds,
+        Meta(description="A reader that takes nothing for this long is closed; it may come back."),
+    ] = 30.0
+    reader_seconds_max: Annotated[
+        Seconds,
+        Meta(
+            description="How long one connection of a browser's EventSource may last, give or "
+            "take a fifth; it comes back by itself."
+        ),
+    ] = 300.0
 
 
 class ServerSettings(_Branch, frozen=True):

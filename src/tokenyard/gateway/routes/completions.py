@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
-from tokenyard.gateway.connection import EventStream, while_connected
+from tokenyard.gateway.connection import EventStream, Patience, while_connected
 from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.operation import Operation, json_answer
 from tokenyard.gateway.relay import Relay
@@ -283,7 +283,7 @@ class CompletionRoutes:
             relay.events(),
             name=f"stream {call.request_id}",
             tasks=self._tasks,
-            heartbeat_seconds=self._heartbeat_seconds,
+            patience=Patience(self._heartbeat_seconds),
             headers=relay.headers,
             abandon=relay.abandon,
         )

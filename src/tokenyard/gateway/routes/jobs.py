@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from tokenyard.gateway.connection import EventStream
+from tokenyard.gateway.connection import EventStream, Patience
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
 from tokenyard.jobs.office import JobOffice
@@ -227,7 +227,7 @@ class JobRoutes:
             self._follow(caller, job, attempt, rank, offset),
             name=f"log of {job}",
             tasks=self._tasks,
-            heartbeat_seconds=self._heartbeat_seconds,
+            patience=Patience(self._heartbeat_seconds),
         )
 
     async def _read(

@@ -1,6 +1,7 @@
 """Responses: asked for, read, resumed and cancelled; the server writes them whoever is reading."""
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
@@ -13,8 +14,8 @@ from tokenyard.chat.responses import Permit
 from tokenyard.chat.rules.resume import Cursor, Refused, parse_event_id
 from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
-from tokenyard.gateway.connection import EventStream, while_connected
-from tokenyard.gateway.doorway import Doorway
+from tokenyard.gateway.connection import EventStream, Patience, while_connected
+from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
@@ -36,6 +37,9 @@ from tokenyard.vocabulary.ids import ItemId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Responses"
+_EVENT_STREAM = "text/event-stream"
+# How long a browser waits before it comes back, drawn for each connection.
+_RETRY_MS_MIN, _RETRY_MS_MAX = 250, 2_000
 _STREAM = Query(
     "stream", "Send the events instead of the response.", bool, choices=("true", "false")
 )
@@ -63,7 +67,7 @@ class ResponseRoutes:
         chat: ChatOffice,
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
-        heartbeat_seconds: float,
+        patience: Patience,
     ) -> None:
         self._doorway = doorway
         self._admission = admission
@@ -75,7 +79,7 @@ class ResponseRoutes:
         self._reader = reader
         self._tasks = tasks
         self._metrics = metrics
-        self._heartbeat_seconds = heartbeat_seconds
+        self._patience = patience
 
     def operations(self) -> list[Operation]:
         """What this module serves."""
@@ -124,7 +128,7 @@ class ResponseRoutes:
         if ask.conversation is not None and self._chat.titles is not None:
             self._chat.titles.follow(caller, ask.conversation, ask.model, stream.ended())
         if asked.stream:
-            return self._events(caller, stream.response, Reading(stream))
+            return self._events(request, caller, stream.response, Reading(stream))
         if not asked.background:
             await while_connected(
                 stream.ended(),
@@ -173,7 +177,7 @@ class ResponseRoutes:
         )
         if reading.over:
             return PlainResponse(status_code=204)
-        return self._events(caller, wanted, reading)
+        return self._events(request, caller, wanted, reading)
 
     async def _cancel(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -202,20 +206,31 @@ class ResponseRoutes:
         limit = read_int(request, LIMIT) or 20
         return json_answer(message_page(items[:limit], more=len(items) > limit))
 
-    def _events(self, caller: Principal, id: ResponseId, reading: Reading) -> EventStream:
+    def _events(
+        self, request: Request, caller: Principal, id: ResponseId, reading: Reading
+    ) -> EventStream:
+        patience, chance = self._patience, _draw(request_id(request))
+        if _EVENT_STREAM in request.headers.get("accept", "") and patience.life is not None:
+            # A browser's EventSource comes back by itself; not all of them at the same time.
+            patience = replace(patience, life=patience.life * (0.8 + 0.4 * chance))
+        else:
+            patience = replace(patience, life=None)
+        retry = b"retry: %d\n\n" % (_RETRY_MS_MIN + chance * (_RETRY_MS_MAX - _RETRY_MS_MIN))
         return EventStream(
-            self._frames(caller, id, reading),
+            self._frames(caller, id, reading, retry),
             name=f"reader of {id}",
             tasks=self._tasks,
-            heartbeat_seconds=self._heartbeat_seconds,
+            patience=patience,
             headers={"x-response-id": id},
+            closed=lambda reason: self._metrics.readers_closed.labels(reason).inc(),
         )
 
     async def _frames(
-        self, caller: Principal, id: ResponseId, reading: Reading
+        self, caller: Principal, id: ResponseId, reading: Reading, retry: bytes
     ) -> AsyncGenerator[bytes, None]:
         self._metrics.stream_readers.inc()
         try:
+            yield retry
             while True:
                 if reading.picture is not None:
                     yield reading.picture.frame
@@ -230,6 +245,11 @@ class ResponseRoutes:
                 reading = await self._readings.resync_reader(caller, id)
         finally:
             self._metrics.stream_readers.dec()
+
+
+def _draw(request_id: str) -> float:
+    """A number from 0 to 1 that is another one for each request: the end of its random id."""
+    return int(request_id[-4:], 16) / 0xFFFF
 
 
 def _read_cursor(request: Request, response: ResponseId) -> Cursor | None:
