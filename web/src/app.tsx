@@ -26,6 +26,9 @@ const Prompts = lazy(async () => ({ default: (await import("./prompts/prompts"))
 const Usage = lazy(async () => ({ default: (await import("./usage/usage")).Usage }));
 const Models = lazy(async () => ({ default: (await import("./models/models")).Models }));
 const People = lazy(async () => ({ default: (await import("./people/people")).People }));
+const SharedPage = lazy(async () => ({
+  default: (await import("./shared/shared")).SharedPage,
+}));
 const Cluster = lazy(async () => ({ default: (await import("./cluster/cluster")).Cluster }));
 
 export function App() {
@@ -34,7 +37,16 @@ export function App() {
     <Broken>
       <QueryClientProvider client={queries}>
         <Announcer />
-        <Door key={language} />
+        <Suspense fallback={null}>
+          <Switch>
+            <Route path="/shared">
+              <SharedPage key={language} />
+            </Route>
+            <Route>
+              <Door key={language} />
+            </Route>
+          </Switch>
+        </Suspense>
       </QueryClientProvider>
     </Broken>
   );

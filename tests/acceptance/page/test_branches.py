@@ -1,5 +1,8 @@
 """Chat as a tree: other words, other answers, and the way between them; a message that waits."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Locator, expect
 
@@ -99,3 +102,49 @@ def test_a_conversation_is_named_filed_and_deleted(window: Window, yard: Yard, t
     window.button("Delete").click()
     window.page.wait_for_url("**/chat")
     expect(window.page.get_by_text("Travel")).to_have_count(0)
+
+
+def test_a_file_goes_with_a_message(window: Window, yard: Yard) -> None:
+    start(window, yard)
+    window.page.get_by_label("Attach").first.set_input_files(
+        {"name": "note.txt", "mimeType": "text/plain", "buffer": b"The harbour is blue."}
+    )
+    expect(window.page.get_by_label("Files of the next message")).to_have_text("note.txtRemove")
+    window.send("What colour is the harbour?")
+    wait_for_turns(window, 2)
+    window.page.reload()
+    expect(turn(window, 0)).to_contain_text("note.txt")
+
+
+def test_a_conversation_is_found_shared_and_unshared(
+    window: Window, yard: Yard, open_window: Callable[..., Window]
+) -> None:
+    start(window, yard)
+    window.send("Where does the quicksilver ferry land?")
+    wait_for_turns(window, 2)
+    window.page.get_by_role("searchbox", name="Search conversations").fill("quicksilver")
+    hits = window.page.get_by_label("What was found")
+    expect(hits).to_contain_text("quicksilver")
+    hits.get_by_role("link").first.click()
+    window.button("Organise").click()
+    window.button("Make a read-only link").click()
+    link = window.page.get_by_text(re.compile("/shared#")).inner_text()
+    assert window.violations() == []
+    stranger = open_window(signed_in=False, url=link)
+    expect(stranger.page.locator("article").first).to_contain_text("quicksilver")
+    assert stranger.violations() == []
+    window.button("End it").click()
+    expect(window.button("End it")).to_have_count(0)
+    stranger.page.reload()
+    expect(stranger.page.get_by_role("alert")).to_be_visible()
+
+
+def test_the_context_is_told_part_by_part(window: Window, yard: Yard) -> None:
+    start(window, yard)
+    window.send("Name a colour.")
+    wait_for_turns(window, 2)
+    window.page.get_by_title("What fills the context").click()
+    dialog = window.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Room for the answer")
+    expect(dialog).to_contain_text("Messages so far")
+    assert window.violations() == []

@@ -9,6 +9,7 @@ import { Notice } from "../parts/notice";
 import { grouped } from "./groups";
 import { Organise } from "./organise";
 import { useConversations } from "./queries";
+import { Hits, isSearch, SearchField } from "./search";
 
 export function ConversationList({
   current,
@@ -17,10 +18,7 @@ export function ConversationList({
   current: string | null;
   onChoose: () => void;
 }) {
-  const [archived, setArchived] = useState(false);
-  const list = useConversations(archived);
-  const [chosen, setChosen] = useState<Conversation | null>(null);
-  const conversations = list.data?.pages.flatMap((page) => page.data) ?? [];
+  const [wanted, setWanted] = useState("");
   return (
     <div>
       <Link
@@ -30,6 +28,23 @@ export function ConversationList({
       >
         {t("chat.new")}
       </Link>
+      <SearchField value={wanted} onChange={setWanted} />
+      {isSearch(wanted) ? (
+        <Hits wanted={wanted} onChoose={onChoose} />
+      ) : (
+        <Groups current={current} onChoose={onChoose} />
+      )}
+    </div>
+  );
+}
+
+function Groups({ current, onChoose }: { current: string | null; onChoose: () => void }) {
+  const [archived, setArchived] = useState(false);
+  const list = useConversations(archived);
+  const [chosen, setChosen] = useState<Conversation | null>(null);
+  const conversations = list.data?.pages.flatMap((page) => page.data) ?? [];
+  return (
+    <div>
       {list.error && <Notice error={list.error} onRetry={() => void list.refetch()} />}
       {list.isSuccess && conversations.length === 0 && (
         <p className="px-2 py-1 text-soft">

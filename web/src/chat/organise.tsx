@@ -20,6 +20,7 @@ import {
   rememberConversation,
   useFolders,
 } from "./queries";
+import { Shares } from "./share";
 import { tellTabs } from "./tabs";
 
 export function Organise({
@@ -108,6 +109,7 @@ function Form({
           {t("common.save")}
         </Button>
       </div>
+      <Shares conversation={conversation} />
       <Remove conversation={conversation} current={current} onDone={onClose} />
     </form>
   );

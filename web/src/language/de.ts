@@ -707,4 +707,17 @@ export const de: Record<Key, string> = {
   "limits.set": "Grenze setzen",
 
   "part.prompt": "Abgelegter Prompt",
+
+  "search.label": "Gespräche durchsuchen",
+  "search.nothing": "Nichts gefunden.",
+  "search.hits": "Was gefunden wurde",
+  "shares.make": "Leselink anlegen",
+  "shares.markdown": "Als Markdown sichern",
+  "shares.json": "Als JSON sichern",
+  "shares.about":
+    "Wer diesen Link hat, kann das Gespräch lesen, wie es jetzt ist. Er wird nur dieses Mal gezeigt.",
+  "shares.since": "Link seit {time}",
+  "shares.end": "Beenden",
+  "shared.title": "Ein geteiltes Gespräch",
+  "shared.since": "Stand von {time}",
 };

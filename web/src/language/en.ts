@@ -704,6 +704,19 @@ export const en = {
   "limits.set": "Set the limit",
 
   "part.prompt": "Stored prompt",
+
+  "search.label": "Search conversations",
+  "search.nothing": "Nothing was found.",
+  "search.hits": "What was found",
+  "shares.make": "Make a read-only link",
+  "shares.markdown": "Save as Markdown",
+  "shares.json": "Save as JSON",
+  "shares.about":
+    "Whoever has this link can read the conversation as it is now. It is shown this once.",
+  "shares.since": "Link since {time}",
+  "shares.end": "End it",
+  "shared.title": "A shared conversation",
+  "shared.since": "As it was at {time}",
 } as const;
 
 export type Key = keyof typeof en;

@@ -685,4 +685,16 @@ export const zh: Record<Key, string> = {
   "limits.set": "设置限制",
 
   "part.prompt": "已保存的提示词",
+
+  "search.label": "搜索对话",
+  "search.nothing": "没有找到。",
+  "search.hits": "搜索结果",
+  "shares.make": "创建只读链接",
+  "shares.markdown": "保存为 Markdown",
+  "shares.json": "保存为 JSON",
+  "shares.about": "拥有此链接的人可以阅读对话的当前内容。链接只显示这一次。",
+  "shares.since": "链接创建于 {time}",
+  "shares.end": "撤销",
+  "shared.title": "共享的对话",
+  "shared.since": "{time} 时的内容",
 };
