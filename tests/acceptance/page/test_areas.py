@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
@@ -256,3 +257,42 @@ def test_an_expired_session_asks_to_sign_in_and_keeps_the_draft(
     window.go(sign_in_address(yard))
     at(window, yard, "/chat")
     expect(window.draft).to_have_value("Not yet sent.")
+
+
+@contextmanager
+def made(yard: Yard, path: str, body: dict[str, object]) -> Iterator[None]:
+    """Something of the organisation that holds for one test."""
+    found = yard.request("POST", path, body)
+    assert found.status == 200, found.body
+    yield
+    assert yard.request("DELETE", f"{path}/{found.json()['id']}").status == 200
+
+
+def test_a_limit_is_named_with_a_countdown(page: Window, yard: Yard) -> None:
+    at(page, yard, "/playground")
+    page.page.get_by_label("Max tokens").fill("4")
+    limit = {"level": "user", "measure": "requests", "window": "minute", "amount": 1, "burst": 1}
+    with made(yard, "/api/organisation/limits", limit):
+        for _ in range(3):
+            page.run("Name a colour.")
+            page.wait_for_end()
+            if page.page.get_by_role("alert").count():
+                break
+        alert = page.page.get_by_role("alert")
+        expect(alert).to_contain_text("The limit of requests per minute is reached.")
+        wait = page.page.get_by_text(re.compile(r"^Wait \d+ s\."))
+        before = wait.inner_text()
+        expect(wait).not_to_have_text(before)
+        expect(page.page.get_by_text(re.compile(r"^Request req_"))).to_be_visible()
+        expect(page.button("Try again")).to_be_disabled()
+    page.button("Clear").click()
+
+
+def test_a_budget_that_is_reached_is_said_in_words(page: Window, yard: Yard) -> None:
+    at(page, yard, "/playground")
+    project = yard.request("GET", "/api/organisation/projects").json()["data"][0]["id"]
+    budget = {"scope": "project", "subject": project, "hard_nanos": 1}
+    with made(yard, "/api/organisation/budgets", budget):
+        page.run("Name a colour.")
+        expect(page.page.get_by_role("alert")).to_contain_text("The budget is used up.")
+    page.button("Clear").click()

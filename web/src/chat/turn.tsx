@@ -80,6 +80,9 @@ function Branches({ siblings, acts }: { siblings: Siblings | undefined; acts: Ac
   );
 }
 
+/** A field that was just asked for has the keyboard. The same function always, so that it acts once. */
+const focus = (field: HTMLTextAreaElement | null): void => field?.focus();
+
 export const UserTurn = memo(function UserTurn({
   text,
   files,
@@ -104,6 +107,7 @@ export const UserTurn = memo(function UserTurn({
     return (
       <Row speaker="user" actions={null}>
         <GrowingText
+          ref={focus}
           aria-label={t("chat.edit_text")}
           value={draft}
           onChange={(event) => setDraft(event.target.value)}
