@@ -28,14 +28,25 @@ function sample(characters: number): string {
   return text.slice(0, characters);
 }
 
-/** Milliseconds of script for each update of an answer that grows to `characters` by `step`. */
-function stream(characters: number, step: number): number[] {
+interface Times {
+  /** Milliseconds of script for each update, and of script with layout. */
+  script: number[];
+  layout: number[];
+  /** Characters that were drawn at the end. */
+  drawn: number;
+}
+
+/** An answer that grows to `characters` by `step`. */
+function stream(characters: number, step: number): Times {
   const text = sample(characters);
-  const times: number[] = [];
+  const times: Times = { script: [], layout: [], drawn: 0 };
   for (let end = step; end <= text.length; end += step) {
     const begun = performance.now();
     flushSync(() => root.render(<Reply text={text.slice(0, end)} writing />));
-    times.push(performance.now() - begun);
+    times.script.push(performance.now() - begun);
+    times.drawn = document.body.textContent.length;
+    void document.body.offsetHeight;
+    times.layout.push(performance.now() - begun);
   }
   return times;
 }

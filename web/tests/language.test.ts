@@ -20,6 +20,8 @@ const MADE = [
   /^batches\.(at|file)_/,
   /^usage\.(by|days|scope)_/,
   /^limits\.(level|measure|window)_/,
+  /^transfer\.as_/,
+  /^upstreams\.(health|breaker)_/,
   /^audit\.(csv|jsonl)$/,
   /^prompts\.(added|removed|same)$/,
   /\.(one|other)$/,

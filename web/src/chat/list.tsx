@@ -10,6 +10,7 @@ import { grouped } from "./groups";
 import { Organise } from "./organise";
 import { useConversations } from "./queries";
 import { Hits, isSearch, SearchField } from "./search";
+import { TransferButton } from "./transfer";
 
 export function ConversationList({
   current,
@@ -81,6 +82,7 @@ function Groups({ current, onChoose }: { current: string | null; onChoose: () =>
       <Button className="px-2 text-xs" onClick={() => setArchived(!archived)}>
         {t(archived ? "chat.show_list" : "chat.show_archive")}
       </Button>
+      <TransferButton />
       <Organise conversation={chosen} current={current} onClose={() => setChosen(null)} />
     </div>
   );

@@ -24,6 +24,7 @@ import {
 import { CodeDialog } from "./code-dialog";
 import { Column, Failure, Samples, Turns } from "./column";
 import { contextUse, measure } from "./context";
+import { EngineLine } from "./engine-line";
 import { Ledger } from "./ledger";
 import { Rows } from "./rows";
 import { isEmpty, unfinished } from "./script";
@@ -236,7 +237,12 @@ function PlaygroundComposer({
       value={draft}
       onChange={setDraft}
       notice={columns === 1 && <Failure onRun={onRun} />}
-      left={<ContextGauge use={use} />}
+      left={
+        <div className="flex flex-wrap items-center gap-x-5">
+          <ContextGauge use={use} />
+          <EngineLine model={model?.id ?? null} running={running} />
+        </div>
+      }
     >
       <span className="text-xs text-soft max-sm:hidden pointer-coarse:hidden">
         {running ? t("play.stop_keys") : t("play.run_keys", { keys })}
