@@ -9,7 +9,7 @@ does not answer denies. Decides whether credentials hold; the permission table d
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from tokenyard.gateway.keys import Keys
@@ -94,11 +94,12 @@ class Identity:
     async def by_session(self, cookie: str) -> tuple[Principal, WebSession]:
         """Who is signed in with that cookie; raises Unauthenticated."""
         token_hash = hash_secret(cookie)
-        known = await self._find(token_hash)
+        find_session = self._store.find_session
+        known = await self._find(token_hash, find_session)
         if known is not None and self._is_over(known.held):
             # It may have been used elsewhere since it was read.
             self._known.pop(token_hash, None)
-            known = await self._find(token_hash)
+            known = await self._find(token_hash, find_session)
         if known is None or not isinstance(known.held, WebSession) or self._is_over(known.held):
             raise _session_over()
         session, now = known.held, self._clock.now()
@@ -150,7 +151,7 @@ class Identity:
         if scheme.lower() != "bearer" or not well_formed(secret):
             raise Unauthenticated("This is not an API key of this server: check for typing errors.")
         secret_hash = hash_secret(secret)
-        known = await self._find(secret_hash)
+        known = await self._find(secret_hash, self._store.find_key)
         if known is None or not isinstance(known.held, ApiKey):
             raise Unauthenticated("There is no such API key here.")
         now = self._clock.now()
@@ -167,15 +168,15 @@ class Identity:
         used = self._sessions_used.get(held.id, held.last_used_at or held.created_at)
         return held.expires_at <= now or used + idle <= now
 
-    async def _find(self, secret_hash: str) -> _Known | None:
+    async def _find(
+        self, secret_hash: str, look_up: Callable[[str], Awaitable[ApiKey | WebSession | None]]
+    ) -> _Known | None:
         await self._keep_up()
         known = self._known.get(secret_hash)
         if known is not None:
             return known
         revision = self._revision
-        held: ApiKey | WebSession | None = await self._store.find_key(secret_hash)
-        if held is None:
-            held = await self._store.find_session(secret_hash)
+        held = await look_up(secret_hash)
         if held is None:
             return None
         standing = await self._store.find_standing(held.user, held.project)
