@@ -1,4 +1,4 @@
-"""How long until the model server is ready, and what do 1, 8 and 16 streams get from it?
+"""How long until the model server is ready, and what do 1, 8, 16 and 64 streams get from it?
 
 `python -m benchmarks.engine` starts the server as `tokenyard up` does and reads its answers over
 HTTP: process start to ready, first token, tokens per second (all streams together, prompts
@@ -32,7 +32,7 @@ from tokenyard.runtime.settings import home_folder
 
 RESULTS = Path(__file__).parents[1] / "results" / "engine.json"
 PEER = Path(__file__).parent / "llama_cpp_server.py"
-STREAMS = (1, 8, 16)
+STREAMS = (1, 8, 16, 64)
 ANSWER_TOKENS = 128
 READY_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
@@ -222,7 +222,8 @@ def _row(figure: Figure) -> str:
     )
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Where and when this ran."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
@@ -262,7 +263,7 @@ async def main() -> None:
             f"peak memory {result['peak_memory_mb']} MB"
         )
     asked.output.parent.mkdir(parents=True, exist_ok=True)
-    report = {"machine": _machine(), "answer_tokens": ANSWER_TOKENS, "servers": results}
+    report = {"machine": machine(), "answer_tokens": ANSWER_TOKENS, "servers": results}
     asked.output.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -27,7 +27,13 @@ from tokenyard.runtime.settings import home_folder
 from tokenyard.vocabulary.messages import Message, Role
 
 RESULTS = Path(__file__).parents[1] / "results" / "agreement.json"
-WAYS = (("fp16", KvFormat.FP32), ("fp32", KvFormat.INT8), ("fp16", KvFormat.INT8))
+WAYS = (
+    ("fp16", KvFormat.FP32),
+    ("fp32", KvFormat.FP16),
+    ("fp16", KvFormat.FP16),
+    ("fp32", KvFormat.INT8),
+    ("fp16", KvFormat.INT8),
+)
 GREEDY = DrawRule(temperature=0.0, top_p=1.0, top_k=0, seed=0, position=0)
 CACHE_BYTES = 256 * 1024 * 1024
 STEP_TOKENS = 256

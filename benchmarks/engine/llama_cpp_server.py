@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xllamacpp  # type: ignore[import-untyped]
 
-SLOTS = 16
+SLOTS = 64
 SLOT_TOKENS = 512
 
 

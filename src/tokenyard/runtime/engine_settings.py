@@ -62,9 +62,9 @@ class EngineSettings(Branch, frozen=True):
     kv_format: Annotated[
         str,
         Meta(
-            description="How the KV cache is kept on the CPU: fp32, exact, or int8, which holds "
-            "nearly four times the tokens and is measured in the page on engines.",
-            pattern="^(fp32|int8)$",
+            description="How the KV cache is kept on the CPU: fp32, exact, or fp16 or int8, which "
+            "hold twice and nearly four times the tokens; the page on engines has what they cost.",
+            pattern="^(fp32|fp16|int8)$",
         ),
     ] = "fp32"
     context_tokens_max: Annotated[

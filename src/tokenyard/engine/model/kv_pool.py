@@ -1,7 +1,7 @@
 """The memory behind the blocks: keys and values of every layer, addressed by slot.
 
-They are kept as float32, or as int8 with one float32 scale for each head's key or value of a token:
-a quarter of the memory, and not exact.
+They are kept as float32, as float16, or as int8 with one float32 scale for each head's key or value
+of a token: a half and a quarter of the memory, and not exact.
 
 A slot is one token's place: block * block_tokens + offset. Block 0 is the null block: nothing is
 ever written there, so it stays zero and padding may point at it. Decides only the layout: heads
@@ -26,12 +26,22 @@ class KvFormat(StrEnum):
     """How keys and values are kept."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
     INT8 = "int8"
 
     def bytes_per_token(self, shape: DecoderShape) -> int:
         """Keys and values of one token in all layers, scales included."""
-        width = 4 * shape.head_width if self is KvFormat.FP32 else shape.head_width + 4
+        scale_bytes = 4 if self is KvFormat.INT8 else 0
+        width = np.dtype(_TYPES[self]).itemsize * shape.head_width + scale_bytes
         return 2 * shape.layers * shape.kv_heads * width
+
+
+_Number = type[np.float32 | np.float16 | np.int8]
+_TYPES: dict[KvFormat, _Number] = {
+    KvFormat.FP32: np.float32,
+    KvFormat.FP16: np.float16,
+    KvFormat.INT8: np.int8,
+}
 
 
 class KvPool:
@@ -49,12 +59,12 @@ class KvPool:
         size = (self._rows, self.slot_count, shape.head_width)
         # Whether what is read is what was written.
         self.exact = kind is KvFormat.FP32
-        data = np.float32 if self.exact else np.int8
-        self._layers = [_zeros(size, data) for _ in range(shape.layers)]
+        self._layers = [_zeros(size, _TYPES[kind]) for _ in range(shape.layers)]
         self._flat = [layer.view(-1, shape.head_width) for layer in self._layers]
         # (2 * kv_heads, slots, 1); empty when nothing is scaled.
         self._scales = [
-            _zeros((*size[:2], 1), np.float32) for _ in range(0 if self.exact else shape.layers)
+            _zeros((*size[:2], 1), np.float32)
+            for _ in range(shape.layers if kind is KvFormat.INT8 else 0)
         ]
         self._first_row = torch.arange(self._rows).unsqueeze(1) * self.slot_count
 
@@ -65,18 +75,20 @@ class KvPool:
     def write(self, layer: int, slots: Tensor, keys_values: Tensor) -> None:
         """Store (tokens, 2 * kv_heads, head_width) at `slots`."""
         rows = keys_values.transpose(0, 1)
-        if not self.exact:
+        if self._scales:
             # A value is at most 127 steps; a row of zeros has any scale.
             scales = rows.abs().amax(dim=-1, keepdim=True).clamp_(min=1e-30) / INT8_MAX
             self._scales[layer].index_copy_(1, slots, scales)
-            rows = (rows / scales).round_().to(torch.int8)
-        self._layers[layer].index_copy_(1, slots, rows)
+            rows = (rows / scales).round_()
+        self._layers[layer].index_copy_(1, slots, rows.to(self._layers[layer].dtype))
 
     def gather(self, layer: int, rows: Tensor) -> Tensor:
         """(2 * kv_heads, slots, head_width) float32 for the `rows` of some slots."""
         found = self._flat[layer].index_select(0, rows)
         if not self.exact:
-            found = found.float().mul_(self._scales[layer].view(-1, 1).index_select(0, rows))
+            found = found.float()
+        if self._scales:
+            found.mul_(self._scales[layer].view(-1, 1).index_select(0, rows))
         return found.view(self._rows, -1, found.shape[1])
 
     def clear(self, slots: Tensor) -> None:
@@ -85,7 +97,7 @@ class KvPool:
             layer.index_fill_(1, slots, 0)
 
 
-def _zeros(size: tuple[int, ...], kind: type[np.float32 | np.int8]) -> Tensor:
+def _zeros(size: tuple[int, ...], kind: _Number) -> Tensor:
     """Zeros that take memory page by page as they are first written.
 
     With huge pages, the first block would take 2 MiB for each head of each layer.

@@ -283,17 +283,18 @@ def test_guesses_change_no_token(tiny_model: Path, temperature: float) -> None:
     assert accepted > 0
 
 
-def test_an_int8_cache_is_near_and_the_same_in_any_chunks(
-    tiny_model: Path, prompts: list[list[int]]
+@pytest.mark.parametrize("kind", [KvFormat.FP16, KvFormat.INT8])
+def test_a_smaller_cache_is_near_and_the_same_in_any_chunks(
+    tiny_model: Path, prompts: list[list[int]], kind: KvFormat
 ) -> None:
     found = [
-        generate(make_runner(tiny_model, kind=KvFormat.INT8), prompts, 6, step=step)[0]
+        generate(make_runner(tiny_model, kind=kind), prompts, 6, step=step)[0]
         for step in (1, 7, 64)
     ]
     assert found[0] == found[1] == found[2]
     tokens = [5, 6, 7, 8, 9, 10, 11]
     expected = naive_logits(tiny_model, tokens)[-1]
-    runner = make_runner(tiny_model, kind=KvFormat.INT8)
+    runner = make_runner(tiny_model, kind=kind)
     text = Sequence(0, tokens, blocks=[1, 2])
     logits = runner._compute([Chunk(text, 0, 7, draws=True)]).logits[0]
     assert torch.allclose(logits, expected, atol=2e-2 * expected.abs().max().item())
