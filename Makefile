@@ -34,7 +34,7 @@ ifeq ($(filter own llamacpp vllm,$(WANTED_ENGINE)),)
 $(error ENGINE=$(ENGINE): there are own, llamacpp and vllm)
 endif
 ENGINE_PACKAGES := $(PACKAGES_$(WANTED_ENGINE))
-# What fails fast is run first.
+# What fails fast is run first, on two cores; the others start processes and want them for these.
 QUICK_TESTS := $(filter-out %/acceptance/ %/integration/ %/__pycache__/,$(sort $(wildcard tests/*/)))
 NETWORK := Is the network there? Run the same command again: it goes on where it stopped.
 
@@ -49,7 +49,8 @@ up: ready ## Install what is missing, build the page, fetch the model, start (PO
 test: ready $(CLIENT_MODULES) chromium check ## Everything CI runs
 	@tools/step "Testing the page" "Mend the test named above; repeat with: cd web && npm test" \
 		tools/with-node npm --prefix web test
-	@$(BIN)/python -m pytest $(QUICK_TESTS) tests/integration tests/acceptance
+	@$(BIN)/python -m pytest -n 2 $(QUICK_TESTS)
+	@$(BIN)/python -m pytest tests/integration tests/acceptance
 
 check: $(MADE)/dev $(MADE)/package $(WEB_MODULES) ## Format, lint, types, import contracts, house style
 	@tools/check

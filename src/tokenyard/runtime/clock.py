@@ -74,6 +74,11 @@ class SimulatedClock:
         self._now = end
         await self.settle()
 
+    async def jump(self, seconds: float) -> None:
+        """As a machine that slept: time is over at once, and each task wakes once, late."""
+        self._now += seconds
+        await self.advance(0)
+
     async def settle(self, turns: int = 20) -> None:
         """Give every ready task a chance to run without moving time."""
         for _ in range(turns):

@@ -55,3 +55,21 @@ async def test_real_clock_runs_forward() -> None:
     await clock.sleep(0)
     assert clock.monotonic() >= before
     assert clock.now() > 1_700_000_000
+
+
+async def test_a_jump_wakes_everybody_once_and_late() -> None:
+    clock = SimulatedClock(0.0)
+    woken: list[float] = []
+
+    async def poll() -> None:
+        while True:
+            await clock.sleep(1.0)
+            woken.append(clock.now())
+
+    polling = asyncio.ensure_future(poll())
+    await clock.settle()
+    await clock.jump(1000.0)
+    assert woken == [1000.0]
+    await clock.advance(1.0)
+    assert woken == [1000.0, 1001.0]
+    polling.cancel()
