@@ -27,7 +27,7 @@ from tokenyard.jobs.rules.decisions import (
     Renounce,
     Start,
 )
-from tokenyard.jobs.rules.elastic import members_allowed, room_to_grow
+from tokenyard.jobs.rules.elastic import members_allowed
 from tokenyard.jobs.rules.gangs import Release as LetGo
 from tokenyard.jobs.rules.gangs import (
     Shortfall,
@@ -39,6 +39,7 @@ from tokenyard.jobs.rules.gangs import (
     seated_by_role,
     settle,
 )
+from tokenyard.jobs.rules.growth import grow
 from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.preemption import Search
 from tokenyard.jobs.rules.profile import Passing, Taking
@@ -65,8 +66,9 @@ def plan(board: Board, now: float) -> Plan:
         cycle.admit()
         if board.profile.taking is Taking.REPLACE and cycle.blocked:
             cycle = _replaced(board, now, mark, charged) or cycle
-        if board.growing:
-            grow(cycle)
+        waits = any(one.reason in _PASSING_REASONS for one in cycle.blocked.values())
+        if board.growing and not waits:
+            cycle.decisions += grow(board)
         return cycle.result()
     finally:
         board.cluster.undo(mark)
@@ -173,7 +175,9 @@ class Cycle:
         self._stays = self._shifts = True
         # Lifted jobs that found no seat again.
         self.displaced: list[Entry] = []
+        # Jobs that a reservation has kept waiting, by line and in all.
         self._passed: dict[int, int] = {}
+        self._held_back_count = 0
         # The fewest members of a request that found no seats beside those reservations.
         self._crowded: dict[tuple[Request, tuple[int, ...]], int] = {}
         # How many who waited get seats.
@@ -404,7 +408,7 @@ class Cycle:
             job,
             self.board.seconds_of(job),
             self.now,
-            self._leaving(),
+            leaving(self) + self._started,
             earlier=self.reservations,
         )
         if reservation is None:
@@ -414,24 +418,14 @@ class Cycle:
         # Each of the next ones may have a planned start too.
         return len(self.reservations) < self.profile.reserves
 
-    def _leaving(self) -> list[Leaving]:
-        """Who sits on the cluster now, by expected end; who outlived that goes on a while."""
-        spent = self.search.spent
-        late = self.now + self.profile.overrun_seconds
-        running = [
-            (end if end > self.now else late, entry.seats)
-            for end, _, entry in self.board.ends
-            if entry.job.id not in spent and entry.seats
-        ]
-        return running + self._started
-
     def _held_back(self, job: Job, line: Line) -> bool:
         """It would delay a reservation; a shorter job of the same line may not."""
-        ahead = self.reservations[0].job.id
-        blocked = Blocked(Reason.RESERVED_FOR_OTHERS, ahead)
+        blocked = Blocked(Reason.RESERVED_FOR_OTHERS, self.reservations[0].job.id)
         self.single[job.id] = blocked
         tried = self._passed[line.number] = self._passed.get(line.number, 0) + 1
-        if tried < self.profile.passing_jobs_max:
+        self._held_back_count += 1
+        few = self._held_back_count < self.profile.passing_tries_max
+        if few and tried < self.profile.passing_jobs_max:
             return True
         self.blocked[line.number] = blocked
         return False
@@ -453,18 +447,14 @@ class Cycle:
             self.board.cluster.take(self.board.cluster.part_free(seat))
 
 
-def grow(cycle: Cycle) -> None:
-    """Give what nobody waits for to gangs that take members while they run, oldest first."""
-    board = cycle.board
-    waits = any(blocked.reason in _PASSING_REASONS for blocked in cycle.blocked.values())
-    for entry in () if waits else list(board.growing.values()):
-        more = room_to_grow(board.queues, entry.job, entry.seats)
-        if more is None or entry.incomplete_since is not None:
-            continue
-        seats = seat_gang(board.floor, more, None, near(board.cluster, entry.job, entry.seats))
-        if not isinstance(seats, Shortfall):
-            cycle.decisions.append(Complete(entry.job.id, seats))
-            board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
+def leaving(cycle: Cycle) -> list[Leaving]:
+    """Who sits on the cluster now, by expected end; who outlived that goes on a while."""
+    late = cycle.now + cycle.profile.overrun_seconds
+    return [
+        (end if end > cycle.now else late, entry.seats)
+        for end, _, entry in cycle.board.ends
+        if entry.job.id not in cycle.search.spent and entry.seats
+    ]
 
 
 def carry_out(board: Board, decided: Plan) -> None:

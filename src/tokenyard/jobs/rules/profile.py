@@ -72,8 +72,9 @@ class Profile:
     taking: Taking = Taking.NOBODY
     # Reservations of one cycle under CONSERVATIVE; EASY has one.
     reservations_max: int = 8
-    # Jobs behind a reservation that are tried in one line of alike jobs.
+    # Jobs behind a reservation that are tried in one line of alike jobs, and in one cycle in all.
     passing_jobs_max: int = 64
+    passing_tries_max: int = 8_192
     # Jobs for which victims are sought in one cycle, and nodes that are looked at for each.
     preemptors_max: int = 16
     preemption_nodes_max: int = 64
