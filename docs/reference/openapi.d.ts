@@ -92,6 +92,17 @@ export type Deleted = {
   deleted?: boolean;
 };
 
+export type ChangeProfile = {
+  name?: string | null;
+  email?: string | null;
+};
+
+export type ProfileBody = {
+  id: string;
+  name: string;
+  email: string | null;
+};
+
 export type ChangePassword = {
   new: string;
   current?: string;
@@ -1866,6 +1877,7 @@ export interface Routes {
   "POST /api/session/project": { body: ChooseProject; answer: ProjectBody };
   "GET /api/sessions": { answer: BrowserSessions };
   "DELETE /api/sessions/{session_id}": { path: { session_id: string; }; answer: Deleted };
+  "POST /api/session/profile": { body: ChangeProfile; answer: ProfileBody };
   "POST /api/session/password": { body: ChangePassword; answer: PasswordChanged };
   "POST /api/sign-out": { answer: SignedOut };
   "GET /api/prices": { answer: PriceList };

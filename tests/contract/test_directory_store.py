@@ -149,6 +149,19 @@ async def test_of_two_owners_who_leave_at_once_one_stays(store: Store) -> None:
         )
 
 
+async def test_a_profile_takes_no_address_of_anothers(store: Store) -> None:
+    for name in "ab":
+        await add(store, person(name))
+    set_profile, user = store.directory.set_profile, UserId("user_a")
+    assert await set_profile(user, name="A", email="a@example.com", entry=entry())
+    assert await set_profile(user, name="A", email="new@example.com", entry=entry())
+    wanted = replace(person("a"), name="A", email="new@example.com")
+    assert await store.directory.find_user(user) == wanted
+    with pytest.raises(Conflict):
+        await set_profile(user, name="A", email="b@example.com", entry=entry())
+    assert not await set_profile(UserId("user_no"), name="A", email=None, entry=entry())
+
+
 async def test_a_new_password_ends_all_sessions(store: Store) -> None:
     await add(store, person("a"))
     user = UserId("user_a")

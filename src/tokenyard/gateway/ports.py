@@ -192,6 +192,12 @@ class DirectoryStore(Protocol):
         """False when there is no such user; raises Conflict when no owner would be left."""
         ...
 
+    async def set_profile(
+        self, user: UserId, *, name: str, email: str | None, entry: AuditEntry
+    ) -> bool:
+        """False when there is no such user; raises Conflict for a taken email."""
+        ...
+
     async def set_password(self, user: UserId, password_hash: str, entry: AuditEntry) -> bool:
         """Set the password and end all sessions of the user; False when there is no such user."""
         ...

@@ -82,6 +82,8 @@ async def serve(
         log_config=None,
         access_log=False,
         server_header=False,
+        # Who is in front of us: limits of guessing are for each client, not for the proxy.
+        forwarded_allow_ips=settings.trusted_proxies,
         date_header=True,
         http=_Protocol,
         ws="websockets-sansio",

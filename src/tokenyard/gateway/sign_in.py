@@ -5,7 +5,8 @@ Decides who somebody is that has proved it, and which project the session begins
 
 from dataclasses import dataclass
 
-from tokenyard.gateway.invitations import Invitations
+from tokenyard.gateway.invitations import Invitations, read_email
+from tokenyard.gateway.keys import check_name
 from tokenyard.gateway.openid import Claims, OpenId
 from tokenyard.gateway.passwords import Passwords
 from tokenyard.gateway.people import People
@@ -93,6 +94,17 @@ class SignIn:
             else await store.find_user(known)
         )
         return await self._begin(user, visitor, provider)
+
+    async def change_profile(self, caller: Principal, name: str | None, email: str | None) -> User:
+        """One's own name and address; None leaves it. Raises InvalidRequest or Conflict."""
+        user = await self._people.user(caller, caller.user)
+        name = user.name if name is None else name
+        email = user.email if email is None else read_email(email)
+        check_name(name)
+        told = {"name": name, "email": email or ""}
+        entry = entry_by(caller, self._clock.now(), AuditAction.USER_UPDATED, user.id, told)
+        await self._people.store.set_profile(user.id, name=name, email=email, entry=entry)
+        return await self._people.user(caller, caller.user)
 
     async def change_password(
         self, caller: Principal, current: str, new: str, visitor: Visitor

@@ -40,6 +40,13 @@ class GatewaySettings(_Branch, frozen=True):
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 takes a free one.")] = 8400
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Addresses or networks, divided by commas, whose `x-forwarded-for` and "
+            "`x-forwarded-proto` are believed: the proxies in front of this server."
+        ),
+    ] = "127.0.0.1,::1"
     body_bytes_max: Annotated[
         Count, Meta(description="Longest request body; longer ones get 413.")
     ] = 4 * 1024 * 1024

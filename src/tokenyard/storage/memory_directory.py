@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tokenyard.storage.memory_identity import MemoryPeople
-from tokenyard.storage.refusals import already_there, last_owner, unknown_cursor
+from tokenyard.storage.refusals import already_there, email_taken, last_owner, unknown_cursor
 from tokenyard.vocabulary.audit import AuditEntry, AuditFilter, AuditRecord
 from tokenyard.vocabulary.identity import (
     Invitation,
@@ -131,6 +131,19 @@ class MemoryDirectoryStore:
         if held is None:
             return False
         self._put(replace(held, name=name, role=role, operator=operator), entry)
+        return True
+
+    async def set_profile(
+        self, user: UserId, *, name: str, email: str | None, entry: AuditEntry
+    ) -> bool:
+        """False when there is no such user; raises Conflict for a taken email."""
+        held, others = self._present(user), self._people.users.values()
+        if held is None:
+            return False
+        if email is not None and email in {one.email for one in others if one.id != user}:
+            raise email_taken(email)
+        self._people.users[user] = replace(held, name=name, email=email)
+        self._people.append(entry)
         return True
 
     async def set_password(self, user: UserId, password_hash: str, entry: AuditEntry) -> bool:

@@ -1,12 +1,14 @@
 """What a key may, for how long, and what becomes of it when it is rotated."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from support.asgi import Answer
+from support.asgi import Answer, AsgiClient
+from support.batches import create, jsonl, line, read, until
 from support.tenants import CHEAP, ROOT, Person, join, sign_in_owner
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.gateway.identity import Identity, credentials_of
@@ -83,6 +85,17 @@ async def test_a_key_may_use_the_models_it_names(yard: FakeYard, owner: Person) 
     assert not yard.upstream.calls
     allowed = (await make(owner, models=[MODEL]))["value"]
     assert (await use(yard, allowed, "POST", "/v1/chat/completions", ASK)).status == 200
+
+
+async def test_a_batch_is_held_to_what_its_key_is_held_to(yard: FakeYard, owner: Person) -> None:
+    secret = (await make(owner, models=["another"]))["value"]
+    client = AsgiClient(yard.gateway.app, {"authorization": f"Bearer {secret}"})
+    batch = await create(replace(yard, client=client), jsonl([line(1)]))
+    ended = await until(yard, batch)
+    assert ended["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+    (failed,) = await read(yard, ended["error_file_id"])
+    assert failed["response"]["body"]["error"]["code"] == "model_not_allowed"
+    assert not yard.upstream.calls
 
 
 async def test_a_key_spends_no_more_than_its_cap(yard: FakeYard, owner: Person) -> None:

@@ -191,3 +191,18 @@ def test_the_wait_grows_to_its_bound_and_is_forgotten(gaps: list[float], free: i
         failures = add_failure(failures, now, patience)
         assert (wait_seconds(failures, now, patience) > 0) is (failures.count >= patience.free)
         assert wait_seconds(failures, now + patience.wait_seconds_max, patience) == 0
+
+
+async def test_the_first_owner_takes_an_address_and_a_password(yard: FakeYard) -> None:
+    owner = await sign_in_owner(yard)
+    told = {"name": "Boss", "email": " Boss@Example.com"}
+    changed = await owner.call("POST", "/api/session/profile", told)
+    assert changed.json() == {"id": owner.id, "name": "Boss", "email": "boss@example.com"}
+    assert (await owner.call("POST", "/api/session/password", {"new": PASSWORD})).status == 200
+    answer = await attempt(yard.stranger, PASSWORD, "boss@example.com")
+    assert (await person_with(yard, answer)).id == owner.id
+    dev = await join(yard, await person_with(yard, answer), "dev", projects=THERE)
+    taken = await dev.call("POST", "/api/session/profile", {"email": "boss@example.com"})
+    assert (taken.status, taken.error["code"]) == (409, "email_taken")
+    wrong = await dev.call("POST", "/api/session/profile", {"email": "no address"})
+    assert (wrong.status, wrong.error["param"]) == (400, "email")

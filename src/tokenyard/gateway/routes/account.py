@@ -89,6 +89,21 @@ class BrowserSessions(msgspec.Struct):
     data: list[BrowserSession]
 
 
+class ChangeProfile(msgspec.Struct, forbid_unknown_fields=True):
+    """What is left out stays as it is."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    email: Annotated[str, Meta(min_length=3, max_length=254)] | None = None
+
+
+class ProfileBody(msgspec.Struct):
+    """Who the caller is."""
+
+    id: str
+    name: str
+    email: str | None
+
+
 class ChangePassword(msgspec.Struct, forbid_unknown_fields=True):
     """The current one is not needed by who has none yet."""
 
@@ -167,6 +182,12 @@ class AccountRoutes:
             Operation(
                 "DELETE", "/api/sessions/{session_id}", "deleteSession", "Sign a browser out.",
                 self._end_session, _TAG, answer=Deleted, errors=(404,), permission=own,
+            ),
+            Operation(
+                "POST", "/api/session/profile", "changeProfile",
+                "Set one's own name, and the address to sign in with.",
+                self._change_profile, _TAG, ChangeProfile, ProfileBody, errors=(409, 413),
+                permission=own,
             ),
             Operation(
                 "POST", "/api/session/password", "changePassword",
@@ -251,6 +272,12 @@ class AccountRoutes:
         wanted = SessionId(request.path_params["session_id"])
         await self._identity.sessions.end(wanted, caller.user, caller.organisation)
         return json_answer(Deleted(id=wanted, object="session.deleted"))
+
+    async def _change_profile(self, request: Request) -> ASGIApp:
+        caller = await self._in_person(request)
+        asked = decode_request(ChangeProfile, await self._doorway.body(request))
+        user = await self._sign_in.change_profile(caller, asked.name, asked.email)
+        return json_answer(ProfileBody(user.id, user.name, user.email))
 
     async def _change_password(self, request: Request) -> ASGIApp:
         caller = await self._in_person(request)

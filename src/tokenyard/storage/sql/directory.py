@@ -165,6 +165,23 @@ class SqlDirectoryStore:
 
         return await self._writer.write(change)
 
+    async def set_profile(
+        self, user: UserId, *, name: str, email: str | None, entry: AuditEntry
+    ) -> bool:
+        """False when there is no such user; raises Conflict for a taken email."""
+        statement = _present(user).values(name=name, email=email)
+        taken = select(users.c.id).where(users.c.email == email, users.c.id != user)
+
+        def change(connection: Connection) -> bool:
+            if email is not None and connection.execute(taken).first() is not None:
+                raise email_taken(email)
+            if not connection.execute(statement).rowcount:
+                return False
+            append_entry(connection, entry)
+            return True
+
+        return await self._writer.write(change)
+
     async def set_password(self, user: UserId, password_hash: str, entry: AuditEntry) -> bool:
         """Set the password and end all sessions of the user; False when there is no such user."""
         statement = _present(user).values(password_hash=password_hash)
