@@ -125,6 +125,7 @@ class Identity:
             caller.key,
             organisation=there.organisation,
             role=there.role,
+            operator=there.operator,
             permissions=there.permissions & caller.permissions,
         )
 
@@ -253,6 +254,7 @@ def _caller(held: ApiKey | WebSession, standing: Standing) -> Principal | None:
         held.id,
         organisation=there.organisation,
         role=there.role,
+        operator=there.operator,
         permissions=cut(there.permissions, held.scopes),
         models=None if held.models is None else frozenset(held.models),
         monthly_cap_nanos=held.monthly_cap_nanos,
@@ -269,6 +271,7 @@ def _principal(user: UserId, project: ProjectId, standing: Standing) -> Principa
         None,
         organisation=standing.organisation,
         role=role,
+        operator=standing.operator,
         permissions=grant(standing),
     )
 

@@ -50,6 +50,7 @@ def command_line(project: ProjectId, user: UserId = DEFAULT_USER) -> Principal:
         None,
         organisation=DEFAULT_ORGANISATION,
         role=Role.OWNER,
+        operator=True,
         permissions=frozenset(Permission),
     )
 

@@ -299,7 +299,8 @@ class JobQueue:
     def _check_may_run(self, caller: Principal) -> None:
         """Commands run on this machine as us: not for everybody who may chat."""
         allowed = self._settings.local_execution
-        if allowed == "all" or (allowed == "owner" and (caller.key is None or self._on_loopback)):
+        ours = caller.operator and (caller.key is None or self._on_loopback)
+        if allowed == "all" or (allowed == "owner" and ours):
             return
         raise Forbidden(
             "Jobs run commands on the server's machine, and the setting jobs.local_execution "

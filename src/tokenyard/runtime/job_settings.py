@@ -77,9 +77,9 @@ class JobSettings(Branch, frozen=True):
     local_execution: Annotated[
         str,
         Meta(
-            description="Who may run commands on this machine: `off` nobody; `owner` the owner's "
-            "web sessions, and keys only while the gateway listens on a loopback address; `all` "
-            "every key.",
+            description="Who may run commands on this machine: `off` nobody; `owner` operators: "
+            "their web sessions, and their keys only while the gateway listens on a loopback "
+            "address; `all` everybody who may submit jobs.",
             pattern="^(off|owner|all)$",
         ),
     ] = "owner"

@@ -93,6 +93,8 @@ class Principal:
     key: KeyId | None
     organisation: OrganisationId = DEFAULT_ORGANISATION
     role: Role = Role.VIEWER
+    # Whether the user runs the installation, whatever the scopes of the key are.
+    operator: bool = False
     # What this caller may: the role's permissions, cut to the key's scopes. Checked at the door.
     permissions: frozenset[Permission] = frozenset()
     # Models that the key may use; None means all. Checked where money is set aside.

@@ -259,3 +259,17 @@ async def test_nobody_above_is_made_less_by_being_added_again(
 async def test_the_first_project_stays(yard: FakeYard, owner: Person) -> None:
     answer = await owner.call("POST", f"{ROOT}/projects/{DEFAULT_PROJECT}/archive")
     assert (answer.status, answer.error["code"]) == (409, "first_project")
+
+
+async def test_only_operators_run_commands_on_this_machine(yard: FakeYard, owner: Person) -> None:
+    dev = await join(yard, owner, "dev", projects=IN_PROJECT)
+    job = {"name": "j", "command": ["id"]}
+    refused = await dev.call("POST", "/api/jobs", job)
+    assert (refused.status, refused.error["code"]) == (403, "local_execution_off")
+    keys = f"{ROOT}/projects/{DEFAULT_PROJECT}/api_keys"
+    for person, status in ((dev, 403), (owner, 200)):
+        secret = (await person.call("POST", keys, {"name": "k"})).json()["value"]
+        headers = {"authorization": f"Bearer {secret}"}
+        answer = await yard.stranger.call("POST", "/api/jobs", json_body=job, headers=headers)
+        assert answer.status == status
+        assert (await person.call("POST", "/api/jobs", job)).status == status

@@ -14,6 +14,7 @@ import pytest
 from support.tenants import CHEAP, ROOT, Person, found_tenant, join, sign_in_owner
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.gateway.operation import Operation
+from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.settings import Settings
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT
@@ -48,7 +49,9 @@ QUERIES = {"diffPrompt": "?from=1&to=1"}
 
 @pytest.fixture
 async def yard() -> AsyncIterator[FakeYard]:
-    async with open_fake_yard(Settings(identity=CHEAP)) as built:
+    # So that a job is looked for, and not denied before.
+    everybody = JobSettings(local_execution="all")
+    async with open_fake_yard(Settings(identity=CHEAP, jobs=everybody)) as built:
         yield built
 
 
