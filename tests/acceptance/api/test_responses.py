@@ -204,7 +204,7 @@ def test_one_answer_at_a_time_in_a_conversation(client: openai.OpenAI) -> None:
         ("max_output_tokens", {"max_output_tokens": 0}),
         ("metadata", {"metadata": {"a": 1}}),
         ("nonsense", {"nonsense": True}),
-        ("previous_response_id", {"previous_response_id": "resp_1"}),
+        ("parent_item_id", {"parent_item_id": "msg_1"}),
         ("tools", {"tools": [{"type": "web_search"}]}),
     ],
 )
