@@ -226,6 +226,13 @@ class _Ground:
         )
 
 
+async def _attach(pool: UpstreamPool, clock: SimulatedClock) -> ScriptedUpstream:
+    pool.expect("one", frozenset({MODEL}))
+    await pool.attach("one", upstream := ScriptedUpstream(MODEL))
+    await clock.settle()
+    return upstream
+
+
 @asynccontextmanager
 async def _open_in(
     folder: Path,
@@ -241,9 +248,7 @@ async def _open_in(
         OpenIdClient(5.0) as openid,
     ):
         pool = UpstreamPool(settings.upstreams, clock=clock, tasks=tasks, metrics=metrics)
-        pool.expect("one", frozenset({MODEL}))
-        await pool.attach("one", upstream := ScriptedUpstream(MODEL))
-        await clock.settle()
+        upstream = await _attach(pool, clock)
         ground = _Ground(settings, store, pool, tasks, clock, randomness, metrics, log)
         chat = ground.make_chat(ledger := await ground.start_ledger())
         streams = ground.make_streams(chat, ledger)
@@ -260,6 +265,7 @@ async def _open_in(
             ledger=ledger,
             chat=chat,
             streams=streams,
+            replay_store=store.replays,
             files=office.files,
             batches=office.batches,
             jobs=jobs,
@@ -269,8 +275,9 @@ async def _open_in(
             metrics=metrics,
             log=log,
         )
-        owner = command_line(DEFAULT_PROJECT)
-        key, _ = await reception.identity.keys.create(owner, KeyTerms("test", scopes=(EVERYTHING,)))
+        key, _ = await reception.identity.keys.create(
+            command_line(DEFAULT_PROJECT), KeyTerms("test", scopes=(EVERYTHING,))
+        )
         yield FakeYard(
             client=AsgiClient(gateway.app, {"authorization": f"Bearer {key}"}),
             stranger=AsgiClient(gateway.app),

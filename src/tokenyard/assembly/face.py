@@ -59,6 +59,7 @@ async def open_face(
         ledger=ledger,
         chat=chat,
         streams=streams,
+        replay_store=ground.store.replays,
         files=office.files,
         batches=office.batches,
         jobs=jobs,

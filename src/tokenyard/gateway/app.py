@@ -22,6 +22,7 @@ from tokenyard.gateway.operation import Handler, Operation
 from tokenyard.gateway.pages import Pages
 from tokenyard.gateway.reception import Reception
 from tokenyard.gateway.reference_page import STYLE, STYLE_PATH
+from tokenyard.gateway.replays import Replays, ReplayStore
 from tokenyard.gateway.routes.archive import ArchiveRoutes
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.batches import BatchRoutes
@@ -68,6 +69,7 @@ class Gateway:
         ledger: Ledger,
         chat: ChatOffice,
         streams: StreamOffice,
+        replay_store: ReplayStore,
         files: Files,
         batches: Batches,
         jobs: JobOffice,
@@ -108,8 +110,15 @@ class Gateway:
             *(one for group in groups for one in group.operations()),
         ]
         status.describe(lambda: self.document)
+        replays = Replays(
+            replay_store,
+            doorway,
+            tasks=tasks,
+            clock=clock,
+            kept_seconds=settings.replays_kept_seconds,
+        )
         self.app: ASGIApp = Front(
-            _route(self.operations, Noting(reception.audit, clock)),
+            _route(self.operations, Noting(reception.audit, clock), replays),
             clock=clock,
             randomness=randomness,
             metrics=metrics,
@@ -197,11 +206,13 @@ def _chat_routes(
     ]
 
 
-def _route(operations: Sequence[Operation], noting: Noting) -> Router:
+def _route(operations: Sequence[Operation], noting: Noting, replays: Replays) -> Router:
     """A router over the operations; what none of them serves is the page's."""
     routes = [
         Route(
-            one.path, _Endpoint(one.path, _noted(one, noting), one.permission), methods=[one.method]
+            one.path,
+            _Endpoint(one.path, _replayed(one, _noted(one, noting), replays), one.permission),
+            methods=[one.method],
         )
         for one in operations
     ]
@@ -220,6 +231,13 @@ def _noted(operation: Operation, noting: Noting) -> Handler:
         return answer
 
     return handle
+
+
+def _replayed(operation: Operation, handler: Handler, replays: Replays) -> Handler:
+    """The handler, asked once however often a request with the same key comes."""
+    if not operation.replays:
+        return handler
+    return lambda request: replays.answer(handler, request)
 
 
 class _Endpoint:

@@ -54,6 +54,8 @@ class Operation:
     request_type: str = "application/json"
     # What the caller must have, by the table in `rules.permissions`; compared at the door.
     permission: Permission | None = None
+    # Whether `Idempotency-Key` holds for it: what costs money.
+    replays: bool = False
 
     def __post_init__(self) -> None:
         if self.authenticated is (self.permission is None):

@@ -70,6 +70,10 @@ class GatewaySettings(_Branch, frozen=True):
             "take a fifth; it comes back by itself."
         ),
     ] = 300.0
+    replays_kept_seconds: Annotated[
+        Seconds,
+        Meta(description="How long the answer to a request with an Idempotency-Key is kept."),
+    ] = 86_400.0
 
 
 class ServerSettings(_Branch, frozen=True):

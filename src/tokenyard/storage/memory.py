@@ -33,6 +33,7 @@ from tokenyard.storage.memory_jobs import MemoryJobStore
 from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
 from tokenyard.storage.memory_limits import MemoryLimitDefinitions
 from tokenyard.storage.memory_prompts import MemoryPromptStore
+from tokenyard.storage.memory_replays import MemoryReplayStore
 from tokenyard.storage.memory_servers import MemoryServerStore
 from tokenyard.storage.memory_streams import MemoryStreamStore, StreamState
 from tokenyard.storage.memory_threads import MemoryThreadStore
@@ -354,6 +355,7 @@ class MemoryStore:
         self.invitations = MemoryInvitationStore(self.people)
         self.audit = MemoryAuditStore(self.people)
         self.jobs = MemoryJobStore()
+        self.replays = MemoryReplayStore()
         self.streams = MemoryStreamStore(self.state.streams, self.state.responses.get)
 
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_CURSOR = "invalid_cursor"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
 
     # The caller may not (401, 403).
     MISSING_CREDENTIALS = "missing_credentials"
@@ -48,6 +49,7 @@ class Reason(StrEnum):
     KEYS_LIMIT = "keys_limit"
     SIGN_IN_LIMIT = "sign_in_limit"
     CONVERSATION_BUSY = "conversation_busy"
+    IDEMPOTENCY_KEY_IN_USE = "idempotency_key_in_use"
     RESPONSE_IN_PROGRESS = "response_in_progress"
     PROMPT_EXISTS = "prompt_exists"
     PROMPT_CHANGED = "prompt_changed"

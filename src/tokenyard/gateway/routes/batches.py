@@ -35,7 +35,7 @@ class BatchRoutes:
                 "Run the requests of an uploaded file beside interactive answers, at the price of "
                 "batches.",
                 self._create, _TAG, CreateBatchRequest, BatchBody, errors=(404, 413, 429, 503),
-                permission=Permission.BATCHES_WRITE,
+                permission=Permission.BATCHES_WRITE, replays=True,
             ),
             Operation(
                 "GET", "/v1/batches", "listBatches", "The project's batches, the newest first.",

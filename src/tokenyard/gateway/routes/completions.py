@@ -117,18 +117,18 @@ class CompletionRoutes:
                 "POST", "/v1/chat/completions", "createChatCompletion",
                 "Answer a conversation, whole or as a stream of chunks.",
                 self._chat, _TAG, ChatCompletionRequest, ChatCompletion, ChatCompletionChunk,
-                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE, replays=True,
             ),
             Operation(
                 "POST", "/v1/completions", "createCompletion",
                 "Continue a text, whole or as a stream of chunks.",
                 self._text, _TAG, CompletionRequest, Completion, Completion,
-                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE, replays=True,
             ),
             Operation(
                 "POST", "/v1/embeddings", "createEmbedding", "Turn texts into vectors.",
                 self._embed, _TAG, EmbeddingRequest, EmbeddingList,
-                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE,
+                errors=(404, 413, 429, 502, 503), permission=Permission.INFERENCE, replays=True,
             ),
             Operation(
                 "POST", "/api/requests/{request_id}/stop", "stopRequest",

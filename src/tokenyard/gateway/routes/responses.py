@@ -88,7 +88,7 @@ class ResponseRoutes:
                 "POST", "/v1/responses", "createResponse",
                 "Answer in a conversation or alone; the answer goes on when the client leaves.",
                 self._create, _TAG, CreateResponseRequest, ResponseBody, ResponseEvent,
-                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE,
+                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE, replays=True,
             ),
             Operation(
                 "GET", "/v1/responses/{response_id}", "getResponse",

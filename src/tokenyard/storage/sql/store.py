@@ -25,6 +25,7 @@ from tokenyard.storage.sql.ledger import SqlLedgerStore
 from tokenyard.storage.sql.limits import SqlLimitDefinitions
 from tokenyard.storage.sql.outage import Outage
 from tokenyard.storage.sql.prompts import SqlPromptStore
+from tokenyard.storage.sql.replays import SqlReplayStore
 from tokenyard.storage.sql.servers import SqlServerStore
 from tokenyard.storage.sql.sqlite import SqliteDatabase
 from tokenyard.storage.sql.streams import SqlStreamStore
@@ -35,7 +36,7 @@ from tokenyard.vocabulary.errors import StartError
 
 # The newest migration; a test holds it against the folder. An up-to-date database is opened
 # without loading Alembic, which takes longer than all the rest.
-NEWEST_REVISION = "0012"
+NEWEST_REVISION = "0013"
 
 _RETRY_SECONDS = 0.05
 
@@ -58,6 +59,7 @@ class SqlStore:
         self.batches = SqlBatchStore(readers, writer)
         self.jobs = SqlJobStore(readers, writer)
         self.streams = SqlStreamStore(readers, writer)
+        self.replays = SqlReplayStore(readers, writer)
 
 
 def choose_database(path_or_url: Path | str, settings: StorageSettings) -> Database:

@@ -1,6 +1,19 @@
-"""The tables of streams: who writes which response, and the logs. Part of `schema.metadata`."""
+"""The tables of answers: who writes which, their logs, and those kept for repeated requests.
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, String, Table
+Part of `schema.metadata`.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+)
 from sqlalchemy import text as sql_text
 
 from tokenyard.storage.sql.schema import metadata
@@ -44,4 +57,15 @@ stream_chunks = Table(
     Column("final", Boolean, nullable=False),
     # Tokens and events, packed.
     Column("body", LargeBinary, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("project_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("fingerprint", String, nullable=False),
+    Column("until", Double, nullable=False, index=True),
+    # Status, headers and body, packed; null while the first request is worked on.
+    Column("answer", LargeBinary),
 )
