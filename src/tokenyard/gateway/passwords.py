@@ -87,15 +87,25 @@ class Passwords:
                 retry_after_seconds=wait,
             )
         # Counted before the check, so that many attempts at once do not all come first.
+        before = self._failures.get(("", place))
         self._count(here, now, _HERE)
         self._count(("", place), now, _PLACE)
         if await self._fits(password, password_hash):
             self._failures.pop(here, None)
-            self._failures.pop(("", place), None)
+            self._take_back(("", place), before)
             return
         raise Unauthenticated(
             "There is no account with that address and password.", reason=Reason.WRONG_PASSWORD
         )
+
+    def _take_back(self, whose: tuple[str, str], before: Failures | None) -> None:
+        """Uncount one attempt: who has an account here is not forgiven the guesses at others."""
+        held = self._failures.get(whose)
+        if held is None or held.count <= 1:
+            self._failures.pop(whose, None)
+        else:
+            last_at = held.last_at if before is None else before.last_at
+            self._failures[whose] = Failures(held.count - 1, last_at)
 
     async def _fits(self, password: str, password_hash: str | None) -> bool:
         async with self._place():

@@ -36,11 +36,6 @@ class Sessions:
         self._randomness = randomness
         self._changed = changed
 
-    @property
-    def seconds_max(self) -> float:
-        """How long a session can last."""
-        return self._settings.session_seconds
-
     async def create_link_token(self, user: UserId = DEFAULT_USER) -> str:
         """The secret part of a one-time sign-in link."""
         return (await self.create_link(user))[0]

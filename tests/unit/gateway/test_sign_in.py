@@ -112,6 +112,17 @@ async def test_one_place_cannot_try_every_account(yard: FakeYard) -> None:
     assert (await attempt(neighbour, "wrong", "fresh@example.com")).status == 429
 
 
+async def test_an_account_of_ones_own_buys_no_guesses_at_others(
+    yard: FakeYard, dev: Person
+) -> None:
+    host = from_host(yard, "203.0.113.7")
+    for number in range(30):
+        assert (await attempt(host, "wrong", f"{number}@example.com")).status == 401
+        if number % 4 == 0:
+            assert (await attempt(host, PASSWORD)).status == 200
+    assert (await attempt(host, "wrong", "fresh@example.com")).status == 429
+
+
 async def test_a_page_of_another_site_cannot_sign_anybody_in(yard: FakeYard, dev: Person) -> None:
     for origin, status in (("http://evil.test", 403), (f"http://{HOST}", 200)):
         assert (await attempt(yard.stranger, PASSWORD, origin=origin)).status == status
