@@ -1,6 +1,7 @@
 import { render } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
 import { BlockSplitter } from "../src/markdown/blocks";
+import { partsOf } from "../src/markdown/code";
 import { plainText } from "../src/markdown/entities";
 import { Reply } from "../src/markdown/reply";
 
@@ -133,4 +134,42 @@ describe("plainText", () => {
     ["&unknown; &", "&unknown; &"],
     ["&#0;&#x110000;", "\ufffd\ufffd"],
   ])("%s", (text, meant) => expect(plainText(text)).toBe(meant));
+});
+
+describe("code", () => {
+  const kinds = (code: string, language: string) =>
+    partsOf(code, language).map(({ kind, text }) => `${kind}:${text}`);
+
+  it("is cut into what it is made of", () => {
+    expect(kinds('def f(): # "no"\n  return "a # b" + 12', "python")).toEqual([
+      "keyword:def",
+      "plain: f(): ",
+      'comment:# "no"',
+      "plain:\n  ",
+      "keyword:return",
+      "plain: ",
+      'text:"a # b"',
+      "plain: + ",
+      "number:12",
+    ]);
+    expect(kinds("a # b", "text")).toEqual(["plain:a # b"]);
+    expect(kinds("x // y", "ts").at(-1)).toBe("comment:// y");
+  });
+
+  it.each(["python", "js", "sql", "unknown"])("of %s is whole, whatever it holds", (language) => {
+    const codes = ['"open', "/* open", "'''", "\\", "`a`\n#", "1e9.x", "\ud83d\ude00 def"];
+    for (const code of codes) {
+      const parts = partsOf(code, language).map((part) => part.text);
+      expect(parts.join("")).toBe(code);
+    }
+  });
+
+  it("has its colours once it is settled, and is text until then", () => {
+    const text = "```python\nreturn 1\n```";
+    const { container, rerender } = render(<Reply text={text} writing={true} />);
+    expect(container.querySelector("code span")).toBeNull();
+    rerender(<Reply text={text} writing={false} />);
+    expect(container.querySelector("code span")?.textContent).toBe("return");
+    expect(container.querySelector("code")?.textContent).toBe("return 1");
+  });
 });

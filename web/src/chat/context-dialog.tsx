@@ -1,14 +1,19 @@
 // What fills the model's context, part by part, as the server counts it with the model's own
 // tokenizer; and what the next message would cost.
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 import type { ContextBody } from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
+import { queries } from "../frame/client";
 import { count, money } from "../language/format";
 import { known, t } from "../language/t";
+import { Button } from "../parts/button";
 import { Hairline } from "../parts/gauge";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { useAct } from "../people/act";
 import { useAsking } from "./composer";
+import { refreshConversation } from "./queries";
 
 export function ContextDialog({
   conversation,
@@ -42,7 +47,36 @@ function Breakdown({ conversation, draft }: { conversation: string; draft: strin
     enabled: name !== null,
   });
   if (error && !data) return <Notice error={error} onRetry={() => void refetch()} />;
-  return data ? <Parts context={data} /> : null;
+  if (data === undefined) return null;
+  return (
+    <>
+      <Parts context={data} />
+      <Compact conversation={conversation} model={data.model} />
+    </>
+  );
+}
+
+/** Lets a summary stand for the older messages; its line in the thread takes it back. */
+function Compact({ conversation, model }: { conversation: string; model: string }) {
+  const [busy, setBusy] = useState(false);
+  const { act, error, dismiss } = useAct(["context", conversation]);
+  const compact = async () => {
+    setBusy(true);
+    const path = { conversation_id: conversation };
+    await act(() =>
+      ask("POST /api/conversations/{conversation_id}/compact", { path, body: { model } }),
+    );
+    await refreshConversation(queries, conversation);
+    setBusy(false);
+  };
+  return (
+    <div className="mt-4 space-y-2">
+      <Button kind="plain" disabled={busy} onClick={() => void compact()}>
+        {t(busy ? "context.compacting" : "context.compact")}
+      </Button>
+      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+    </div>
+  );
 }
 
 function Parts({ context }: { context: ContextBody }) {

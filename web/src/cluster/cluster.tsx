@@ -79,7 +79,7 @@ function History() {
   const window = { from: now - HOURS * 3600, to: now };
   return (
     <Part title={t("cluster.history", { hours: HOURS })}>
-      <div className="grid gap-x-8 gap-y-4 sm:grid-cols-2 xl:grid-cols-4">
+      <div className="grid grid-cols-2 gap-x-8 gap-y-4 xl:grid-cols-4">
         <Strip label={t("cluster.used")} points={view.used} {...window} top={view.gpusMax} />
         <Strip label={t("cluster.held")} points={view.held} {...window} top={view.gpusMax} />
         <Strip label={t("cluster.running")} points={view.running} {...window} />
@@ -133,7 +133,9 @@ function NodeRow({ node }: { node: NodeBody }) {
         {known("node", node.state) ?? node.state}
         {node.reason && <span className="block text-xs text-soft">{node.reason}</span>}
       </td>
-      <td>{node.devices.length === 0 ? "—" : <Gpus devices={node.devices} />}</td>
+      <td className={node.devices.length > 0 ? "min-w-44" : ""}>
+        {node.devices.length === 0 ? "—" : <Gpus devices={node.devices} />}
+      </td>
       <td className="figure">
         {t("cluster.of", { used: decimal(node.cpus - node.cpus_free, 0), all: count(node.cpus) })}
       </td>

@@ -3,8 +3,9 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { AttemptBody, JobBody, TimelineBody } from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
+import { useNames } from "../frame/names";
 import { Part } from "../frame/page";
-import { count, decimal, moment, span } from "../language/format";
+import { count, decimal, moment, money, span } from "../language/format";
 import { known, t } from "../language/t";
 import { Button } from "../parts/button";
 import { useWallClock } from "../parts/countdown";
@@ -225,6 +226,7 @@ function Attempts({ attempts }: { attempts: readonly AttemptBody[] }) {
               <th>{t("jobs.outcome")}</th>
               <th className="figure">{t("jobs.gpu_time")}</th>
               <th className="figure">{t("jobs.gpu_time_lost")}</th>
+              <th className="figure">{t("rows.cost")}</th>
             </tr>
           </thead>
           <tbody>
@@ -241,6 +243,9 @@ function Attempts({ attempts }: { attempts: readonly AttemptBody[] }) {
                 </td>
                 <td className="figure">{span(each.gpu_seconds)}</td>
                 <td className="figure">{span(each.lost_gpu_seconds)}</td>
+                <td className="figure">
+                  {each.cost ? money(each.cost.nanos, each.cost.currency) : "—"}
+                </td>
               </tr>
             ))}
           </tbody>
@@ -251,6 +256,7 @@ function Attempts({ attempts }: { attempts: readonly AttemptBody[] }) {
 }
 
 function Events({ timeline }: { timeline: TimelineBody }) {
+  const names = useNames();
   return (
     <Part title={t("jobs.events")}>
       <ol className="space-y-1">
@@ -260,7 +266,9 @@ function Events({ timeline }: { timeline: TimelineBody }) {
             <span>
               {known("event", event.kind) ?? event.kind}
               {event.detail && <span className="text-soft">: {event.detail}</span>}
-              {event.by && <span className="text-soft"> ({t("jobs.by", { who: event.by })})</span>}
+              {event.by && (
+                <span className="text-soft"> ({t("jobs.by", { who: names(event.by) })})</span>
+              )}
             </span>
           </li>
         ))}

@@ -754,4 +754,7 @@ export const de: Record<Key, string> = {
   "upstreams.kind": "Art",
   "upstreams.key": "Sein Schlüssel, falls nötig",
   "upstreams.add": "Server hinzufügen",
+
+  "context.compact": "Ältere Nachrichten zusammenfassen",
+  "context.compacting": "Fasst zusammen",
 };

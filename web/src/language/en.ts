@@ -751,6 +751,9 @@ export const en = {
   "upstreams.kind": "Kind",
   "upstreams.key": "Its key, if it wants one",
   "upstreams.add": "Add the server",
+
+  "context.compact": "Summarise older messages",
+  "context.compacting": "Summarising",
 } as const;
 
 export type Key = keyof typeof en;

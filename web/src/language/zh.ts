@@ -731,4 +731,7 @@ export const zh: Record<Key, string> = {
   "upstreams.kind": "类型",
   "upstreams.key": "其密钥（如需要）",
   "upstreams.add": "添加服务器",
+
+  "context.compact": "压缩更早的消息",
+  "context.compacting": "正在压缩",
 };

@@ -2,9 +2,10 @@
 // the text that it is, a link opens only http, https or mailto, and an image stays a link, because
 // the page loads nothing from other hosts.
 import type { Token, Tokens } from "marked";
-import type { ReactNode } from "react";
+import { createContext, type ReactNode, useContext } from "react";
 import { CopyButton } from "../parts/copy";
 import { lexer } from "./blocks";
+import { type Kind, partsOf } from "./code";
 import { plainText } from "./entities";
 
 const SAFE_LINK = /^(https?:|mailto:)/i;
@@ -12,9 +13,12 @@ const SAFE_LINK = /^(https?:|mailto:)/i;
 /** Depth of nested quotes and lists that is drawn; deeper text is shown as it was written. */
 const DEPTH_MAX = 24;
 
-export function renderBlock(source: string): ReactNode {
-  return renderAll(lexer().lex(source), 0);
+/** A block; its code has colours once it is settled, and not while it is written. */
+export function renderBlock(source: string, settled: boolean): ReactNode {
+  return <Settled value={settled}>{renderAll(lexer().lex(source), 0)}</Settled>;
 }
+
+const Settled = createContext(true);
 
 function renderAll(tokens: Token[] | undefined, depth: number): ReactNode {
   if (tokens === undefined) return null;
@@ -44,7 +48,9 @@ function block(token: Tokens.Generic, depth: number): ReactNode | undefined {
     case "html":
       return token.block ? <p>{token.raw}</p> : undefined;
     case "code":
-      return <Code text={(token as Tokens.Code).text} />;
+      return (
+        <Code text={(token as Tokens.Code).text} language={(token as Tokens.Code).lang ?? ""} />
+      );
     case "list":
       return <List list={token as Tokens.List} depth={depth} />;
     case "table":
@@ -90,12 +96,32 @@ function Link({ href, children }: { href: string; children: ReactNode }) {
   );
 }
 
-function Code({ text }: { text: string }) {
+const LOOKS: Partial<Record<Kind, string>> = {
+  comment: "text-soft",
+  text: "text-soft",
+  keyword: "text-accent",
+};
+
+function Code({ text, language }: { text: string; language: string }) {
+  const settled = useContext(Settled);
+  const parts = settled ? partsOf(text, language) : [];
   return (
     <div className="code group relative">
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: long lines are scrolled by keyboard too. */}
       <pre tabIndex={0}>
-        <code>{text}</code>
+        <code>
+          {settled
+            ? parts.map((part, place) =>
+                LOOKS[part.kind] ? (
+                  <span key={place} className={LOOKS[part.kind]}>
+                    {part.text}
+                  </span>
+                ) : (
+                  part.text
+                ),
+              )
+            : text}
+        </code>
       </pre>
       <CopyButton
         text={text}

@@ -7,8 +7,8 @@ import { renderBlock } from "./render";
 /** Only marks that are drawn here are closed; tags and formulas are shown as they are written. */
 const UNFINISHED = { katex: false, htmlTags: false, linkMode: "text-only" } as const;
 
-const Block = memo(function Block({ source }: { source: string }) {
-  return renderBlock(source);
+const Block = memo(function Block({ source, settled }: { source: string; settled: boolean }) {
+  return renderBlock(source, settled);
 });
 
 export const Reply = memo(function Reply({ text, writing }: { text: string; writing: boolean }) {
@@ -23,6 +23,7 @@ export const Reply = memo(function Reply({ text, writing }: { text: string; writ
         <Block
           key={place}
           source={writing && place === last ? remend(source, UNFINISHED) : source}
+          settled={!writing || place < last}
         />
       ))}
       {writing && last === -1 && <p aria-hidden="true" />}

@@ -255,7 +255,9 @@ function Table({ sums, currency }: { sums: readonly Total[]; currency: string })
         <tbody>
           {sums.map((each) => (
             <tr key={each.name}>
-              <td className="[overflow-wrap:anywhere]">{shown(each.name) || t("usage.nobody")}</td>
+              <td className="min-w-40 [overflow-wrap:anywhere]">
+                {shown(each.name) || t("usage.nobody")}
+              </td>
               <td className="figure">{count(each.requests)}</td>
               <td className="figure">{count(each.input)}</td>
               <td className="figure">{count(each.cached)}</td>
