@@ -215,7 +215,7 @@ class ResponseRoutes:
             patience = replace(patience, life=patience.life * (0.8 + 0.4 * chance))
         else:
             patience = replace(patience, life=None)
-        retry = b"retry: %d\n\n" % (_RETRY_MS_MIN + chance * (_RETRY_MS_MAX - _RETRY_MS_MIN))
+        retry = b"retry: %d\n" % (_RETRY_MS_MIN + chance * (_RETRY_MS_MAX - _RETRY_MS_MIN))
         return EventStream(
             self._frames(caller, id, reading, retry),
             name=f"reader of {id}",
@@ -228,17 +228,23 @@ class ResponseRoutes:
     async def _frames(
         self, caller: Principal, id: ResponseId, reading: Reading, retry: bytes
     ) -> AsyncGenerator[bytes, None]:
+        """The frames of all events; the time to come back is a line of the first one.
+
+        Alone it would be an event without data, which OpenAI's client cannot read.
+        """
         self._metrics.stream_readers.inc()
+        head = retry
         try:
-            yield retry
             while True:
                 if reading.picture is not None:
-                    yield reading.picture.frame
+                    yield head + reading.picture.frame
+                    head = b""
                 stream = reading.stream
                 if stream is None:
                     return
                 async for batch in stream.read(reading.start):
-                    yield b"".join([event.frame for event in batch])
+                    yield head + b"".join([event.frame for event in batch])
+                    head = b""
                 if stream.ring.closed:
                     return
                 # The log was lost on the way: say so, and go on from a picture.
