@@ -115,7 +115,7 @@ class Readings:
         if stream is not None and stream.lost:
             stream = None
         over = response.status is not ResponseStatus.IN_PROGRESS
-        if not over and stream is not None:
+        if not over and stream is not None and stream.local:
             first: int | None = 0
             following, epoch = stream.ring.following, max(stream.epoch, production.epoch)
         elif over and not self._streams.is_kept(response.finished_at):
