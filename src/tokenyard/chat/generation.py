@@ -79,8 +79,13 @@ def spell_request(
     turns: Sequence[Message],
     sampling: SamplingParameters,
     text_format: Mapping[str, Any] | None = None,
+    *,
+    goes_on: bool = False,
 ) -> bytes:
-    """The body of a request for a streamed chat completion, with its usage at the end."""
+    """The body of a request for a streamed chat completion, with its usage at the end.
+
+    goes_on: the last turn is the beginning of the answer.
+    """
     body: dict[str, object] = {
         "model": model,
         "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -97,6 +102,8 @@ def spell_request(
         body["max_completion_tokens"] = sampling.max_tokens
     if text_format:
         body["response_format"] = _spell_format(text_format)
+    if goes_on:
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     return msgspec.json.encode(body)
 
 

@@ -275,7 +275,11 @@ class Responses:
             # So that a successor draws the same tokens.
             sampling = replace(sampling, seed=int.from_bytes(self._randomness.bytes(4), "big") >> 1)
         request = spell_request(
-            ask.model, question.turns, sampling, text_format=response.options.text_format
+            ask.model,
+            question.turns,
+            sampling,
+            text_format=response.options.text_format,
+            goes_on=question.goes_on,
         )
         production = Production(id, self.producer, 1, item.id, tip, request)
         await self._store.open_response(response, asked, now, production)

@@ -10,7 +10,13 @@ from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.counting import Count, TokenCounts
 from tokenyard.chat.records import Ask, Item, ItemKind
-from tokenyard.chat.rules.context import show_items, spell_attachment, spell_turn
+from tokenyard.chat.rules.context import (
+    is_stopped,
+    show_items,
+    spell_attachment,
+    spell_turn,
+    spell_turns,
+)
 from tokenyard.chat.rules.window import Fullness, bound_tokens, drop_oldest, judge
 from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.upstreams.pool import UpstreamPool
@@ -31,6 +37,8 @@ class Question:
     tip: ItemId | None
     # Turns of the history that are not sent.
     dropped: int
+    # Whether the last turn is an answer that was stopped and is to be gone on with.
+    goes_on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,9 @@ class Windows:
         room = self._room(ask)
         keep = len(asked)
         dropped = await self._excess(ask, head, shown, keep, room)
-        turns = (*head, *(spell_turn(item) for item in shown[dropped:]))
-        return Question(turns, asked, tip, dropped)
+        turns = (*head, *spell_turns(shown[dropped:]))
+        goes_on = not asked and bool(shown) and is_stopped(shown[-1])
+        return Question(turns, asked, tip, dropped, goes_on)
 
     async def measure(self, caller: Principal, ask: Ask) -> Gauge:
         """How the question would fill the window, whether or not it fits."""
@@ -83,7 +92,7 @@ class Windows:
         if ask.options.truncate:
             dropped = await self._excess(ask, head, shown, len(asked), room, refuse=False)
         shown = shown[dropped:]
-        turns = [*head, *(spell_turn(item) for item in shown)]
+        turns = [*head, *spell_turns(shown)]
         whole = await self._count(ask, turns)
         parts = await self._measure_parts(ask, shown, {item.id for item in asked})
         parts.append(("template", max(0, whole.tokens - sum(tokens for _, tokens in parts))))
@@ -124,7 +133,7 @@ class Windows:
         refuse: bool = True,
     ) -> int:
         """How many of the oldest turns do not fit; raises InvalidRequest when none may go."""
-        turns = [*head, *(spell_turn(item) for item in shown)]
+        turns = [*head, *spell_turns(shown)]
         if bound_tokens([turn.content for turn in turns]) <= room:
             return 0
         if not ask.options.truncate:
@@ -137,7 +146,7 @@ class Windows:
         while True:
             left = [
                 *head,
-                *(spell_turn(item) for item in (*shown[:first], *shown[first + dropped :])),
+                *spell_turns([*shown[:first], *shown[first + dropped :]]),
             ]
             total = await self._count(ask, left)
             if total.tokens <= room:

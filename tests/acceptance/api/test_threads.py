@@ -57,6 +57,23 @@ def test_branches_of_a_conversation(yard: Yard, client: openai.OpenAI) -> None:
     wait_until(lambda: bool(body_of(yard, "GET", titled)["title"]), 60, "the title is there")
 
 
+def test_an_answer_that_was_cut_off_is_gone_on_with(client: openai.OpenAI) -> None:
+    story = "Explain in detail how a steam engine works."
+    whole = client.responses.create(model=MODEL, input=story, max_output_tokens=24, temperature=0)
+    talk = client.conversations.create()
+    first = ask(client, story, conversation=talk.id)
+    assert first.status == "incomplete"
+    more = client.responses.create(
+        model=MODEL,
+        input=[],
+        conversation=talk.id,
+        max_output_tokens=16,
+        temperature=0,
+        extra_body={"parent_item_id": first.output[0].id},
+    )
+    assert first.output_text + more.output_text == whole.output_text
+
+
 def test_a_stored_prompt_is_served(yard: Yard, client: openai.OpenAI) -> None:
     content = {"instructions": "You like {{city}}.", "model": MODEL, "max_output_tokens": 5}
     made = body_of(yard, "POST", "/api/prompts", {"name": "Guide", "content": content})

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenyard.chat.records import Attachment, Item, ItemKind
-from tokenyard.chat.rules.context import show_items, spell_turn
+from tokenyard.chat.rules.context import show_items, spell_turn, spell_turns
 from tokenyard.chat.rules.tree import find_leaf
 from tokenyard.vocabulary.ids import ItemId
 from tokenyard.vocabulary.messages import Message, Role
@@ -72,6 +72,22 @@ def test_of_two_summaries_the_later_one_counts() -> None:
     later = made("t", ItemKind.SUMMARY, through="d")
     path = [made("a"), made("b"), made("c"), SUMMARY, made("d"), later, made("e")]
     assert [item.id for item in show_items(path)] == ["t", "e"]
+
+
+def test_an_answer_and_what_goes_on_with_it_are_one_turn() -> None:
+    question = made("q")
+    stopped = replace(made("a"), role=Role.ASSISTANT, complete=False, parent=question.id)
+    more = replace(made("b"), role=Role.ASSISTANT, complete=False, parent=stopped.id)
+    rest = replace(made("c"), role=Role.ASSISTANT, parent=more.id)
+    turns = spell_turns([question, stopped, more, rest, made("d")])
+    assert [turn.content for turn in turns] == [
+        "text of q",
+        "text of atext of btext of c",
+        "text of d",
+    ]
+    whole = replace(stopped, complete=True)
+    assert len(spell_turns([question, whole, more])) == 3
+    assert len(spell_turns([stopped, replace(rest, parent=question.id)])) == 2
 
 
 def test_a_file_comes_before_the_question_about_it() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from support.yards import MODEL, FakeYard
+from tokenyard.upstreams.scripted import Script
 
 PATH = "/v1/responses"
 
@@ -91,6 +92,27 @@ async def test_regenerate_edit_and_walk_the_branches(yard: FakeYard) -> None:
         "POST", f"/api/conversations/{conversation}/leaf", json_body={"item_id": "msg_none"}
     )
     assert missing.status == 404
+
+
+async def test_a_stopped_answer_is_gone_on_with(yard: FakeYard) -> None:
+    conversation = await new_conversation(yard)
+    yard.upstream.script = Script(hold_after=2)
+    body = {"model": MODEL, "input": "one", "conversation": conversation, "background": True}
+    made = (await yard.client.call("POST", PATH, json_body=body)).json()
+    running = yard.client.open("GET", f"{PATH}/{made['id']}?stream=true")
+    await running.until(lambda answer: b", " in answer.body)
+    stopped = (await yard.client.call("POST", f"{PATH}/{made['id']}/cancel")).json()
+    await running.finish()
+    yard.upstream.script = Script(pieces=("and on.",))
+    item = stopped["output"][0]
+    more = await ask(yard, [], conversation=conversation, parent_item_id=item["id"])
+    asked = json.loads(yard.upstream.calls[-1].body)
+    assert (asked["continue_final_message"], asked["add_generation_prompt"]) == (True, False)
+    assert sent(yard) == ["user: one", "assistant: Hello, "]
+    assert more["output"][0]["parent_id"] == item["id"]
+    await ask(yard, "two", conversation=conversation)
+    assert sent(yard) == ["user: one", "assistant: Hello, and on.", "user: two"]
+    assert "continue_final_message" not in json.loads(yard.upstream.calls[-1].body)
 
 
 async def test_an_item_of_another_conversation_is_no_parent(yard: FakeYard) -> None:

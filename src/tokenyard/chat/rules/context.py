@@ -36,6 +36,25 @@ def spell_turn(item: Item) -> Message:
     return Message(item.role, "\n\n".join(parts))
 
 
+def spell_turns(items: Sequence[Item]) -> list[Message]:
+    """Items as turns; an answer that goes on with one that was stopped makes one turn with it."""
+    turns: list[Message] = []
+    stopped: Item | None = None
+    for item in items:
+        turn = spell_turn(item)
+        if stopped is not None and item.parent == stopped.id and item.role is Role.ASSISTANT:
+            turns[-1] = Message(Role.ASSISTANT, turns[-1].content + turn.content)
+        else:
+            turns.append(turn)
+        stopped = item if is_stopped(item) else None
+    return turns
+
+
+def is_stopped(item: Item) -> bool:
+    """Whether it is an answer that was cut off, which can be gone on with."""
+    return item.role is Role.ASSISTANT and item.kind is ItemKind.MESSAGE and not item.complete
+
+
 def spell_attachment(attachment: Attachment) -> str:
     """A file as text, with its name around it so that the model can tell it from the question."""
     return f"[File: {attachment.filename}]\n{attachment.text}\n[End of file]"
