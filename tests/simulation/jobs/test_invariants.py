@@ -79,6 +79,7 @@ def workload(draw: Draw) -> list[Arrival]:
             topology=topology if members <= 3 * (GPUS // role.request.gpus) else None,
             checkpoint_seconds=60.0 if draw.below(2) else None,
             restart_seconds=float(draw.below(10)),
+            grows=draw.below(2) == 0,
         )
         arrivals.append(Arrival(job, run))
     return arrivals

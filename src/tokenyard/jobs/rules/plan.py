@@ -64,10 +64,13 @@ def plan(board: Board, now: float) -> Plan:
         cycle.honour_claims()
         cycle.settle_gangs()
         cycle.admit()
-        if board.profile.taking is Taking.REPLACE and cycle.blocked:
-            cycle = _replaced(board, now, mark, charged) or cycle
+        if board.profile.taking is Taking.REPLACE:
+            # Afterwards the trial is that of the last try, which need not be the best: no growth.
+            if cycle.blocked:
+                cycle = _replaced(board, now, mark, charged) or cycle
+            return cycle.result()
         waits = any(one.reason in _PASSING_REASONS for one in cycle.blocked.values())
-        if board.growing and not waits:
+        if board.growing and not waits and not cycle.search.spent:
             cycle.decisions += grow(board)
         return cycle.result()
     finally:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed
 from tokenyard.jobs.rules.cluster import Node
-from tokenyard.jobs.rules.decisions import Claim, Plan, Preempt, Start
+from tokenyard.jobs.rules.decisions import Claim, Complete, Plan, Preempt, Start
 from tokenyard.jobs.rules.fairness import QueueSpec, Reclaim, Within
 from tokenyard.jobs.rules.gangs import Shortfall, missing, seat_gang
 from tokenyard.jobs.rules.plan import apply, carry_out, plan
 from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Passing, Profile, Taking
 from tokenyard.jobs.rules.twin import twin_of
-from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
+from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Seats, Topology
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 
@@ -374,3 +374,35 @@ def test_the_board_refuses_what_makes_no_sense() -> None:
         board.submit(gang("k", queue=QueueName("ghost")))
     with pytest.raises(Conflict, match="is waiting"):
         board.stop(JobId("j"))
+
+
+def test_a_gang_grows_by_one_and_not_while_anybody_is_told_to_go() -> None:
+    profile = replace(PROFILES["yard"], run_seconds_min=0.0)
+    queue = QueueSpec(QueueName("all"), within=Within.LOWER_PRIORITY)
+    board = Board(nodes(4, 2), [queue], profile)
+
+    def job(name: str, gpus: int, **more: object) -> Job:
+        role = Role(Request(gpus=gpus), 1, int(str(more.pop("most", 1))))
+        fields = {"queue": QueueName("all"), "roles": (role,), "estimate_seconds": 50.0, **more}
+        return Job(JobId(name), **fields)  # type: ignore[arg-type]
+
+    filler = board.submit(job("filler", 2))
+    board.start(filler.job.id, seat(board, filler.job), 0.0)
+    grows = board.submit(job("grows", 1, most=4, grows=True))
+    board.start(grows.job.id, seat(board, grows.job), 0.0)
+    grown = plan(board, 1.0)
+    assert [type(decision) for decision in grown.decisions] == [Complete]
+    assert len(grown.decisions[0].seats) == 1  # type: ignore[union-attr]
+    board.submit(job("urgent", 4, priority=9, preemptible=False))
+    urgent = plan(board, 2.0)
+    assert any(isinstance(decision, Preempt) for decision in urgent.decisions)
+    assert not any(isinstance(decision, Complete) for decision in urgent.decisions)
+
+
+def seat(board: Board, job: Job) -> Seats:
+    """Where one member would sit now."""
+    mark = board.cluster.mark()
+    seats = seat_gang(board.floor, job, (1,))
+    board.cluster.undo(mark)
+    assert not isinstance(seats, Shortfall)
+    return seats
