@@ -236,7 +236,7 @@ def compare(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="a third of the time")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "gateway.json")
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "gateway.json")
     options = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
     before = os.getloadavg()[0]
