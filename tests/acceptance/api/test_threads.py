@@ -93,8 +93,14 @@ def test_a_stored_prompt_is_served(yard: Yard, client: openai.OpenAI) -> None:
 def test_the_gauge_counts_as_the_model_does(yard: Yard, client: openai.OpenAI) -> None:
     asked = {"model": MODEL, "input": "How does a steam engine work?", "instructions": "Be brief."}
     gauge = body_of(yard, "POST", "/api/context", asked)
-    made = client.responses.create(**asked, max_output_tokens=4)
+    made = client.responses.create(
+        model=asked["model"],
+        input=asked["input"],
+        instructions=asked["instructions"],
+        max_output_tokens=4,
+    )
     assert made.usage is not None
+    assert made.model_extra is not None
     assert gauge["exact"]
     assert gauge["used_tokens"] == made.usage.input_tokens
     assert gauge["cost"]["lowest_nanos"] <= made.model_extra["cost"]["nanos"]
@@ -104,7 +110,9 @@ def test_the_gauge_counts_as_the_model_does(yard: Yard, client: openai.OpenAI) -
 def test_a_history_that_does_not_fit_is_cut_only_when_asked(
     yard: Yard, client: openai.OpenAI
 ) -> None:
-    window = client.models.retrieve(MODEL).model_extra["context_window"]
+    model = client.models.retrieve(MODEL)
+    assert model.model_extra is not None
+    window = model.model_extra["context_window"]
     long = "word " * (window // 2)
     talk = client.conversations.create(
         items=[{"role": "user", "content": long}, {"role": "user", "content": long}]
