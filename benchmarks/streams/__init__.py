@@ -1,0 +1,1 @@
+"""What a streamed event costs on its way through the log, beside the plain way of doing it."""
