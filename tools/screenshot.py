@@ -90,9 +90,12 @@ def ask_once(page: Page, yard: yards.Yard) -> None:
     window.go(sign_in_address(yard))
     window.draft.wait_for()
     page.get_by_label("Temperature", exact=True).fill("0")
+    page.get_by_label("Max tokens").fill("220")
     window.run(QUESTION)
     window.wait_for_end()
-    window.go(f"{yard.url}/chat")
+    short = {"metadata": {"max_output_tokens": "120", "temperature": "0"}}
+    made = yard.request("POST", "/v1/conversations", short).json()
+    window.go(f"{yard.url}/chat/{made['id']}")
     window.draft.wait_for()
     for question in ("Say hello to the harbour.", QUESTION):
         window.send(question)
