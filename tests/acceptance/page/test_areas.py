@@ -154,7 +154,13 @@ def test_the_cluster_shows_and_closes_a_node(page: Window, yard: Yard) -> None:
     expect(page.page.get_by_role("row").nth(1)).to_contain_text("open")
 
 
-def test_a_batch_of_samples_runs_to_its_end(page: Window, yard: Yard) -> None:
+def test_a_batch_of_samples_runs_to_its_end(
+    browser: Browser, make_yard: Callable[..., Yard]
+) -> None:
+    # Samples are offered where there is no batch yet, hence a server of its own.
+    yard = make_yard()
+    page = Window(browser.new_context().new_page())
+    page.go(sign_in_address(yard))
     at(page, yard, "/batches")
     page.button("Run three sample questions").click()
     page.page.wait_for_url("**/batches/batch_*")
@@ -162,6 +168,7 @@ def test_a_batch_of_samples_runs_to_its_end(page: Window, yard: Yard) -> None:
     expect(sheet).to_contain_text("3 of 3", timeout=60_000)
     expect(sheet.get_by_role("link", name="Results")).to_be_visible(timeout=30_000)
     assert page.violations() == []
+    page.page.context.close()
 
 
 def test_a_prompt_has_versions_and_a_label(page: Window, yard: Yard) -> None:

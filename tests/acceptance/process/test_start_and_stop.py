@@ -48,7 +48,8 @@ def test_a_restart_keeps_all_and_a_deleted_home_resets_all(
     again = make_yard()
     assert again.request("GET", f"/v1/conversations/{talk}", headers=kept).status == 200
     found = again.request("GET", f"/v1/responses/{running}", headers=kept).json()
-    assert found["status"] in {"completed", "incomplete", "failed", "cancelled"}
+    # An answer that was cut off by the stop goes on in the next life.
+    assert found["status"] in {"in_progress", "completed", "incomplete"}
     again.interrupt()
     assert again.wait_for_end() == 0, again.output()
 
