@@ -54,7 +54,7 @@ def yard(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """The one that most tests share. Its end is a test too."""
     folder = tmp_path_factory.mktemp("yard")
     # Titles by the model would be generations beside those that tests count.
-    titles = {"TOKENYARD_CHAT__TITLES": "question"}
+    titles = {"TOKENYARD_CHAT__TITLES": "nobody"}
     started = yards.start(make_home(models_folder, folder / "home"), folder, extra=titles)
     try:
         started.wait_until_ready()
