@@ -470,7 +470,7 @@ export type ChatCompletion = {
 export type ChatChoice = {
   index: number;
   message: AnswerMessage;
-  finish_reason: "abort" | "length" | "stop" | "tool_calls";
+  finish_reason: "abort" | "content_filter" | "length" | "stop" | "tool_calls";
   logprobs?: ChatLogprobs | null;
   token_ids?: number[];
 };
@@ -543,7 +543,7 @@ export type ChatCompletionChunk = {
 export type ChunkChoice = {
   index: number;
   delta: Delta;
-  finish_reason?: "abort" | "length" | "stop" | "tool_calls" | null;
+  finish_reason?: "abort" | "content_filter" | "length" | "stop" | "tool_calls" | null;
   logprobs?: ChatLogprobs | null;
   token_ids?: number[];
 };
@@ -1819,7 +1819,7 @@ export type LoadBody = {
 export type UpstreamRequest = {
   name: string;
   url: string;
-  kind?: "llamacpp" | "openai" | "own" | "vllm";
+  kind?: "anthropic" | "llamacpp" | "openai" | "openai-platform" | "own" | "vllm";
   models?: string[];
   api_key?: string | null;
   weight?: number;

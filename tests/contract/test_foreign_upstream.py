@@ -259,6 +259,41 @@ async def test_other_servers_get_the_request_as_it_came() -> None:
     assert server.asked[0][1] == json.loads(chat(seed=2**40, stop=None).body)
 
 
+async def test_openai_itself_gets_its_own_words_for_a_length() -> None:
+    server = Server(answer={"choices": []})
+    thought = {"role": "assistant", "content": "a", "reasoning_content": "b"}
+    asked = chat(max_tokens=5, top_k=0, priority=3, temperature=0.5, messages=[thought])
+    async with foreign(server, Dialect.PLATFORM) as upstream:
+        await upstream.complete(asked)
+        await upstream.complete(chat(max_tokens=5, max_completion_tokens=7))
+        with pytest.raises(InvalidRequest, match="OpenAI's API does not support") as caught:
+            await upstream.complete(chat(top_k=5))
+    assert caught.value.param == "top_k"
+    first, second = (body for _, body, _ in server.asked)
+    assert first == {
+        "model": "m",
+        "messages": [{"role": "assistant", "content": "a"}],
+        "temperature": 0.5,
+        "max_completion_tokens": 5,
+    }
+    assert second["max_completion_tokens"] == 7
+
+
+async def test_reasoning_tokens_and_unknown_counts_are_kept() -> None:
+    told = {
+        "prompt_tokens": 5,
+        "completion_tokens": 9,
+        "total_tokens": 14,
+        "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 6, "accepted_prediction_tokens": 1},
+        "queue_time": 0.5,
+    }
+    server = Server(answer={"choices": [], "usage": told})
+    async with foreign(server, Dialect.PLATFORM) as upstream:
+        body = json.loads(await upstream.complete(chat()))
+    assert body["usage"] == told
+
+
 @pytest.mark.parametrize(
     ("call", "param"),
     [

@@ -15,6 +15,8 @@ from tokenyard.runtime.settings import (
     UpstreamSettings,
 )
 from tokenyard.telemetry.logs import Event
+from tokenyard.upstreams.anthropic import KIND as ANTHROPIC
+from tokenyard.upstreams.anthropic import AnthropicUpstream
 from tokenyard.upstreams.dialects import Dialect
 from tokenyard.upstreams.foreign import ForeignUpstream
 from tokenyard.upstreams.http import HttpUpstream
@@ -162,6 +164,16 @@ def connect_server(
     if server.kind == EngineKind.OWN:
         return HttpUpstream(
             url, settings, api_key=key, tracing=ground.tracing, connecting=connecting
+        )
+    if server.kind == ANTHROPIC:
+        return AnthropicUpstream(
+            url,
+            settings,
+            clock=ground.clock,
+            models=server.models,
+            api_key=key,
+            tracing=ground.tracing,
+            connecting=connecting,
         )
     return ForeignUpstream(
         url,

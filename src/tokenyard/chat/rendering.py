@@ -23,6 +23,9 @@ from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
 
 MAX_OUTPUT_TOKENS: Final = "max_output_tokens"
+CONTENT_FILTER: Final = "content_filter"
+# Ends of a generation that leave an answer incomplete, in the words of responses.
+INCOMPLETE_REASONS: Final = {"length": MAX_OUTPUT_TOKENS, "content_filter": CONTENT_FILTER}
 
 Progress = Literal["in_progress", "completed", "incomplete"]
 
@@ -130,7 +133,10 @@ def render_response(
     if timings is not None:
         body.timings = timings
     if response.status is ResponseStatus.INCOMPLETE:
-        body.incomplete_details = IncompleteDetails(MAX_OUTPUT_TOKENS)
+        filtered = response.incomplete_reason == CONTENT_FILTER
+        body.incomplete_details = IncompleteDetails(
+            CONTENT_FILTER if filtered else MAX_OUTPUT_TOKENS
+        )
     if response.status is ResponseStatus.FAILED:
         body.error = ResponseErrorBody(
             code="server_error",

@@ -13,7 +13,12 @@ from tokenyard.chat.log_ports import ProductionStore
 from tokenyard.chat.log_writer import Fenced, LogFull, Pen
 from tokenyard.chat.ports import ChatStore
 from tokenyard.chat.records import Item, Response, ResponseStatus
-from tokenyard.chat.rendering import MAX_OUTPUT_TOKENS, render_item, render_response
+from tokenyard.chat.rendering import (
+    INCOMPLETE_REASONS,
+    MAX_OUTPUT_TOKENS,
+    render_item,
+    render_response,
+)
 from tokenyard.chat.rules.continuing import Next, Patience, decide_next
 from tokenyard.chat.rules.seam import Diverged, Seam
 from tokenyard.ledger.ledger import Ledger
@@ -266,7 +271,7 @@ def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
         status = run.stopped
     elif error is not None:
         status = ResponseStatus.FAILED
-    elif run.generated.finish == FinishReason.LENGTH:
+    elif run.generated.finish in INCOMPLETE_REASONS:
         status = ResponseStatus.INCOMPLETE
     if status is not ResponseStatus.FAILED:
         error = None
@@ -276,7 +281,9 @@ def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
         run.response,
         status=status,
         finished_at=at,
-        incomplete_reason=MAX_OUTPUT_TOKENS if status is ResponseStatus.INCOMPLETE else None,
+        incomplete_reason=INCOMPLETE_REASONS.get(str(run.generated.finish), MAX_OUTPUT_TOKENS)
+        if status is ResponseStatus.INCOMPLETE
+        else None,
         error_reason=error.reason if error else None,
         error_message=error.message if error else None,
         output=replace(run.item, text=text, complete=complete) if text or complete else None,

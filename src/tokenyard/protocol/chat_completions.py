@@ -43,8 +43,9 @@ CONTINUED_TOKENS_MAX = 1_000_000
 Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-# `abort` is only seen between our own processes: the gateway asked the engine to stop.
-ChatFinish = Literal["stop", "length", "tool_calls", "abort"]
+# `abort` is only seen between our own processes: the gateway asked the engine to stop;
+# `content_filter` only from servers of others.
+ChatFinish = Literal["stop", "length", "tool_calls", "content_filter", "abort"]
 BadWord = Annotated[str, Meta(min_length=1, max_length=128)]
 FormText = Annotated[str, Meta(min_length=1, max_length=65_536)]
 

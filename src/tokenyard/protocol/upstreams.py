@@ -7,6 +7,7 @@ from msgspec import Meta
 
 Name = Annotated[str, Meta(pattern=r"^(?!engine-)[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelId = Annotated[str, Meta(min_length=1, max_length=500)]
+Kind = Literal["own", "llamacpp", "vllm", "openai", "openai-platform", "anthropic"]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -52,7 +53,7 @@ class UpstreamRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     name: Name
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
-    kind: Literal["own", "llamacpp", "vllm", "openai"] = "openai"
+    kind: Kind = "openai"
     models: Annotated[list[ModelId], Meta(max_length=1000)] = []
     api_key: Annotated[str, Meta(max_length=4000)] | None = None
     weight: Weight = 1

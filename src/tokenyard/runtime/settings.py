@@ -106,8 +106,9 @@ class ServerSettings(_Branch, frozen=True):
     kind: Annotated[
         str,
         Meta(
-            description="What it is: `own`, `llamacpp`, `vllm`, or `openai` for any other.",
-            pattern="^(own|llamacpp|vllm|openai)$",
+            description="What it is: `own`, `llamacpp`, `vllm`, `anthropic` for its Messages API, "
+            "`openai-platform` for OpenAI itself, or `openai` for any other.",
+            pattern="^(own|llamacpp|vllm|openai|openai-platform|anthropic)$",
         ),
     ] = "openai"
     weight: Annotated[
@@ -132,6 +133,13 @@ class UpstreamSettings(_Branch, frozen=True):
         Meta(description="How often a server without /health is asked for its list of models."),
     ] = 10.0
 
+    answer_tokens_assumed: Annotated[
+        Count,
+        Meta(
+            description="How long an answer may be where a request does not say, for servers that "
+            "have to be told (`anthropic`)."
+        ),
+    ] = 8192
     connect_seconds: Annotated[Seconds, Meta(description="Time to connect.")] = 2.0
     first_token_seconds: Annotated[
         Seconds, Meta(description="Time until the first event of an answer.")

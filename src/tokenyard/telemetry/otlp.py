@@ -25,6 +25,7 @@ _OPERATIONS = {
     "/chat/completions": "chat",
     "/completions": "text_completion",
     "/embeddings": "embeddings",
+    "/messages": "chat",
 }
 # The words of the API, and those of the conventions.
 _PARAMETERS = {

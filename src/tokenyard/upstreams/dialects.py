@@ -6,12 +6,13 @@ modules, and the OpenAI API reference.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, assert_never
 
 import msgspec
 
+from tokenyard.protocol.chat_completions import UsageBody
 from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath
 from tokenyard.vocabulary.errors import InvalidRequest
@@ -26,7 +27,10 @@ class Dialect(StrEnum):
 
     LLAMACPP = "llamacpp"
     VLLM = "vllm"
+    # Any server that speaks OpenAI's API.
     OPENAI = "openai"
+    # OpenAI's own, or a service that is as strict.
+    PLATFORM = "openai-platform"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,17 @@ class Counts:
     prompt: int
     completion: int
     cached: int
+    reasoning: int = 0
+    # The server's own spelling, whose other fields are passed on.
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     def usage(self) -> Usage:
-        return Usage(self.prompt, self.completion, self.cached)
+        return Usage(
+            self.prompt,
+            self.completion,
+            min(self.cached, self.prompt),
+            min(self.reasoning, self.completion),
+        )
 
 
 def translate(call: GenerationCall, dialect: Dialect, defaults: SamplingDefaults) -> bytes:
@@ -53,6 +65,8 @@ def translate(call: GenerationCall, dialect: Dialect, defaults: SamplingDefaults
             return _for_vllm(call)
         case Dialect.OPENAI:
             return _without_priority(call)
+        case Dialect.PLATFORM:
+            return _for_platform(call)
         case _:
             assert_never(dialect)
 
@@ -63,6 +77,36 @@ def _without_priority(call: GenerationCall) -> bytes:
         return call.body
     tree: Tree = msgspec.json.decode(call.body)
     tree.pop("priority", None)
+    return msgspec.json.encode(tree)
+
+
+# Extensions of other servers; OpenAI's own API refuses them all, each call after it was sent.
+_PLATFORM_LACKS: Mapping[str, tuple[Any, ...]] = {
+    "top_k": (0,), "min_p": (0,), "min_tokens": (0,), "repetition_penalty": (1,),
+    "ignore_eos": (False,), "stop_token_ids": ([],), "bad_words": ([],), "cache_salt": (),
+    "structured_outputs": (), "return_token_ids": (False,), "continue_token_ids": ([],),
+    "allowed_token_ids": (), "include_stop_str_in_output": (False,), "skip_special_tokens": (True,),
+    "prompt_logprobs": (), "truncate_prompt_tokens": (), "return_progress": (False,),
+    "add_generation_prompt": (True,), "continue_final_message": (False,),
+    "chat_template_kwargs": ({},),
+}  # fmt: skip
+
+
+def _for_platform(call: GenerationCall) -> bytes:
+    """Without what it would refuse, and with the one name for a length that all its models take."""
+    tree: Tree = msgspec.json.decode(call.body)
+    tree.pop("priority", None)
+    for name, nothing in _PLATFORM_LACKS.items():
+        value = tree.pop(name, None)
+        if value is not None and value not in nothing:
+            raise _unsupported(name, "OpenAI's API")
+    older = tree.get("max_tokens")
+    if call.path is GenerationPath.CHAT and older is not None:
+        del tree["max_tokens"]
+        tree.setdefault("max_completion_tokens", older)
+    for message in tree.get("messages", ()):
+        # It is a part of our answers, which clients send back, and unknown there.
+        message.pop("reasoning_content", None)
     return msgspec.json.encode(tree)
 
 
@@ -118,11 +162,12 @@ def take_counts(tree: Tree) -> Counts | None:
     """Take the counts out of an answer or event; what is left carries none of them."""
     timings, usage = tree.pop("timings", None), tree.pop("usage", None)
     if isinstance(usage, dict):
-        details = usage.get("prompt_tokens_details") or {}
         return Counts(
             _count(usage, "prompt_tokens"),
             _count(usage, "completion_tokens"),
-            _count(details, "cached_tokens"),
+            _count(_part(usage, "prompt_tokens_details"), "cached_tokens"),
+            _count(_part(usage, "completion_tokens_details"), "reasoning_tokens"),
+            usage,
         )
     if isinstance(timings, dict) and "predicted_n" in timings:
         # llama.cpp's: `prompt_n` leaves out what its cache had.
@@ -130,6 +175,20 @@ def take_counts(tree: Tree) -> Counts | None:
         read = cached + _count(timings, "prompt_n")
         return Counts(read, _count(timings, "predicted_n"), cached)
     return None
+
+
+def spell_usage(counts: Counts) -> Tree:
+    """The counts as ours are spelled, with whatever else the server told beside them."""
+    usage = dict(counts.told)
+    for name, value in msgspec.to_builtins(UsageBody.of(counts.usage())).items():
+        beside = usage.get(name)
+        usage[name] = {**beside, **value} if isinstance(beside, dict) else value
+    return usage
+
+
+def _part(tree: Tree, name: str) -> Tree:
+    value = tree.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _count(tree: Tree, name: str) -> int:

@@ -5,15 +5,13 @@ end, an end with counts for a call that is aborted, refusals in our words. The w
 `http`'s, and what each server says is `dialects`'.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, TypeVar, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
-from tokenyard.protocol.chat_completions import UsageBody
 from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import Clock
@@ -28,17 +26,18 @@ from tokenyard.upstreams.dialects import (
     mend_answer,
     mend_event,
     model_of,
+    spell_usage,
     take_counts,
     translate,
 )
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
+from tokenyard.upstreams.stopping import StoppableCalls
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 
-T = TypeVar("T")
 # uvicorn and llama.cpp close a connection that was idle for 5 s.
 _IDLE_SECONDS = 2.0
 # What a server without a route for its health may answer.
@@ -92,7 +91,7 @@ class ForeignUpstream:
         self._offered = tuple(models)
         self._defaults = defaults
         self._listing_seconds = settings.listing_seconds
-        self._calls: dict[str, _Call] = {}
+        self._calls = StoppableCalls()
         # Set once it has shown that it has no /health: its answer then, and until when that holds.
         self._listed: tuple[Health, float] | None = None
 
@@ -125,11 +124,10 @@ class ForeignUpstream:
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
         sent = self._translate(call)
-        watched = self._watch(call)
         last: Tree | None = None
         counts: Counts | None = None
         pieces = 0
-        try:
+        with self._calls.watch(call.request_id) as watched:
             async with aclosing(self._http.stream(sent)) as events:
                 while not watched.stopped:
                     event = await watched.run(anext(events, None))
@@ -143,8 +141,6 @@ class ForeignUpstream:
                     mend_event(tree)
                     pieces += has_text(tree)
                     yield SseEvent(msgspec.json.encode(tree))
-        finally:
-            self._forget(call, watched)
         if last is None:
             return
         if watched.stopped:
@@ -156,11 +152,8 @@ class ForeignUpstream:
 
     async def complete(self, call: GenerationCall) -> bytes:
         sent = self._translate(call)
-        watched = self._watch(call)
-        try:
+        with self._calls.watch(call.request_id) as watched:
             body = await watched.run(self._http.complete(sent))
-        finally:
-            self._forget(call, watched)
         if body is None:
             return _cut_short(call)
         tree = _read(body)
@@ -180,7 +173,7 @@ class ForeignUpstream:
                 )
                 told = {"content": spelled.prompt, "add_special": True, "parse_special": True}
                 return len((await self._http.fetch("/tokenize", _Tokens, told)).tokens)
-            case Dialect.OPENAI:
+            case Dialect.OPENAI | Dialect.PLATFORM:
                 return None
             case _:
                 assert_never(self._dialect)
@@ -190,9 +183,7 @@ class ForeignUpstream:
 
     async def abort(self, request_id: str) -> None:
         # A closed connection is the one sign that they all understand.
-        watched = self._calls.get(request_id)
-        if watched is not None:
-            watched.stop()
+        self._calls.stop(request_id)
 
     async def close(self) -> None:
         await self._http.close()
@@ -202,39 +193,6 @@ class ForeignUpstream:
         body = translate(call, self._dialect, defaults)
         return replace(call, body=body)
 
-    def _watch(self, call: GenerationCall) -> "_Call":
-        watched = self._calls[call.request_id] = _Call()
-        return watched
-
-    def _forget(self, call: GenerationCall, watched: "_Call") -> None:
-        if self._calls.get(call.request_id) is watched:
-            del self._calls[call.request_id]
-
-
-class _Call:
-    """One call in progress, which can be stopped from outside while it waits."""
-
-    def __init__(self) -> None:
-        self.stopped = False
-        self._waiting: asyncio.Timeout | None = None
-
-    async def run(self, work: Awaitable[T]) -> T | None:
-        """The result, or None when the call was stopped before it was there."""
-        try:
-            async with asyncio.timeout(None) as self._waiting:
-                return await work
-        except TimeoutError:
-            if not self.stopped:
-                raise
-            return None
-        finally:
-            self._waiting = None
-
-    def stop(self) -> None:
-        self.stopped = True
-        if self._waiting is not None:
-            self._waiting.reschedule(0)
-
 
 def _health(status: int | None) -> Health:
     if status == 200:
@@ -243,7 +201,7 @@ def _health(status: int | None) -> Health:
 
 
 def _usage(counts: Counts) -> Tree:
-    return {"usage": msgspec.to_builtins(UsageBody.of(counts.usage()))}
+    return {"usage": spell_usage(counts)}
 
 
 def _read(data: bytes) -> Tree:

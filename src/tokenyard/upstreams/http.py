@@ -34,6 +34,10 @@ _METRICS_BYTES_MAX = 1024 * 1024
 _ABORT_SECONDS = 2.0
 # The word of llama.cpp for a prompt that is too long.
 _TOO_LONG = "exceed_context_size_error"
+# How a server says that a stream is whole: OpenAI's word and Anthropic's.
+_DONE = b"[DONE]"
+_MESSAGE_STOP = "message_stop"
+_OVERLOADED = 529
 _BROKEN = (aiohttp.ClientError, ConnectionError, OSError, EOFError)
 
 
@@ -66,6 +70,7 @@ class HttpUpstream:
     """One address. `url` is the server's root, without `/v1`.
 
     connecting: what a connector is told beside its limits, such as how names are looked up.
+    headers: what every request says beside its key.
     continues: whether the server is ours, which goes on from given tokens.
     """
 
@@ -75,6 +80,7 @@ class HttpUpstream:
         settings: UpstreamSettings,
         *,
         api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
         idle_seconds: float = 30.0,
         connecting: Mapping[str, Any] | None = None,
         tracing: Tracing = NO_TRACING,
@@ -85,14 +91,14 @@ class HttpUpstream:
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        key = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._session = aiohttp.ClientSession(
             # Shorter than the server's own patience with an idle connection: one that it closes in
             # the moment in which we use it again is a failed call.
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=idle_seconds, **(connecting or {})
             ),
-            headers=headers,
+            headers={**key, **(headers or {})},
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
             auto_decompress=False,
         )
@@ -152,7 +158,7 @@ class HttpUpstream:
                 except ValueError as error:
                     raise UpstreamFailed(f"The model server sent too much: {error}.") from error
                 for event in events:
-                    if event.data == b"[DONE]":
+                    if event.data == _DONE or event.event == _MESSAGE_STOP:
                         return
                     span.see(event.data)
                     yield event
@@ -267,7 +273,12 @@ def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> TokenyardError:
         return UpstreamFailed("The model server refused the key that this gateway has for it.")
     if told is None or not told.message:
         return UpstreamFailed(f"The model server answered {answer.status} without an explanation.")
-    kinds: dict[int, type[TokenyardError]] = {404: NotFound, 429: LimitReached, 503: Unavailable}
+    kinds: dict[int, type[TokenyardError]] = {
+        404: NotFound,
+        429: LimitReached,
+        503: Unavailable,
+        _OVERLOADED: Unavailable,
+    }
     kind = kinds.get(answer.status, InvalidRequest if answer.status < 500 else UpstreamFailed)
     return kind(
         told.message,

@@ -25,6 +25,8 @@ class GenerationPath(StrEnum):
     CHAT = "/chat/completions"
     TEXT = "/completions"
     EMBEDDINGS = "/embeddings"
+    # Anthropic's; known to the adapter for it only.
+    MESSAGES = "/messages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 
-Finish = Literal["stop", "abort"]
+Finish = Literal["stop", "content_filter", "abort"]
 _ID = "chatcmpl-scripted"
 
 
@@ -55,6 +55,7 @@ class Script:
     broken: TokenyardError | None = None
     break_after: int = 0
     hold_after: int | None = None
+    finish: Finish = "stop"
 
 
 class ScriptedUpstream:
@@ -91,7 +92,7 @@ class ScriptedUpstream:
                 choice.token_ids = [said]
             said += 1
             yield _event(self._chunk([choice]))
-        reason: Finish = "abort" if said < len(self.script.pieces) else "stop"
+        reason: Finish = "abort" if said < len(self.script.pieces) else self.script.finish
         yield _event(self._chunk([_choice(Delta(), reason)]))
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
 

@@ -137,6 +137,15 @@ async def test_many_readers_see_the_same(yard: FakeYard) -> None:
     assert len(yard.upstream.calls) == 1
 
 
+async def test_an_answer_that_a_server_withheld_is_incomplete_and_says_why(yard: FakeYard) -> None:
+    yard.upstream.script = Script(finish="content_filter")
+    body = (await yard.client.call("POST", PATH, json_body=ASK)).json()
+    assert (body["status"], body["incomplete_details"]) == (
+        "incomplete",
+        {"reason": "content_filter"},
+    )
+
+
 @pytest.mark.parametrize("before_first", [True, False])
 async def test_cancel_keeps_the_partial_text_and_is_idempotent(
     yard: FakeYard, before_first: bool

@@ -13,7 +13,7 @@ import { useAct } from "../people/act";
 import { UPSTREAMS_KEY, useUpstreams } from "./queries";
 
 const EVERY_MS = 5_000;
-const KINDS = ["openai", "own", "vllm", "llamacpp"] as const;
+const KINDS = ["openai", "own", "vllm", "llamacpp", "anthropic", "openai-platform"] as const;
 
 export function Upstreams() {
   const { data, error, refetch } = useUpstreams(EVERY_MS);

@@ -1,0 +1,60 @@
+"""Calls in progress that can be stopped from outside while they wait for a model server.
+
+For servers that have no call of their own for it: their streams are left, and then closed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class StoppableCall:
+    """One call in progress."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._waiting: asyncio.Timeout | None = None
+
+    async def run(self, work: Awaitable[T]) -> T | None:
+        """The result, or None when the call was stopped before it was there."""
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await work
+        except TimeoutError:
+            if not self.stopped:
+                raise
+            return None
+        finally:
+            self._waiting = None
+
+    def stop(self) -> None:
+        """Leave it as it stands."""
+        self.stopped = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
+
+class StoppableCalls:
+    """The calls of one server, by request id."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, StoppableCall] = {}
+
+    @contextmanager
+    def watch(self, request_id: str) -> Iterator[StoppableCall]:
+        """A call that can be stopped while the block lasts."""
+        watched = self._calls[request_id] = StoppableCall()
+        try:
+            yield watched
+        finally:
+            if self._calls.get(request_id) is watched:
+                del self._calls[request_id]
+
+    def stop(self, request_id: str) -> None:
+        """Stop the call of that id, if there is one."""
+        watched = self._calls.get(request_id)
+        if watched is not None:
+            watched.stop()
