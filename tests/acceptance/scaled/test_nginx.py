@@ -1,5 +1,6 @@
 """nginx before the gateways: its own configuration, and one that somebody else wrote."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,13 +16,23 @@ from acceptance.yard import wait_until
 from support.scripted_engine import TEXT
 from tokenyard.fleet.services.nginx import NginxPlan, find_nginx, render, serve_command
 
+SKIP_NGINX = "TOKENYARD_SKIP_NGINX"
+
+
+@pytest.fixture(scope="module")
+def nginx() -> str:
+    """The program. Without it the tests fail, unless they are left out aloud."""
+    if os.environ.get(SKIP_NGINX) == "1":
+        pytest.skip(f"{SKIP_NGINX}=1: nginx was NOT tested")
+    found = find_nginx()
+    if found is None:
+        pytest.fail(f"there is no nginx; install it, or set {SKIP_NGINX}=1", pytrace=False)
+    return found
+
 
 @pytest.fixture
-def careless_nginx(scaled: ScaledYard, tmp_path: Path) -> Iterator[str]:
+def careless_nginx(nginx: str, scaled: ScaledYard, tmp_path: Path) -> Iterator[str]:
     """One with nginx's defaults, and with compression: as an operator has it who read nothing."""
-    program = find_nginx()
-    if program is None:
-        pytest.skip("there is no nginx")
     port = free_port()
     gateways = tuple(urlsplit(url).netloc for url in scaled.gateways)
     told = render(NginxPlan(f"127.0.0.1:{port}", gateways, tmp_path))
@@ -32,7 +43,7 @@ def careless_nginx(scaled: ScaledYard, tmp_path: Path) -> Iterator[str]:
     told = told.replace("gzip off;", "gzip on; gzip_types *; gzip_proxied any; gzip_min_length 0;")
     file = tmp_path / "nginx.conf"
     file.write_text(told)
-    with subprocess.Popen(serve_command(program, file)) as process:
+    with subprocess.Popen(serve_command(nginx, file)) as process:
         base = f"http://127.0.0.1:{port}"
         wait_until(lambda: scaled.is_ready(base), 10, "nginx")
         yield base
@@ -49,10 +60,7 @@ def test_a_stream_passes_nginx_with_its_default_buffering_token_by_token(
     assert len(set(times)) > 50
 
 
-def test_our_configuration_is_what_the_command_prints(tmp_path: Path) -> None:
-    program = find_nginx()
-    if program is None:
-        pytest.skip("there is no nginx")
+def test_our_configuration_is_what_the_command_prints(nginx: str, tmp_path: Path) -> None:
     printed = yards.run(
         "nginx",
         *("--listen", "127.0.0.1:8080", "--gateway", "10.0.0.1:8400", "--gateway", "10.0.0.2:8400"),
@@ -61,5 +69,5 @@ def test_our_configuration_is_what_the_command_prints(tmp_path: Path) -> None:
     ).stdout
     file = tmp_path / "nginx.conf"
     file.write_text(printed)
-    subprocess.run([program, "-t", "-p", str(tmp_path), "-c", str(file)], check=True)
+    subprocess.run([nginx, "-t", "-p", str(tmp_path), "-c", str(file)], check=True)
     assert "server 10.0.0.2:8400" in printed
