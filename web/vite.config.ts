@@ -16,6 +16,8 @@ export default defineConfig({
     target: "es2022",
   },
   server: {
+    // A test reads the list of reasons that is made from the server's code.
+    fs: { allow: [".", "../docs/reference"] },
     proxy: { "/api": server, "/v1": server, "/sign-in": server },
   },
   test: {

@@ -1041,6 +1041,7 @@ export type ConversationTree = {
   conversation_id: string;
   leaf_id: string | null;
   nodes: TreeNode[];
+  cost_nanos: number;
   object?: "conversation.tree";
 };
 
@@ -1814,6 +1815,7 @@ export type LoadBody = {
   waiting: number;
   kv_share: number;
   first_token_seconds: number;
+  prefix_hit_share: number;
 };
 
 export type UpstreamRequest = {

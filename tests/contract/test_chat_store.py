@@ -54,6 +54,7 @@ async def test_what_is_not_there(chat: ChatStore) -> None:
     assert await chat.list_conversations(MINE, ME, limit=10, after=None) == []
     assert await chat.list_items(nothing, limit=10) == []
     assert await chat.count_items(nothing) == 0
+    assert await chat.sum_costs(nothing) == 0
     assert not await chat.set_metadata(nothing, MINE, {})
     assert not await chat.delete_conversation(nothing, MINE)
     assert await chat.fail_abandoned(Reason.PRODUCER_LOST, "gone", AT) == 0
@@ -158,6 +159,7 @@ async def test_an_answer_from_its_opening_to_its_end(chat: ChatStore, store: Sto
     done = finished(opened)
     assert await chat.finish_response(done, usage_row())
     assert await chat.find_response(opened.id, MINE) == done
+    assert await chat.sum_costs(FIRST.id) == done.cost_nanos
     items = await chat.list_items(FIRST.id, limit=10)
     assert [held.id for held in items] == ["msg_a", "msg_b", "msg_c", "msg_of_resp_001"]
     assert [held.response for held in items] == [None, opened.id, opened.id, opened.id]

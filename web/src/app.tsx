@@ -19,7 +19,11 @@ const Playground = lazy(async () => {
   keepOnLeaving();
   return { default: (await import("./playground/playground")).Playground };
 });
-const Chat = lazy(async () => ({ default: (await import("./chat/chat")).Chat }));
+const Chat = lazy(async () => {
+  const { keepQueuesOnLeaving } = await import("./chat/queue");
+  keepQueuesOnLeaving();
+  return { default: (await import("./chat/chat")).Chat };
+});
 const Jobs = lazy(async () => ({ default: (await import("./jobs/jobs")).Jobs }));
 const Batches = lazy(async () => ({ default: (await import("./batches/batches")).Batches }));
 const Prompts = lazy(async () => ({ default: (await import("./prompts/prompts")).Prompts }));

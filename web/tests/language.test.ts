@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
+import reasonsPage from "../../docs/reference/reasons.md?raw";
 import { de } from "../src/language/de";
 import { en } from "../src/language/en";
+import { explained, outcome, refusal } from "../src/language/reasons";
 import { pick, plural, speak, t } from "../src/language/t";
 import { zh } from "../src/language/zh";
 
@@ -14,7 +16,7 @@ const sources = Object.values(
 
 /** Keys that are put together from a prefix and a word that the server or a list gives. */
 const MADE = [
-  /^(theme|role|code|finish|limit|words|state|event|batch|node|param|role_of|part)\./,
+  /^(theme|role|code|finish|reason|words|state|event|batch|node|param|role_of|part)\./,
   /^jobs\.(show|phase)_/,
   /^cluster\.set_/,
   /^batches\.(at|file)_/,
@@ -59,6 +61,30 @@ describe("the sentences", () => {
       expect(table[key]?.trim(), key).not.toBe("");
       expect(places(table[key] ?? ""), key).toEqual(places(text));
     }
+  });
+});
+
+describe("the named reasons", () => {
+  it("are those of the server, each with a sentence", () => {
+    // Rows of tables and points of lists; the first line of a table names its column.
+    const served = [...reasonsPage.matchAll(/^(?:\| |- )`(\w+)`/gm)].map((found) => found[1]);
+    const told = Object.keys(en).filter((key) => key.startsWith("reason."));
+    expect(served.length).toBeGreaterThan(100);
+    expect(told.map((key) => key.slice("reason.".length)).sort()).toEqual([...served].sort());
+  });
+
+  it("stand before the server's words where those are in another language", async () => {
+    const own = "Queue a has used up its quota.";
+    expect(explained("queue_quota", own)).toBe(own);
+    expect(explained("never_heard", own)).toBe(own);
+    expect(refusal("invalid_value", "top_p is 9.")).toBe("top_p is 9.");
+    expect(outcome("user_error", "exit status 3")).toBe("Its command failed: exit status 3");
+    await speak("de");
+    expect(explained("queue_quota", own)).toBe(de["reason.queue_quota"]);
+    expect(refusal("invalid_value", "top_p is 9.")).toBe(
+      `${de["reason.invalid_value"]} top_p is 9.`,
+    );
+    expect(outcome("never_heard", null)).toBe("");
   });
 });
 

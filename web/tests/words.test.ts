@@ -19,8 +19,8 @@ describe("words", () => {
   });
 
   it("knows the named reasons", () => {
-    expect(known("limit", "queue_full")).toContain("queue");
-    expect(known("limit", "never_heard")).toBeNull();
+    expect(known("reason", "queue_full")).toContain("queue");
+    expect(known("reason", "never_heard")).toBeNull();
   });
 
   it("says which limit first, then the server's words", () => {

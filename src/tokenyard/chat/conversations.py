@@ -144,6 +144,10 @@ class Conversations:
         items_max = self._settings.conversation_items_max
         return conversation, await self._threads.list_nodes(id, limit=items_max)
 
+    async def cost(self, id: ConversationId) -> int:
+        """Nanos of all answers of a conversation that the caller was seen to have."""
+        return await self._store.sum_costs(id)
+
     async def switch(self, caller: Principal, id: ConversationId, item: ItemId) -> Conversation:
         """Make the branch through that item, to its newest leaf, the one in use.
 

@@ -86,6 +86,10 @@ class ChatStore(Protocol):
         """How many items the conversation holds."""
         ...
 
+    async def sum_costs(self, conversation: ConversationId) -> int:
+        """Nanos of all its answers, on every branch; 0 when there is no such conversation."""
+        ...
+
     async def open_response(
         self,
         response: Response,

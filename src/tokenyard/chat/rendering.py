@@ -49,8 +49,10 @@ def render_conversation(
     )
 
 
-def render_tree(conversation: Conversation, nodes: Sequence[Node]) -> ConversationTree:
-    """The shape of a conversation."""
+def render_tree(
+    conversation: Conversation, nodes: Sequence[Node], cost_nanos: int
+) -> ConversationTree:
+    """The shape of a conversation, and what it has cost."""
     return ConversationTree(
         conversation_id=conversation.id,
         leaf_id=conversation.leaf,
@@ -66,6 +68,7 @@ def render_tree(conversation: Conversation, nodes: Sequence[Node]) -> Conversati
             )
             for node in nodes
         ],
+        cost_nanos=cost_nanos,
     )
 
 

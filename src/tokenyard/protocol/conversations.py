@@ -132,6 +132,8 @@ class ConversationTree(msgspec.Struct, kw_only=True):
     conversation_id: str
     leaf_id: str | None
     nodes: list[TreeNode]
+    # Of all answers, also those on branches that were left.
+    cost_nanos: int
     object: Literal["conversation.tree"] = "conversation.tree"
 
 

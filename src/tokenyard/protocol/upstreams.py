@@ -18,6 +18,7 @@ class LoadBody(msgspec.Struct):
     waiting: int
     kv_share: float
     first_token_seconds: float
+    prefix_hit_share: float
 
 
 class UpstreamBody(msgspec.Struct):

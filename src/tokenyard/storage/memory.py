@@ -232,6 +232,11 @@ class MemoryChatStore:
         """How many items the conversation holds."""
         return len(self._state.items.get(conversation, []))
 
+    async def sum_costs(self, conversation: ConversationId) -> int:
+        """Nanos of all its answers, on every branch; 0 when there is no such conversation."""
+        answers = self._state.responses.values()
+        return sum(one.cost_nanos or 0 for one in answers if one.conversation == conversation)
+
     async def open_response(
         self,
         response: Response,

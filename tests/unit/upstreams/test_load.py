@@ -25,6 +25,22 @@ def test_what_servers_tell() -> None:
     assert LoadReader().read("process_cpu_seconds_total 1\nnonsense\n") is None
 
 
+def test_what_is_told_under_two_names_counts_once() -> None:
+    both = VLLM + VLLM.replace("vllm:", "tokenyard_engine_")
+    assert LoadReader().read(both) == Load(3, 5, 0.25, 0.0)
+    assert LoadReader().read(VLLM + VLLM) == Load(6, 10, 0.5, 0.0)
+
+
+def test_the_share_of_the_prefix_cache_in_all_prompt_tokens() -> None:
+    vllm = f"{VLLM}vllm:prefix_cache_queries_total 80\nvllm:prefix_cache_hits_total 20\n"
+    assert LoadReader().read(vllm) == Load(3, 5, 0.25, 0.0, 0.25)
+    own = (
+        f"{VLLM}tokenyard_engine_prompt_tokens_total 40\n"
+        "tokenyard_engine_prompt_tokens_cached_total 30\n"
+    )
+    assert LoadReader().read(own) == Load(3, 5, 0.25, 0.0, 0.75)
+
+
 def test_the_wait_for_a_first_token_is_that_of_the_latest_requests() -> None:
     reader = LoadReader()
     reader.read(VLLM)

@@ -78,6 +78,7 @@ export interface CompletionRequest {
   logprobs?: boolean;
   top_logprobs?: number;
   return_token_ids?: boolean;
+  return_progress?: boolean;
   continue_token_ids?: number[];
 }
 
@@ -117,6 +118,7 @@ export interface CompletionChunk {
   } | null;
   timings?: Timings;
   cost?: Cost;
+  prompt_progress?: { total: number; processed: number } | null;
 }
 
 export type Conversation = Omit<ConversationBody, "object">;

@@ -12,6 +12,7 @@ import { Button } from "../parts/button";
 import { useWallClock } from "../parts/countdown";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { sampleBatch } from "./sample";
 import { Upload } from "./upload";
 
@@ -66,7 +67,7 @@ export function Batches({ batch }: { batch: string | null }) {
         <Notice error={list.error} onRetry={() => void list.refetch()} />
       )}
       {list.isSuccess && batches.length === 0 && <First />}
-      {batches.length > 0 && <Table batches={batches} />}
+      {batches.length > 0 && <BatchTable batches={batches} />}
       {list.hasNextPage && (
         <Button onClick={() => void list.fetchNextPage()}>{t("batches.more")}</Button>
       )}
@@ -112,49 +113,47 @@ const TONES: Record<string, string> = {
 
 const statusWord = (status: string): string => known("batch", status) ?? status;
 
-function Table({ batches }: { batches: readonly BatchBody[] }) {
+function BatchTable({ batches }: { batches: readonly BatchBody[] }) {
   const now = useWallClock(5_000);
   return (
-    <div className="wide">
-      <table className="ledger">
-        <caption className="sr-only">{t("nav.batches")}</caption>
-        <thead>
-          <tr>
-            <th>{t("batches.one")}</th>
-            <th>{t("common.model")}</th>
-            <th>{t("jobs.col_state")}</th>
-            <th>{t("batches.progress")}</th>
-            <th className="figure">{t("batches.failed_lines")}</th>
-            <th className="figure">{t("batches.tokens")}</th>
-            <th>{t("jobs.col_age")}</th>
+    <Table>
+      <caption className="sr-only">{t("nav.batches")}</caption>
+      <thead>
+        <tr>
+          <th>{t("batches.one")}</th>
+          <th>{t("common.model")}</th>
+          <th>{t("jobs.col_state")}</th>
+          <th>{t("batches.progress")}</th>
+          <th className="figure">{t("batches.failed_lines")}</th>
+          <th className="figure">{t("batches.tokens")}</th>
+          <th>{t("jobs.col_age")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {batches.map((batch) => (
+          <tr key={batch.id} data-row="">
+            <td>
+              <Link
+                href={`/batches/${batch.id}`}
+                className="[overflow-wrap:anywhere] hover:underline"
+              >
+                {batch.metadata.name ?? batch.id}
+              </Link>
+            </td>
+            <td>{batch.model ?? "—"}</td>
+            <td className={TONES[batch.status]}>{statusWord(batch.status)}</td>
+            <td className="min-w-40">
+              <Progress batch={batch} />
+            </td>
+            <td className={`figure ${batch.request_counts.failed > 0 ? "text-red" : ""}`}>
+              {count(batch.request_counts.failed)}
+            </td>
+            <td className="figure">{count(batch.usage.total_tokens)}</td>
+            <td className="whitespace-nowrap">{span(now - batch.created_at)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {batches.map((batch) => (
-            <tr key={batch.id} data-row="">
-              <td>
-                <Link
-                  href={`/batches/${batch.id}`}
-                  className="[overflow-wrap:anywhere] hover:underline"
-                >
-                  {batch.metadata.name ?? batch.id}
-                </Link>
-              </td>
-              <td>{batch.model ?? "—"}</td>
-              <td className={TONES[batch.status]}>{statusWord(batch.status)}</td>
-              <td className="min-w-40">
-                <Progress batch={batch} />
-              </td>
-              <td className={`figure ${batch.request_counts.failed > 0 ? "text-red" : ""}`}>
-                {count(batch.request_counts.failed)}
-              </td>
-              <td className="figure">{count(batch.usage.total_tokens)}</td>
-              <td className="whitespace-nowrap">{span(now - batch.created_at)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </Table>
   );
 }
 
@@ -272,26 +271,24 @@ function Downloads({ batch }: { batch: BatchBody }) {
 function Faults({ batch }: { batch: BatchBody }) {
   return (
     <Part title={t("batches.errors")}>
-      <div className="wide">
-        <table className="ledger">
-          <thead>
-            <tr>
-              <th className="figure">{t("batches.line")}</th>
-              <th>{t("batches.what")}</th>
+      <Table>
+        <thead>
+          <tr>
+            <th className="figure">{t("batches.line")}</th>
+            <th>{t("batches.what")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {batch.errors?.data.map((fault, place) => (
+            <tr key={place}>
+              <td className="figure">{fault.line === null ? "—" : count(fault.line)}</td>
+              <td>
+                {fault.message} <span className="text-xs text-soft">{fault.code}</span>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {batch.errors?.data.map((fault, place) => (
-              <tr key={place}>
-                <td className="figure">{fault.line === null ? "—" : count(fault.line)}</td>
-                <td>
-                  {fault.message} <span className="text-xs text-soft">{fault.code}</span>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
     </Part>
   );
 }

@@ -10,16 +10,9 @@ import { runs, useRun } from "../live/store";
 import { browserTransport } from "../live/transport";
 import { announce } from "../parts/announcer";
 import { Answers, type Question } from "./answers";
-import { setDraft, useDrafts } from "./drafts";
+import { addToDraft } from "./drafts";
 import { takeAll, takeNext } from "./queue";
 import { tellTabs } from "./tabs";
-
-/** What was written since then is kept too. */
-function giveBack(conversation: string, text: string): void {
-  if (text === "") return;
-  const since = useDrafts.getState()[conversation] ?? "";
-  setDraft(conversation, since === "" ? text : `${text}\n\n${since}`);
-}
 
 /** The last question of each conversation: a queued one is asked in the same way. */
 const last = new Map<string, Question>();
@@ -33,7 +26,7 @@ export function askQuestion(question: Question): void {
 function goOn(conversation: string, run: Run): void {
   const before = last.get(conversation);
   if (run.ending?.kind !== "finished" || before === undefined) {
-    giveBack(conversation, takeAll(conversation));
+    addToDraft(conversation, takeAll(conversation));
     return;
   }
   const text = takeNext(conversation);
@@ -59,7 +52,7 @@ export const answers = new Answers({
   },
   onReturn({ conversation, text, parent }) {
     // A wish for another answer has no words to give back.
-    if (parent === undefined || text !== "") giveBack(conversation, text);
+    if (parent === undefined || text !== "") addToDraft(conversation, text);
   },
 });
 

@@ -64,7 +64,9 @@ function Head({ conversation, onList }: { conversation: string | null; onList: (
       {conversation !== null && data && (
         <>
           <Button onClick={() => setDialog("settings")}>{t("settings.open")}</Button>
-          <Button onClick={() => setDialog("organise")}>{t("organise.open")}</Button>
+          <Button className="max-sm:hidden" onClick={() => setDialog("organise")}>
+            {t("organise.open")}
+          </Button>
           <SettingsDialog
             conversation={conversation}
             open={dialog === "settings"}

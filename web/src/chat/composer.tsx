@@ -4,6 +4,7 @@ import { useLocation } from "wouter";
 import { server } from "../api/server";
 import { queries } from "../frame/client";
 import { useModel } from "../frame/model";
+import { useSession } from "../frame/session";
 import { money } from "../language/format";
 import { t } from "../language/t";
 import type { Run } from "../live/run";
@@ -17,7 +18,7 @@ import { attach, detach, takeAttachments, useAttachments } from "./attachments";
 import { threadContext } from "./context";
 import { ContextDialog } from "./context-dialog";
 import { NEW, setDraft, useDrafts } from "./drafts";
-import { rememberConversation, useAnswer, useConversation, useItems } from "./queries";
+import { rememberConversation, useAnswer, useConversation, useItems, useTree } from "./queries";
 import { enqueue, unqueue, useQueued } from "./queue";
 import { readSettings, requestSettings } from "./settings";
 import { titleOf } from "./title";
@@ -106,6 +107,7 @@ export function ChatComposer({
         <div className="flex min-w-0 flex-wrap items-center gap-x-4">
           <span className="text-xs text-soft max-sm:hidden">{model?.id ?? t("play.no_model")}</span>
           <Gauge conversation={conversation} run={run} draft={draft} />
+          {conversation !== null && <CostSoFar conversation={conversation} />}
           <Attach onFiles={(list) => attach(key, list)} />
         </div>
       }
@@ -297,6 +299,18 @@ function Gauge({
         </span>
       )}
     </>
+  );
+}
+
+/** What all answers of the conversation have cost; renewed with its tree after each of them. */
+function CostSoFar({ conversation }: { conversation: string }) {
+  const nanos = useTree(conversation).data?.cost_nanos;
+  const currency = useSession().data?.currency;
+  if (!nanos || currency === undefined) return null;
+  return (
+    <span className="text-xs text-soft max-sm:hidden" title={t("meter.chat_hint")}>
+      {t("meter.chat", { cost: money(nanos, currency) })}
+    </span>
   );
 }
 

@@ -5,6 +5,7 @@ import { useState } from "react";
 import type { ContextBody } from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
 import { queries } from "../frame/client";
+import { useSession } from "../frame/session";
 import { count, money } from "../language/format";
 import { known, t } from "../language/t";
 import { Button } from "../parts/button";
@@ -13,7 +14,7 @@ import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
 import { useAct } from "../people/act";
 import { useAsking } from "./composer";
-import { refreshConversation } from "./queries";
+import { refreshConversation, useTree } from "./queries";
 
 export function ContextDialog({
   conversation,
@@ -51,8 +52,27 @@ function Breakdown({ conversation, draft }: { conversation: string; draft: strin
   return (
     <>
       <Parts context={data} />
+      <Costs conversation={conversation} />
       <Compact conversation={conversation} model={data.model} />
     </>
+  );
+}
+
+/** What this conversation and the month have cost so far. */
+function Costs({ conversation }: { conversation: string }) {
+  const session = useSession().data;
+  const nanos = useTree(conversation).data?.cost_nanos;
+  if (session === undefined || nanos === undefined) return null;
+  const { cost_nanos: spent, budget_nanos: budget } = session.month;
+  const [cost, month] = [nanos, spent].map((each) => money(each, session.currency));
+  return (
+    <p className="mt-4 text-soft">
+      {t("meter.chat_long", { cost: cost ?? "" })}
+      <br />
+      {budget === null
+        ? t("month.spent", { cost: month ?? "" })
+        : t("month.spent_of", { cost: month ?? "", budget: money(budget, session.currency) })}
+    </p>
   );
 }
 

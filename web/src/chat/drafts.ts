@@ -19,6 +19,13 @@ function restore(): Record<string, string> {
 
 export const useDrafts = create<Record<string, string>>(restore);
 
+/** Put a text before what was written since. */
+export function addToDraft(key: string, text: string): void {
+  if (text === "") return;
+  const since = useDrafts.getState()[key] ?? "";
+  setDraft(key, since === "" ? text : `${text}\n\n${since}`);
+}
+
 export function setDraft(key: string, text: string): void {
   const { [key]: _, ...others } = useDrafts.getState();
   const kept = Object.entries(others).slice(-(DRAFTS_MAX - 1));

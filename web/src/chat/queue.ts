@@ -1,6 +1,7 @@
 // Messages that were written while an answer was still coming: each is sent when the one before it
-// has its answer. Kept in this browser; a message is never sent twice, rather kept as a draft.
+// has its answer. A message is never sent twice and never lost: it rather becomes a draft.
 import { create } from "zustand";
+import { addToDraft } from "./drafts";
 
 export const QUEUED_MAX = 10;
 
@@ -38,4 +39,13 @@ export function takeAll(conversation: string): string {
   const all = queued(conversation).join("\n\n");
   useStore.setState({ [conversation]: NOTHING });
   return all;
+}
+
+/** Leaving the page: what waits is written into the drafts, for whoever opens the thread next. */
+export function keepQueuesOnLeaving(): void {
+  window.addEventListener("pagehide", () => {
+    for (const conversation of Object.keys(useStore.getState())) {
+      addToDraft(conversation, takeAll(conversation));
+    }
+  });
 }

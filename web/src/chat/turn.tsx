@@ -30,27 +30,33 @@ export interface Acts {
 
 function Row({
   speaker,
-  actions,
+  beside,
   children,
 }: {
   speaker: "user" | "assistant";
-  actions: ReactNode;
+  /** At the end of the line on wide screens, below on narrow ones. */
+  beside?: ReactNode;
   children: ReactNode;
 }) {
   const wash = speaker === "user" ? "bg-wash rounded" : "";
   return (
     <article
       aria-label={t(`role.${speaker}`)}
-      className={`group/turn -mx-3 grid gap-x-5 px-3 py-3 [contain-intrinsic-size:auto_8rem] [content-visibility:auto] md:grid-cols-[5.5rem_minmax(0,1fr)] ${wash}`}
+      className={`group/turn -mx-3 grid gap-x-5 px-3 py-3 [contain-intrinsic-size:auto_8rem] [content-visibility:auto] md:grid-cols-[5.5rem_minmax(0,1fr)_auto] ${wash}`}
     >
       <p className="text-xs leading-[1.375rem] text-soft">{t(`role.${speaker}`)}</p>
-      <div className="min-w-0">
-        {children}
-        <div className="mt-1 flex min-h-[1.375rem] flex-wrap items-baseline gap-x-4 text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 has-[[data-branches]]:opacity-100 pointer-coarse:opacity-100">
-          {actions}
-        </div>
-      </div>
+      <div className="min-w-0">{children}</div>
+      {beside}
     </article>
+  );
+}
+
+/** What may be done with a turn; seen on hover, on focus, and always under a finger. */
+function Actions({ children }: { children: ReactNode }) {
+  return (
+    <div className="flex flex-wrap items-baseline gap-x-4 text-xs opacity-0 focus-within:opacity-100 group-hover/turn:opacity-100 has-[[data-branches]]:opacity-100 pointer-coarse:opacity-100">
+      {children}
+    </div>
   );
 }
 
@@ -105,7 +111,7 @@ export const UserTurn = memo(function UserTurn({
       setDraft(null);
     };
     return (
-      <Row speaker="user" actions={null}>
+      <Row speaker="user">
         <GrowingText
           ref={focus}
           aria-label={t("chat.edit_text")}
@@ -129,8 +135,8 @@ export const UserTurn = memo(function UserTurn({
   return (
     <Row
       speaker="user"
-      actions={
-        <>
+      beside={
+        <Actions>
           <Branches siblings={siblings} acts={acts} />
           {text !== "" && <CopyButton text={text} inline />}
           {item !== null && (
@@ -138,7 +144,7 @@ export const UserTurn = memo(function UserTurn({
               {t("play.edit")}
             </Button>
           )}
-        </>
+        </Actions>
       }
     >
       {files.length > 0 && <p className="text-xs text-soft">{files.join(", ")}</p>}
@@ -170,11 +176,19 @@ export const AnswerTurn = memo(function AnswerTurn({
   const writing = run?.ending === null;
   const cut = item?.status === "incomplete" && last;
   return (
-    <Row
-      speaker="assistant"
-      actions={
-        !writing && (
+    <Row speaker="assistant">
+      <Reply text={text} writing={writing} />
+      <div className="flex flex-wrap items-baseline gap-x-5">
+        {run ? (
           <>
+            <RunMeter run={run} />
+            <LinkLine run={run} />
+          </>
+        ) : (
+          responseId && <StoredMeter responseId={responseId} />
+        )}
+        {!writing && (
+          <Actions>
             <Branches siblings={siblings} acts={acts} />
             <CopyButton text={text} inline />
             {item?.parent_id && (
@@ -187,19 +201,9 @@ export const AnswerTurn = memo(function AnswerTurn({
                 {t("play.continue")}
               </Button>
             )}
-          </>
-        )
-      }
-    >
-      <Reply text={text} writing={writing} />
-      {run ? (
-        <div className="flex flex-wrap items-baseline gap-x-4">
-          <RunMeter run={run} />
-          <LinkLine run={run} />
-        </div>
-      ) : (
-        responseId && <StoredMeter responseId={responseId} />
-      )}
+          </Actions>
+        )}
+      </div>
     </Row>
   );
 });

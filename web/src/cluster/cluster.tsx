@@ -3,16 +3,19 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
-import type { ClusterBody, GpuBody, NodeBody } from "../../../docs/reference/openapi";
+import type { ClusterBody, GpuBody, HistoryPoint, NodeBody } from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
 import { Empty, Page, Part } from "../frame/page";
-import { useCluster } from "../jobs/queries";
+import { GROUPS } from "../jobs/filter";
+import { useCluster, useJobs } from "../jobs/queries";
 import { count, decimal, span } from "../language/format";
 import { known, plural, t } from "../language/t";
 import { useWallClock } from "../parts/countdown";
 import { Notice } from "../parts/notice";
 import { Strip } from "../parts/strip";
+import { Table } from "../parts/table";
 import { series } from "./series";
+import { Serving } from "./serving";
 
 const HOURS = 6;
 const HISTORY_EVERY_MS = 15_000;
@@ -29,13 +32,30 @@ export function Cluster() {
       )}
       {data && data.nodes.length > 0 && (
         <>
-          <History />
-          <Nodes nodes={data.nodes} />
-          <p className="text-xs text-soft">{t("cluster.legend")}</p>
+          <History cluster={data} />
+          <div className="space-y-2">
+            <Nodes nodes={data.nodes} />
+            <p className="max-w-[96ch] text-xs text-soft">{t("cluster.legend")}</p>
+          </div>
         </>
       )}
+      <Serving />
     </Page>
   );
+}
+
+/** What is known of this very moment, as the last point of the history. */
+function present(cluster: ClusterBody, at: number): HistoryPoint {
+  const jobs = Object.entries(cluster.jobs).map(([state, count]) => [`queue/all/${state}`, count]);
+  return {
+    at,
+    values: {
+      "cluster/gpus": cluster.gpus,
+      "cluster/gpus_free": cluster.gpus_free,
+      "cluster/gpus_held": cluster.gpus_held,
+      ...Object.fromEntries(jobs),
+    },
+  };
 }
 
 function sentenceOf(cluster: ClusterBody): string {
@@ -56,7 +76,7 @@ function sentenceOf(cluster: ClusterBody): string {
   return parts.filter(Boolean).join(" · ");
 }
 
-function History() {
+function History({ cluster }: { cluster: ClusterBody }) {
   const { data } = useQuery({
     queryKey: ["cluster", "history"],
     queryFn: ({ signal }) =>
@@ -75,7 +95,7 @@ function History() {
   });
   const now = useWallClock(HISTORY_EVERY_MS);
   if (data === undefined) return <div className="h-20" />;
-  const view = series(data.data);
+  const view = series([...data.data, present(cluster, now)]);
   const window = { from: now - HOURS * 3600, to: now };
   return (
     <Part title={t("cluster.history", { hours: HOURS })}>
@@ -89,37 +109,46 @@ function History() {
   );
 }
 
+/** What runs or holds seats, by its name. */
+function useJobNames(): ReadonlyMap<string, string> {
+  const running = useJobs({ ...EVERY_JOB, states: GROUPS.running }).data?.pages ?? [];
+  const waiting = useJobs({ ...EVERY_JOB, states: GROUPS.waiting }).data?.pages ?? [];
+  const jobs = [...running, ...waiting].flatMap((page) => page.data);
+  return new Map(jobs.map((job) => [job.id, job.name]));
+}
+
+const EVERY_JOB = { queue: "", type: "", search: "" };
+
 function Nodes({ nodes }: { nodes: readonly NodeBody[] }) {
+  const names = useJobNames();
   return (
-    <div className="wide">
-      <table className="ledger">
-        <caption className="sr-only">{plural("cluster.nodes", nodes.length)}</caption>
-        <thead>
-          <tr>
-            <th>{t("cluster.node")}</th>
-            <th>{t("jobs.col_state")}</th>
-            <th>{t("cluster.gpus")}</th>
-            <th className="figure">{t("cluster.cpus")}</th>
-            <th className="figure">{t("cluster.memory")}</th>
-            <th>{t("cluster.work")}</th>
-            <th>
-              <span className="sr-only">{t("cluster.actions")}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {nodes.map((node) => (
-            <NodeRow key={node.name} node={node} />
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table>
+      <caption className="sr-only">{plural("cluster.nodes", nodes.length)}</caption>
+      <thead>
+        <tr>
+          <th>{t("cluster.node")}</th>
+          <th>{t("jobs.col_state")}</th>
+          <th>{t("cluster.gpus")}</th>
+          <th className="figure">{t("cluster.cpus")}</th>
+          <th className="figure">{t("cluster.memory")}</th>
+          <th>{t("cluster.work")}</th>
+          <th>
+            <span className="sr-only">{t("cluster.actions")}</span>
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {nodes.map((node) => (
+          <NodeRow key={node.name} node={node} names={names} />
+        ))}
+      </tbody>
+    </Table>
   );
 }
 
 const gib = (mib: number): string => decimal(mib / 1024, mib < 10_240 ? 1 : 0);
 
-function NodeRow({ node }: { node: NodeBody }) {
+function NodeRow({ node, names }: { node: NodeBody; names: ReadonlyMap<string, string> }) {
   const tone = node.state === "open" ? "" : node.state === "lost" ? "text-red" : "text-amber";
   return (
     <tr data-row="">
@@ -134,7 +163,7 @@ function NodeRow({ node }: { node: NodeBody }) {
         {node.reason && <span className="block text-xs text-soft">{node.reason}</span>}
       </td>
       <td className={node.devices.length > 0 ? "min-w-44" : ""}>
-        {node.devices.length === 0 ? "—" : <Gpus devices={node.devices} />}
+        {node.devices.length === 0 ? "—" : <Gpus devices={node.devices} names={names} />}
       </td>
       <td className="figure">
         {t("cluster.of", { used: decimal(node.cpus - node.cpus_free, 0), all: count(node.cpus) })}
@@ -156,7 +185,7 @@ function NodeRow({ node }: { node: NodeBody }) {
                   href={`/jobs/${job}`}
                   className="text-xs underline decoration-line underline-offset-4 hover:decoration-accent"
                 >
-                  {job.slice(0, 12)}
+                  {names.get(job) ?? job.slice(0, 12)}
                 </Link>
               </li>
             ))}
@@ -176,20 +205,27 @@ function NodeRow({ node }: { node: NodeBody }) {
 }
 
 /** A cell for each GPU: filled as far as it is used, hatched when it is held for a gang. */
-function Gpus({ devices }: { devices: readonly GpuBody[] }) {
+function Gpus({
+  devices,
+  names,
+}: {
+  devices: readonly GpuBody[];
+  names: ReadonlyMap<string, string>;
+}) {
+  const nameOf = (job: string) => names.get(job) ?? job;
   return (
     <ul className="flex max-w-72 flex-wrap gap-1">
       {devices.map((gpu) => {
         const used = Math.round((1 - gpu.free) * 100);
         const what =
           gpu.held_for !== null
-            ? t("cluster.gpu_held", { index: gpu.index, job: gpu.held_for })
+            ? t("cluster.gpu_held", { index: gpu.index, job: nameOf(gpu.held_for) })
             : used === 0
               ? t("cluster.gpu_free", { index: gpu.index })
               : t("cluster.gpu_used", {
                   index: gpu.index,
                   percent: used,
-                  jobs: gpu.jobs.join(", "),
+                  jobs: gpu.jobs.map(nameOf).join(", "),
                 });
         return (
           <li

@@ -1,5 +1,5 @@
 // The line at the top of a page: its name, what it is about, and its actions as words.
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect } from "react";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { openMenu } from "./menu";
@@ -13,6 +13,9 @@ export function PageHead({
   about?: ReactNode;
   children?: ReactNode;
 }) {
+  useEffect(() => {
+    document.title = `${title} · ${t("app.name")}`;
+  }, [title]);
   return (
     <header className="flex min-h-12 items-center gap-4 border-b border-line px-5 max-md:px-4">
       <Button className="md:hidden" onClick={openMenu}>

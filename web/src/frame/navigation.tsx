@@ -40,11 +40,11 @@ export function Navigation({ session }: { session: Session }) {
           );
         })}
       </ul>
-      <div className="mt-auto space-y-3 p-4 text-xs text-soft max-md:px-0">
+      <div className="mt-auto space-y-1 p-4 text-xs text-soft max-md:px-0">
         <Button className="w-full justify-between! text-xs" onClick={openPalette}>
           {t("palette.title")} <kbd className="font-sans">{isMac() ? "⌘ K" : "Ctrl K"}</kbd>
         </Button>
-        <div className="flex flex-wrap items-center justify-between gap-x-2">
+        <div className="flex flex-wrap items-center gap-x-3">
           <ThemeChoice />
           <LanguageChoice />
         </div>
@@ -58,9 +58,9 @@ export function Navigation({ session }: { session: Session }) {
 function Month({ session }: { session: Session }) {
   const { cost_nanos: spent, budget_nanos: budget } = session.month;
   const cost = money(spent, session.currency);
-  if (budget === null) return <p>{t("month.spent", { cost })}</p>;
+  if (budget === null) return <p className="pt-1">{t("month.spent", { cost })}</p>;
   return (
-    <div className="space-y-1.5">
+    <div className="space-y-1.5 pt-1">
       <p>{t("month.spent_of", { cost, budget: money(budget, session.currency) })}</p>
       <Hairline part={budget === 0 ? 1 : spent / budget} label={t("month.budget")} />
     </div>

@@ -1,19 +1,26 @@
 // One job: why it is where it is, its life so far, its gang, what it took, and what it wrote.
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import type { AttemptBody, JobBody, TimelineBody } from "../../../docs/reference/openapi";
+import type {
+  AttemptBody,
+  JobBody,
+  JobEventBody,
+  TimelineBody,
+} from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
 import { useNames } from "../frame/names";
 import { Part } from "../frame/page";
 import { count, decimal, moment, money, span } from "../language/format";
+import { explained, isForeign, outcome, reasonWords } from "../language/reasons";
 import { known, t } from "../language/t";
 import { Button } from "../parts/button";
 import { useWallClock } from "../parts/countdown";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { LogTail } from "./log";
 import { JOBS_KEY, useExplanation, useJob, useTimeline } from "./queries";
 import { isEnded, type Phase, slotsOf, stretches, WAITING } from "./shape";
-import { StateWord } from "./table";
+import { StateWord, whyOf } from "./table";
 
 export function JobSheet({ id }: { id: string }) {
   const { data: job, error, refetch } = useJob(id);
@@ -55,7 +62,7 @@ function Summary({ job }: { job: JobBody }) {
         {job.id}
       </p>
       <Actions job={job} />
-      {isEnded(job) && job.detail && <p className="max-w-[68ch]">{job.detail}</p>}
+      {isEnded(job) && whyOf(job) !== "" && <p className="max-w-[68ch]">{whyOf(job)}</p>}
     </div>
   );
 }
@@ -124,14 +131,21 @@ function Why({ id }: { id: string }) {
   if (data === undefined) return null;
   return (
     <Part title={t("jobs.why")}>
-      <p className="max-w-[68ch]">{data.sentence}</p>
+      <p className="max-w-[68ch]">{explained(data.reason, data.sentence)}</p>
+      {isForeign() && (
+        <p lang="en" className="max-w-[68ch] text-xs text-soft">
+          {data.sentence}
+        </p>
+      )}
       <ul className="max-w-[68ch] list-disc space-y-1 ps-5 text-soft">
         {data.predicted_start !== null && (
           <li>{t("jobs.predicted", { time: moment(data.predicted_start) })}</li>
         )}
         {data.ahead_count > 0 && <li>{t("jobs.ahead", { count: data.ahead_count })}</li>}
         {data.what_if.map((sentence) => (
-          <li key={sentence}>{sentence}</li>
+          <li key={sentence} lang="en">
+            {sentence}
+          </li>
         ))}
       </ul>
     </Part>
@@ -212,47 +226,54 @@ function Gang({ job }: { job: JobBody }) {
   );
 }
 
+const outcomeWord = (outcome: string | null): string =>
+  outcome === null ? "—" : (known("state", outcome) ?? reasonWords(outcome) ?? outcome);
+
 function Attempts({ attempts }: { attempts: readonly AttemptBody[] }) {
   const now = useWallClock(1_000);
   return (
     <Part title={t("jobs.attempts")}>
-      <div className="wide">
-        <table className="ledger">
-          <thead>
-            <tr>
-              <th>{t("jobs.attempt")}</th>
-              <th>{t("jobs.started")}</th>
-              <th>{t("jobs.lasted")}</th>
-              <th>{t("jobs.outcome")}</th>
-              <th className="figure">{t("jobs.gpu_time")}</th>
-              <th className="figure">{t("jobs.gpu_time_lost")}</th>
-              <th className="figure">{t("rows.cost")}</th>
+      <Table>
+        <thead>
+          <tr>
+            <th>{t("jobs.attempt")}</th>
+            <th>{t("jobs.started")}</th>
+            <th>{t("jobs.lasted")}</th>
+            <th>{t("jobs.outcome")}</th>
+            <th className="figure">{t("jobs.gpu_time")}</th>
+            <th className="figure">{t("jobs.gpu_time_lost")}</th>
+            <th className="figure">{t("rows.cost")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {attempts.map((each) => (
+            <tr key={each.number}>
+              <td>{count(each.number)}</td>
+              <td className="whitespace-nowrap">{moment(each.launched_at)}</td>
+              <td className="whitespace-nowrap">
+                {span((each.ended_at ?? now) - each.launched_at)}
+              </td>
+              <td>
+                {outcomeWord(each.outcome)}
+                {each.exit_status !== null && ` (${each.exit_status})`}
+              </td>
+              <td className="figure">{span(each.gpu_seconds)}</td>
+              <td className="figure">{span(each.lost_gpu_seconds)}</td>
+              <td className="figure">
+                {each.cost ? money(each.cost.nanos, each.cost.currency) : "—"}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {attempts.map((each) => (
-              <tr key={each.number}>
-                <td>{count(each.number)}</td>
-                <td className="whitespace-nowrap">{moment(each.launched_at)}</td>
-                <td className="whitespace-nowrap">
-                  {span((each.ended_at ?? now) - each.launched_at)}
-                </td>
-                <td>
-                  {each.outcome ?? "—"}
-                  {each.exit_status !== null && ` (${each.exit_status})`}
-                </td>
-                <td className="figure">{span(each.gpu_seconds)}</td>
-                <td className="figure">{span(each.lost_gpu_seconds)}</td>
-                <td className="figure">
-                  {each.cost ? money(each.cost.nanos, each.cost.currency) : "—"}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
     </Part>
   );
+}
+
+/** What else is known of an event: its reason in words, then the server's detail. */
+function because({ reason, detail }: JobEventBody): string {
+  const more = outcome(reason, detail);
+  return more === "" ? "" : `: ${more}`;
 }
 
 function Events({ timeline }: { timeline: TimelineBody }) {
@@ -265,7 +286,7 @@ function Events({ timeline }: { timeline: TimelineBody }) {
             <time className="text-xs leading-[1.375rem] text-soft">{moment(event.at)}</time>
             <span>
               {known("event", event.kind) ?? event.kind}
-              {event.detail && <span className="text-soft">: {event.detail}</span>}
+              <span className="text-soft">{because(event)}</span>
               {event.by && (
                 <span className="text-soft"> ({t("jobs.by", { who: names(event.by) })})</span>
               )}

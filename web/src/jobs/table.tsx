@@ -3,6 +3,7 @@ import type { KeyboardEvent } from "react";
 import { Link, useSearchParams } from "wouter";
 import type { JobBody } from "../../../docs/reference/openapi";
 import { count, span } from "../language/format";
+import { explained, outcome } from "../language/reasons";
 import { known, t } from "../language/t";
 import { useWallClock } from "../parts/countdown";
 import { gpusShown, isEnded, WAITING } from "./shape";
@@ -23,6 +24,13 @@ export function StateWord({ job }: { job: Pick<JobBody, "state" | "preemptions">
       {preempted ? t("jobs.preempted") : stateWord(job.state)}
     </span>
   );
+}
+
+/** Why it waits, or how it ended; nothing where there is nothing to explain. */
+export function whyOf(job: Pick<JobBody, "state" | "reason" | "why" | "detail">): string {
+  if (job.why !== null) return explained(job.reason, job.why);
+  if (!isEnded(job) || job.state === "succeeded") return "";
+  return outcome(job.reason, job.detail);
 }
 
 function walk(event: KeyboardEvent<HTMLElement>): void {
@@ -66,7 +74,6 @@ function Row({ job, now }: { job: JobBody; now: number }) {
   const [address] = useSearchParams();
   const gpus = gpusShown(job);
   const name = job.array_index === null ? job.name : `${job.name} [${job.array_index}]`;
-  const why = job.why ?? (isEnded(job) ? job.detail : null);
   return (
     <tr data-row="">
       <td className="md:max-w-64 md:min-w-32">
@@ -91,7 +98,7 @@ function Row({ job, now }: { job: JobBody; now: number }) {
       </td>
       <td className="whitespace-nowrap">{span((job.ended_at ?? now) - job.submitted_at)}</td>
       <td className="max-md:hidden">{job.queue}</td>
-      <td className="long min-w-56 text-soft">{why}</td>
+      <td className="long min-w-56 text-soft">{whyOf(job)}</td>
     </tr>
   );
 }

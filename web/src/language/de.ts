@@ -1,7 +1,9 @@
 // Every sentence of the page in German; the keys are those of en.ts.
 import type { Key } from "./en";
+import { reasons } from "./reasons-de";
 
 export const de: Record<Key, string> = {
+  ...reasons,
   "app.name": "Tokenyard",
   "app.skip": "Zum Inhalt springen",
   "nav.label": "Bereiche",
@@ -161,22 +163,6 @@ export const de: Record<Key, string> = {
   "wait.minutes": "{minutes} min {seconds} s",
   "wait.hours": "{hours} h {minutes} min",
   "error.wait_over": "Jetzt können Sie es wieder versuchen.",
-  "limit.rate_limit_requests": "Die Grenze der Anfragen je Minute ist erreicht.",
-  "limit.rate_limit_tokens": "Die Grenze der Token je Minute ist erreicht.",
-  "limit.concurrency_limit": "Die Grenze gleichzeitiger Antworten ist erreicht.",
-  "limit.insufficient_quota": "Das Budget ist aufgebraucht.",
-  "limit.system_overloaded": "Der Server hat mehr Arbeit, als er annehmen kann.",
-  "limit.queue_full": "Die Warteschlange des Modellservers ist voll.",
-  "limit.model_loading": "Das Modell wird noch geladen.",
-  "limit.upstream_unavailable": "Im Moment antwortet kein Modellserver.",
-  "limit.shutting_down": "Der Server hält gerade an.",
-  "limit.conversation_busy": "Dieses Gespräch wird noch beantwortet.",
-  "limit.context_length_exceeded": "Das Skript ist länger als der Kontext des Modells.",
-  "limit.producer_lost": "Der Server ist während der Antwort stehen geblieben.",
-  "limit.upstream_failed": "Der Modellserver ist während der Antwort ausgefallen.",
-  "limit.upstream_timeout": "Der Modellserver hat zu lange gebraucht.",
-  "limit.generation_failed": "Der Modellserver konnte die Antwort nicht beenden.",
-  "limit.model_not_found": "Dieses Modell wird hier nicht bedient.",
 
   "nav.jobs": "Jobs",
   "nav.batches": "Batches",
@@ -757,4 +743,42 @@ export const de: Record<Key, string> = {
 
   "context.compact": "Ältere Nachrichten zusammenfassen",
   "context.compacting": "Fasst zusammen",
+  "meter.chat": "{cost} bisher",
+  "meter.chat_hint": "Was alle Antworten dieses Gesprächs gekostet haben, auf jedem Zweig.",
+  "meter.chat_long": "Dieses Gespräch: {cost} bisher",
+  "meter.reading": "Prompt gelesen: {processed} von {total} Token",
+  "engine.queued": "{count} in seiner Schlange, dieser Lauf darunter",
+  "engine.prefix": "Präfix-Treffer {share}",
+  "upstreams.prefix": "Präfix-Treffer",
+  "upstreams.kv_of": "KV-Cache von {name} in Gebrauch",
+  "upstreams.held_off": "ausgesetzt",
+  "upstreams.new": "Neuer Modellserver",
+  "upstreams.key_kept": "Einer ist gespeichert; leer lassen, um ihn zu behalten.",
+  "upstreams.weight_one": "Gewicht",
+  "upstreams.weight_hint": "Sein Anteil an den Aufrufen unter Servern derselben Priorität.",
+  "upstreams.priority": "Priorität",
+  "upstreams.priority_hint": "Niedrigere werden zuerst gefragt.",
+  "upstreams.off": "Abgeschaltet: er bekommt keine Aufrufe.",
+  "aliases.title": "Aliasse und Vertreter",
+  "aliases.new": "Neuer Alias",
+  "aliases.empty":
+    "Ein Programm kann ein Modell unter einem Namen von Ihnen aufrufen; dahinter entscheiden Sie, welches antwortet: eines, mehrere nach Gewicht, und ein anderes, wenn keines davon kann.",
+  "aliases.targets": "Beantwortet von",
+  "aliases.targets_hint":
+    "Modelle, durch Kommas getrennt; eine Zahl hinter einem Namen ist sein Gewicht: small 9, large 1",
+  "aliases.wrong": "Hinter einem Modell darf eine ganze Zahl stehen.",
+  "aliases.fallbacks": "Wenn keines davon kann",
+  "aliases.fallbacks_hint":
+    "Modelle, die in dieser Reihenfolge einspringen, durch Kommas getrennt.",
+  "cluster.serving": "Modellserver im Dienst",
+  "cluster.replica": "Replik",
+  "play.version": "v{version}",
+  "play.edited": "{version} · geändert",
+  "play.history": "Verlauf",
+  "play.save_title": "Als Prompt speichern",
+  "play.save_about":
+    "Systemtext, Beiträge, Variablen und Sampling werden als eine Version gespeichert, die Programme über ihre Id aufrufen.",
+  "play.save_way": "Als was",
+  "play.save_next": "Nächste Version von {name}",
+  "play.save_empty": "Das Skript ist noch leer.",
 };

@@ -1,7 +1,9 @@
 // Every sentence of the page in English. Another language is another object with the same keys.
 // `{name}` is filled in; a key that ends in `.one` or `.other` is chosen by the plural rules.
+import { reasons } from "./reasons-en";
 
 export const en = {
+  ...reasons,
   "app.name": "Tokenyard",
   "app.skip": "Skip to the content",
   "nav.label": "Areas",
@@ -164,22 +166,6 @@ export const en = {
   "wait.minutes": "{minutes} min {seconds} s",
   "wait.hours": "{hours} h {minutes} min",
   "error.wait_over": "You can try again now.",
-  "limit.rate_limit_requests": "The limit of requests per minute is reached.",
-  "limit.rate_limit_tokens": "The limit of tokens per minute is reached.",
-  "limit.concurrency_limit": "The limit of answers at the same time is reached.",
-  "limit.insufficient_quota": "The budget is used up.",
-  "limit.system_overloaded": "The server has more work than it can take.",
-  "limit.queue_full": "The queue of the model server is full.",
-  "limit.model_loading": "The model is still loading.",
-  "limit.upstream_unavailable": "No model server answers at the moment.",
-  "limit.shutting_down": "The server is stopping.",
-  "limit.conversation_busy": "This conversation is still being answered.",
-  "limit.context_length_exceeded": "The script is longer than the model's context.",
-  "limit.producer_lost": "The server stopped while it was answering.",
-  "limit.upstream_failed": "The model server failed while it was answering.",
-  "limit.upstream_timeout": "The model server took too long.",
-  "limit.generation_failed": "The model server could not finish the answer.",
-  "limit.model_not_found": "This model is not served here.",
 
   "nav.jobs": "Jobs",
   "nav.batches": "Batches",
@@ -754,6 +740,43 @@ export const en = {
 
   "context.compact": "Summarise older messages",
   "context.compacting": "Summarising",
+  "meter.chat": "{cost} so far",
+  "meter.chat_hint": "What all answers of this conversation have cost, on every branch.",
+  "meter.chat_long": "This conversation: {cost} so far",
+  "meter.reading": "prompt read: {processed} of {total} tokens",
+  "engine.queued": "{count} in its queue, this run among them",
+  "engine.prefix": "prefix hits {share}",
+  "upstreams.prefix": "Prefix hits",
+  "upstreams.kv_of": "KV cache of {name} in use",
+  "upstreams.held_off": "held off",
+  "upstreams.new": "New model server",
+  "upstreams.key_kept": "One is stored; leave this empty to keep it.",
+  "upstreams.weight_one": "Weight",
+  "upstreams.weight_hint": "Its share of the calls among servers of the same priority.",
+  "upstreams.priority": "Priority",
+  "upstreams.priority_hint": "Lower ones are asked first.",
+  "upstreams.off": "Switched off: it gets no calls.",
+  "aliases.title": "Aliases and stand-ins",
+  "aliases.new": "New alias",
+  "aliases.empty":
+    "A program can call a model by a name of yours, and you decide behind it which model answers: one, several by weight, and another when none of them can.",
+  "aliases.targets": "Answered by",
+  "aliases.targets_hint":
+    "Models, divided by commas; a number after a name is its weight: small 9, large 1",
+  "aliases.wrong": "A model may have one whole number after it.",
+  "aliases.fallbacks": "When none of them can",
+  "aliases.fallbacks_hint": "Models that step in, in this order, divided by commas.",
+  "cluster.serving": "Serving",
+  "cluster.replica": "Replica",
+  "play.version": "v{version}",
+  "play.edited": "{version} · edited",
+  "play.history": "History",
+  "play.save_title": "Store as a prompt",
+  "play.save_about":
+    "System text, turns, variables and sampling are stored as one version, which programs call by its id.",
+  "play.save_way": "As what",
+  "play.save_next": "Next version of {name}",
+  "play.save_empty": "The script is still empty.",
 } as const;
 
 export type Key = keyof typeof en;

@@ -44,7 +44,7 @@ export function plural(base: PluralBase, count: number, values: Values = {}): st
 
 /** A sentence for a word that the server sent, or null when the page has none for it. */
 export function known(
-  prefix: "limit" | "finish" | "state" | "event" | "batch" | "node" | "part",
+  prefix: "reason" | "finish" | "state" | "event" | "batch" | "node" | "part",
   word: string,
 ): string | null {
   const key = `${prefix}.${word}`;

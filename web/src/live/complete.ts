@@ -96,6 +96,10 @@ function take(run: Parameters<typeof append>[0], chunk: CompletionChunk, now: nu
   if (longer === run && (delta?.tool_calls?.length || delta?.reasoning_content)) {
     return { ...run, firstTokenAt: run.firstTokenAt ?? now, lastTokenAt: now };
   }
+  if (chunk.prompt_progress) {
+    const { processed, total } = chunk.prompt_progress;
+    return { ...longer, reading: { processed, total } };
+  }
   if (!chunk.usage && !chunk.timings && !chunk.cost) return longer;
   return { ...longer, meter: { ...longer.meter, ...meterOfChunk(chunk) } };
 }

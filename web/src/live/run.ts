@@ -50,6 +50,8 @@ export interface Run {
   endedAt: number | null;
   /** Pieces of text received: close to the number of tokens while nothing exact is known. */
   pieces: number;
+  /** How much of the prompt the model server has read, while it tells. */
+  reading: { processed: number; total: number } | null;
   stopping: boolean;
   link: Link;
   meter: Meter;
@@ -66,6 +68,7 @@ export const newRun = (id: string, askedAt: number, responseId: string | null = 
   lastTokenAt: null,
   endedAt: null,
   pieces: 0,
+  reading: null,
   stopping: false,
   link: { state: "open", againAt: 0 },
   meter: {},

@@ -6,6 +6,8 @@ import { useModels } from "../frame/session";
 import { count, money } from "../language/format";
 import { t } from "../language/t";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
+import { Routes } from "./routes";
 import { Upstreams } from "./upstreams";
 
 export function Models() {
@@ -25,41 +27,40 @@ export function Models() {
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
       {data?.data.length === 0 && <Empty title={t("play.no_model")} />}
       {data && data.data.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("nav.models")}</caption>
-            <thead>
-              <tr>
-                <th>{t("common.model")}</th>
-                <th className="figure">{t("models.window")}</th>
-                <th className="figure">{t("models.input")}</th>
-                <th className="figure">{t("models.cached")}</th>
-                <th className="figure">{t("models.output")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.data.map((model) => {
-                const price = priceOf(model.id);
-                return (
-                  <tr key={model.id}>
-                    <td>
-                      {model.id}
-                      <span className="block text-xs text-soft">{model.owned_by}</span>
-                    </td>
-                    <td className="figure">
-                      {model.context_window === undefined ? "—" : count(model.context_window)}
-                    </td>
-                    <td className="figure">{cost(price?.input_nanos_per_million)}</td>
-                    <td className="figure">{cost(price?.cached_input_nanos_per_million)}</td>
-                    <td className="figure">{cost(price?.output_nanos_per_million)}</td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
+        <Table>
+          <caption className="sr-only">{t("nav.models")}</caption>
+          <thead>
+            <tr>
+              <th>{t("common.model")}</th>
+              <th className="figure">{t("models.window")}</th>
+              <th className="figure">{t("models.input")}</th>
+              <th className="figure">{t("models.cached")}</th>
+              <th className="figure">{t("models.output")}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.data.map((model) => {
+              const price = priceOf(model.id);
+              return (
+                <tr key={model.id}>
+                  <td>
+                    {model.id}
+                    <span className="block text-xs text-soft">{model.owned_by}</span>
+                  </td>
+                  <td className="figure">
+                    {model.context_window === undefined ? "—" : count(model.context_window)}
+                  </td>
+                  <td className="figure">{cost(price?.input_nanos_per_million)}</td>
+                  <td className="figure">{cost(price?.cached_input_nanos_per_million)}</td>
+                  <td className="figure">{cost(price?.output_nanos_per_million)}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </Table>
       )}
       <Upstreams />
+      <Routes />
     </Page>
   );
 }

@@ -8,7 +8,9 @@ import { count, decimal } from "../language/format";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
+import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "../people/act";
 import { UPSTREAMS_KEY, useUpstreams } from "./queries";
 
@@ -18,37 +20,53 @@ const KINDS = ["openai", "own", "vllm", "llamacpp", "anthropic", "openai-platfor
 export function Upstreams() {
   const { data, error, refetch } = useUpstreams(EVERY_MS);
   const write = useMay()("upstreams.write");
+  const [subject, setSubject] = useState<Subject | null>(null);
+  const close = () => setSubject(null);
   if (error && !data) return <Notice error={error} onRetry={() => void refetch()} />;
   if (data === undefined) return null;
   return (
-    <Part title={t("upstreams.title")}>
-      <div className="wide">
-        <table className="ledger">
-          <caption className="sr-only">{t("upstreams.title")}</caption>
-          <thead>
-            <tr>
-              <th>{t("jobs.name")}</th>
-              <th>{t("upstreams.health")}</th>
-              <th>{t("upstreams.breaker")}</th>
-              <th>{t("upstreams.models")}</th>
-              <th className="figure">{t("upstreams.in_flight")}</th>
-              <th className="figure">{t("upstreams.running")}</th>
-              <th className="figure">{t("upstreams.waiting")}</th>
-              <th className="figure">{t("upstreams.kv")}</th>
-              <th className="figure">{t("upstreams.weight")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.data.map((each) => (
-              <Row key={each.name} upstream={each} write={write} />
-            ))}
-          </tbody>
-        </table>
-      </div>
-      {write && <Form />}
+    <Part
+      title={t("upstreams.title")}
+      actions={
+        write && (
+          <Button inline kind="link" onClick={() => setSubject("new")}>
+            {t("upstreams.new")}
+          </Button>
+        )
+      }
+    >
+      <Table>
+        <caption className="sr-only">{t("upstreams.title")}</caption>
+        <thead>
+          <tr>
+            <th>{t("jobs.name")}</th>
+            <th>{t("upstreams.health")}</th>
+            <th>{t("upstreams.breaker")}</th>
+            <th>{t("upstreams.models")}</th>
+            <th className="figure">{t("upstreams.in_flight")}</th>
+            <th className="figure">{t("upstreams.running")}</th>
+            <th className="figure">{t("upstreams.waiting")}</th>
+            <th className="figure">{t("upstreams.prefix")}</th>
+            <th className="figure">{t("upstreams.kv")}</th>
+            <th className="figure">{t("upstreams.weight")}</th>
+            <th>
+              <span className="sr-only">{t("cluster.actions")}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {data.data.map((each) => (
+            <Row key={each.name} upstream={each} write={write} onEdit={() => setSubject(each)} />
+          ))}
+        </tbody>
+      </Table>
+      <Modal
+        open={subject !== null}
+        onClose={close}
+        title={subject === null || subject === "new" ? t("upstreams.new") : subject.name}
+      >
+        {subject !== null && <Form subject={subject} onDone={close} />}
+      </Modal>
     </Part>
   );
 }
@@ -61,9 +79,27 @@ const TONES: Record<string, string> = {
   disabled: "text-soft",
 };
 
+/** How it is; a breaker that is not closed says more than the last look at its health. */
+export function HealthWord({ health, breaker }: Pick<UpstreamBody, "health" | "breaker">) {
+  const held = breaker !== "closed" && health === "ready";
+  return (
+    <span className={TONES[held ? breaker : health]}>
+      {held ? t("upstreams.held_off") : t(`upstreams.health_${health}`)}
+    </span>
+  );
+}
+
 export const share = (part: number): string => `${decimal(part * 100, 0)} %`;
 
-function Row({ upstream, write }: { upstream: UpstreamBody; write: boolean }) {
+function Row({
+  upstream,
+  write,
+  onEdit,
+}: {
+  upstream: UpstreamBody;
+  write: boolean;
+  onEdit: () => void;
+}) {
   const { act, error, dismiss } = useAct(UPSTREAMS_KEY);
   const { name, load } = upstream;
   const remove = () => void act(() => ask("DELETE /api/upstreams/{name}", { path: { name } }));
@@ -73,21 +109,29 @@ function Row({ upstream, write }: { upstream: UpstreamBody; write: boolean }) {
         {name}
         {upstream.url && <span className="block text-xs text-soft">{upstream.url}</span>}
       </td>
-      <td className={TONES[upstream.health]}>{t(`upstreams.health_${upstream.health}`)}</td>
+      <td>
+        <HealthWord health={upstream.health} breaker={upstream.breaker} />
+      </td>
       <td className={TONES[upstream.breaker]}>{t(`upstreams.breaker_${upstream.breaker}`)}</td>
       <td>{upstream.models.join(", ") || "—"}</td>
       <td className="figure">{count(upstream.in_flight)}</td>
       <td className="figure">{load ? count(load.running) : "—"}</td>
       <td className="figure">{load ? count(load.waiting) : "—"}</td>
+      <td className="figure">{load ? share(load.prefix_hit_share) : "—"}</td>
       <td className="figure">{load ? share(load.kv_share) : "—"}</td>
       <td className="figure">
         {count(upstream.weight)} · {count(upstream.priority)}
       </td>
       <td className="text-end">
         {write && upstream.origin === "api" && (
-          <Button inline className="text-red!" onClick={remove}>
-            {t("play.remove")}
-          </Button>
+          <span className="inline-flex gap-4">
+            <Button inline onClick={onEdit}>
+              {t("play.edit")}
+            </Button>
+            <Button inline className="text-red!" onClick={remove}>
+              {t("play.remove")}
+            </Button>
+          </span>
         )}
         {error !== null && <Notice error={error} onDismiss={dismiss} />}
       </td>
@@ -95,58 +139,92 @@ function Row({ upstream, write }: { upstream: UpstreamBody; write: boolean }) {
   );
 }
 
-function Form() {
-  const [name, setName] = useState("");
-  const [url, setUrl] = useState("");
+/** What the form is about: a new server, or one that was added before. */
+type Subject = UpstreamBody | "new";
+
+const KINDS_NAMED = KINDS.map((each) => [each, each] as const);
+
+function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
+  const before = subject === "new" ? null : subject;
+  const [name, setName] = useState(before?.name ?? "");
+  const [url, setUrl] = useState(before?.url ?? "");
   const [key, setKey] = useState("");
-  const [kind, setKind] = useState<(typeof KINDS)[number]>("openai");
+  const [kind, setKind] = useState(KINDS.find((each) => each === before?.kind) ?? "openai");
+  const [weight, setWeight] = useState(String(before?.weight ?? 1));
+  const [priority, setPriority] = useState(String(before?.priority ?? 0));
+  const [off, setOff] = useState(before?.health === "disabled");
   const { act, error, dismiss } = useAct(UPSTREAMS_KEY);
-  const add = async () => {
+  const numbers = [weight, priority].map(Number);
+  const good = name.trim() !== "" && url.trim() !== "" && numbers.every(Number.isInteger);
+  const store = async () => {
     const body: UpstreamRequest = {
       name: name.trim(),
       url: url.trim(),
       kind,
+      weight: numbers[0] ?? 1,
+      priority: numbers[1] ?? 0,
+      disabled: off,
+      // Without one, the key that is there stays.
       ...(key === "" ? {} : { api_key: key }),
     };
     const made = await act(() => ask("POST /api/upstreams", { body }));
-    if (made === null) return;
-    setName("");
-    setUrl("");
-    setKey("");
+    if (made !== null) onDone();
   };
   return (
     <form
-      className="flex flex-wrap items-end gap-3"
+      className="grid gap-4 sm:grid-cols-2"
       onSubmit={(event) => {
         event.preventDefault();
-        void add();
+        void store();
       }}
     >
-      <TextField className="w-40" label={t("jobs.name")} value={name} onChange={setName} />
+      {before === null && <TextField label={t("jobs.name")} value={name} onChange={setName} />}
+      <Choice
+        label={t("upstreams.kind")}
+        value={kind}
+        onChange={setKind}
+        options={KINDS_NAMED}
+        className={before === null ? "" : "sm:col-span-2"}
+      />
       <TextField
-        className="w-64"
+        className="sm:col-span-2"
         label={t("upstreams.url")}
         placeholder="http://127.0.0.1:8000/v1"
         value={url}
         onChange={setUrl}
       />
-      <Choice
-        label={t("upstreams.kind")}
-        value={kind}
-        onChange={setKind}
-        options={KINDS.map((each) => [each, each] as const)}
-      />
       <TextField
-        className="w-48"
+        className="sm:col-span-2"
         type="password"
         label={t("upstreams.key")}
+        {...(before?.has_key ? { hint: t("upstreams.key_kept") } : {})}
         value={key}
         onChange={setKey}
       />
-      <Button kind="plain" type="submit" disabled={name.trim() === "" || url.trim() === ""}>
-        {t("upstreams.add")}
-      </Button>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+      <TextField
+        label={t("upstreams.weight_one")}
+        hint={t("upstreams.weight_hint")}
+        value={weight}
+        onChange={setWeight}
+      />
+      <TextField
+        label={t("upstreams.priority")}
+        hint={t("upstreams.priority_hint")}
+        value={priority}
+        onChange={setPriority}
+      />
+      <label className="flex items-center gap-2 sm:col-span-2">
+        <input type="checkbox" checked={off} onChange={(event) => setOff(event.target.checked)} />
+        {t("upstreams.off")}
+      </label>
+      <div className="space-y-3 sm:col-span-2">
+        {error !== null && <Notice error={error} onDismiss={dismiss} />}
+        <div className="flex justify-end">
+          <Button kind="primary" type="submit" disabled={!good}>
+            {t(before === null ? "upstreams.add" : "common.save")}
+          </Button>
+        </div>
+      </div>
     </form>
   );
 }

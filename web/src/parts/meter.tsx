@@ -63,7 +63,8 @@ export function RunMeter({ run }: { run: Run }) {
   }
   if (run.firstTokenAt === null) {
     const seconds = Math.max(0, now - run.askedAt) / 1000;
-    return <Line parts={[t("meter.waiting", { seconds: decimal(seconds, 1) })]} />;
+    const read = run.reading && t("meter.reading", run.reading);
+    return <Line parts={[t("meter.waiting", { seconds: decimal(seconds, 1) }), read]} />;
   }
   const first = t("meter.first_token", { time: duration(run.firstTokenAt - run.askedAt) });
   const speed = rate(piecesPerSecond(run));

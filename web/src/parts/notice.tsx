@@ -1,7 +1,8 @@
 // What went wrong, in sentences: what happened, what was kept, what to do, and the request's id.
 import { ApiError, ConnectionLost } from "../api/errors";
 import { wait } from "../language/format";
-import { known, t } from "../language/t";
+import { refusal } from "../language/reasons";
+import { t } from "../language/t";
 import { Button } from "./button";
 import { CopyButton } from "./copy";
 import { useSecondsUntil } from "./countdown";
@@ -9,10 +10,7 @@ import { useSecondsUntil } from "./countdown";
 /** The sentence for an error: the named reason first, then the server's own words. */
 export function sentence(error: unknown): string {
   if (error instanceof ApiError) {
-    const named = error.code === null ? null : known("limit", error.code);
-    const own = error.message.trim();
-    if (named === null) return own || t("error.unknown");
-    return own === "" || own === named ? named : `${named} ${own}`;
+    return refusal(error.code, error.message.trim()) || t("error.unknown");
   }
   if (error instanceof ConnectionLost) return t("error.connection");
   return t("error.unknown");

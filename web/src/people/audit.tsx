@@ -9,6 +9,7 @@ import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { TextField } from "../parts/field";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 
 const ROWS_PER_PAGE = 50;
 
@@ -51,35 +52,33 @@ export function Audit() {
       {list.error && <Notice error={list.error} onRetry={() => void list.refetch()} />}
       {list.isSuccess && rows.length === 0 && <Empty title={t("audit.empty")} />}
       {rows.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("people.audit")}</caption>
-            <thead>
-              <tr>
-                <th>{t("audit.when")}</th>
-                <th>{t("audit.who")}</th>
-                <th>{t("audit.did")}</th>
-                <th>{t("audit.object")}</th>
-                <th>{t("audit.details")}</th>
+        <Table>
+          <caption className="sr-only">{t("people.audit")}</caption>
+          <thead>
+            <tr>
+              <th>{t("audit.when")}</th>
+              <th>{t("audit.who")}</th>
+              <th>{t("audit.did")}</th>
+              <th>{t("audit.object")}</th>
+              <th>{t("audit.details")}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row) => (
+              <tr key={row.number} data-row="">
+                <td className="whitespace-nowrap">{moment(row.effective_at)}</td>
+                <td>{names(row.actor.user ?? row.actor.api_key ?? "") || "—"}</td>
+                <td className="whitespace-nowrap">{row.type}</td>
+                <td className="[overflow-wrap:anywhere]">{names(row.object_id)}</td>
+                <td className="text-xs leading-[1.375rem] text-soft [overflow-wrap:anywhere]">
+                  {Object.entries(row.details)
+                    .map(([name, value]) => `${name}: ${value}`)
+                    .join(", ")}
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {rows.map((row) => (
-                <tr key={row.number} data-row="">
-                  <td className="whitespace-nowrap">{moment(row.effective_at)}</td>
-                  <td>{names(row.actor.user ?? row.actor.api_key ?? "") || "—"}</td>
-                  <td className="whitespace-nowrap">{row.type}</td>
-                  <td className="[overflow-wrap:anywhere]">{names(row.object_id)}</td>
-                  <td className="text-xs leading-[1.375rem] text-soft [overflow-wrap:anywhere]">
-                    {Object.entries(row.details)
-                      .map(([name, value]) => `${name}: ${value}`)
-                      .join(", ")}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       {list.hasNextPage && (
         <Button onClick={() => void list.fetchNextPage()}>{t("audit.more")}</Button>

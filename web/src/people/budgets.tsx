@@ -11,6 +11,7 @@ import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "./act";
 
 const NANOS = 1_000_000_000;
@@ -33,48 +34,46 @@ export function Budgets() {
       {failure !== null && <Notice error={failure} onDismiss={dismiss} />}
       {data?.data.length === 0 && <Empty title={t("budgets.empty")} />}
       {data && data.data.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("people.budgets")}</caption>
-            <thead>
-              <tr>
-                <th>{t("budgets.scope")}</th>
-                <th>{t("budgets.subject")}</th>
-                <th className="figure">{t("budgets.soft")}</th>
-                <th className="figure">{t("budgets.hard")}</th>
-                <th>
-                  <span className="sr-only">{t("cluster.actions")}</span>
-                </th>
+        <Table>
+          <caption className="sr-only">{t("people.budgets")}</caption>
+          <thead>
+            <tr>
+              <th>{t("budgets.scope")}</th>
+              <th>{t("budgets.subject")}</th>
+              <th className="figure">{t("budgets.soft")}</th>
+              <th className="figure">{t("budgets.hard")}</th>
+              <th>
+                <span className="sr-only">{t("cluster.actions")}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.data.map((each) => (
+              <tr key={each.id} data-row="">
+                <td>{t(`usage.scope_${each.scope as Scope}`)}</td>
+                <td>{names(each.subject)}</td>
+                <td className="figure">{amount(each.soft_nanos)}</td>
+                <td className="figure">{amount(each.hard_nanos)}</td>
+                <td className="text-end">
+                  {write && (
+                    <Button
+                      inline
+                      className="text-red!"
+                      onClick={() => {
+                        const path = { budget_id: each.id };
+                        void act(() =>
+                          ask("DELETE /api/organisation/budgets/{budget_id}", { path }),
+                        );
+                      }}
+                    >
+                      {t("play.remove")}
+                    </Button>
+                  )}
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {data.data.map((each) => (
-                <tr key={each.id} data-row="">
-                  <td>{t(`usage.scope_${each.scope as Scope}`)}</td>
-                  <td>{names(each.subject)}</td>
-                  <td className="figure">{amount(each.soft_nanos)}</td>
-                  <td className="figure">{amount(each.hard_nanos)}</td>
-                  <td className="text-end">
-                    {write && (
-                      <Button
-                        inline
-                        className="text-red!"
-                        onClick={() => {
-                          const path = { budget_id: each.id };
-                          void act(() =>
-                            ask("DELETE /api/organisation/budgets/{budget_id}", { path }),
-                          );
-                        }}
-                      >
-                        {t("play.remove")}
-                      </Button>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       {write && <Form />}
     </div>

@@ -14,6 +14,7 @@ import { useWallClock } from "../parts/countdown";
 import { TextField } from "../parts/field";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "./act";
 
 const NANOS = 1_000_000_000;
@@ -51,29 +52,27 @@ export function Keys() {
         </Empty>
       )}
       {data && data.data.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("people.keys")}</caption>
-            <thead>
-              <tr>
-                <th>{t("jobs.name")}</th>
-                <th>{t("keys_page.value")}</th>
-                <th>{t("keys_page.owner")}</th>
-                <th>{t("keys_page.used")}</th>
-                <th>{t("keys_page.expires")}</th>
-                <th className="figure">{t("keys_page.cap")}</th>
-                <th>
-                  <span className="sr-only">{t("cluster.actions")}</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.data.map((key) => (
-                <Row key={key.id} api={key} project={project} write={write} onMade={setMade} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table>
+          <caption className="sr-only">{t("people.keys")}</caption>
+          <thead>
+            <tr>
+              <th>{t("jobs.name")}</th>
+              <th>{t("keys_page.value")}</th>
+              <th>{t("keys_page.owner")}</th>
+              <th>{t("keys_page.used")}</th>
+              <th>{t("keys_page.expires")}</th>
+              <th className="figure">{t("keys_page.cap")}</th>
+              <th>
+                <span className="sr-only">{t("cluster.actions")}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.data.map((key) => (
+              <Row key={key.id} api={key} project={project} write={write} onMade={setMade} />
+            ))}
+          </tbody>
+        </Table>
       )}
       <Modal open={making} onClose={() => setMaking(false)} title={t("keys_page.new")}>
         <Form

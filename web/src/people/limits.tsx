@@ -11,6 +11,7 @@ import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "./act";
 
 const LEVELS = ["key", "user", "project", "organisation", "model"] as const;
@@ -30,28 +31,26 @@ export function Limits() {
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
       {data?.data.length === 0 && <p className="text-soft">{t("limits.empty")}</p>}
       {data && data.data.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("limits.title")}</caption>
-            <thead>
-              <tr>
-                <th>{t("limits.level")}</th>
-                <th>{t("budgets.subject")}</th>
-                <th>{t("limits.measure")}</th>
-                <th className="figure">{t("limits.amount")}</th>
-                <th>{t("limits.window")}</th>
-                <th>
-                  <span className="sr-only">{t("cluster.actions")}</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.data.map((limit) => (
-                <Row key={limit.id} limit={limit} write={write} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table>
+          <caption className="sr-only">{t("limits.title")}</caption>
+          <thead>
+            <tr>
+              <th>{t("limits.level")}</th>
+              <th>{t("budgets.subject")}</th>
+              <th>{t("limits.measure")}</th>
+              <th className="figure">{t("limits.amount")}</th>
+              <th>{t("limits.window")}</th>
+              <th>
+                <span className="sr-only">{t("cluster.actions")}</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.data.map((limit) => (
+              <Row key={limit.id} limit={limit} write={write} />
+            ))}
+          </tbody>
+        </Table>
       )}
       {write && <Form />}
     </Part>

@@ -12,6 +12,7 @@ import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "./act";
 import { Secret } from "./keys";
 
@@ -29,32 +30,30 @@ export function Members() {
   return (
     <div className="space-y-6">
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
-      <div className="wide">
-        <table className="ledger">
-          <caption className="sr-only">{t("people.members")}</caption>
-          <thead>
-            <tr>
-              <th>{t("jobs.name")}</th>
-              <th>{t("members.email")}</th>
-              <th>{t("members.role")}</th>
-              <th>{t("members.since")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {data?.data.map((user) => (
-              <Row
-                key={user.id}
-                user={user}
-                write={write}
-                onLink={(url) => setLink({ about: t("members.link_about"), url })}
-              />
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table>
+        <caption className="sr-only">{t("people.members")}</caption>
+        <thead>
+          <tr>
+            <th>{t("jobs.name")}</th>
+            <th>{t("members.email")}</th>
+            <th>{t("members.role")}</th>
+            <th>{t("members.since")}</th>
+            <th>
+              <span className="sr-only">{t("cluster.actions")}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {data?.data.map((user) => (
+            <Row
+              key={user.id}
+              user={user}
+              write={write}
+              onLink={(url) => setLink({ about: t("members.link_about"), url })}
+            />
+          ))}
+        </tbody>
+      </Table>
       {write && (
         <Invitations onLink={(url) => setLink({ about: t("members.invite_about"), url })} />
       )}

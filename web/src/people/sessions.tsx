@@ -10,6 +10,7 @@ import { announce } from "../parts/announcer";
 import { Button } from "../parts/button";
 import { TextField } from "../parts/field";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "./act";
 
 export function Sessions() {
@@ -22,49 +23,45 @@ export function Sessions() {
     <div className="space-y-6">
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
       {failure !== null && <Notice error={failure} onDismiss={dismiss} />}
-      <div className="wide">
-        <table className="ledger">
-          <caption className="sr-only">{t("people.sessions")}</caption>
-          <thead>
-            <tr>
-              <th>{t("sessions.browser")}</th>
-              <th>{t("sessions.since")}</th>
-              <th>{t("keys_page.used")}</th>
-              <th>{t("keys_page.expires")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
+      <Table>
+        <caption className="sr-only">{t("people.sessions")}</caption>
+        <thead>
+          <tr>
+            <th>{t("sessions.browser")}</th>
+            <th>{t("sessions.since")}</th>
+            <th>{t("keys_page.used")}</th>
+            <th>{t("keys_page.expires")}</th>
+            <th>
+              <span className="sr-only">{t("cluster.actions")}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {data?.data.map((each) => (
+            <tr key={each.id} data-row="">
+              <td className="max-w-md">{each.current ? t("sessions.this") : each.agent || "—"}</td>
+              <td className="whitespace-nowrap">{moment(each.created_at)}</td>
+              <td className="whitespace-nowrap">
+                {each.last_used_at === null ? "—" : moment(each.last_used_at)}
+              </td>
+              <td className="whitespace-nowrap">{moment(each.expires_at)}</td>
+              <td className="text-end">
+                {!each.current && (
+                  <Button
+                    inline
+                    onClick={() => {
+                      const path = { session_id: each.id };
+                      void act(() => ask("DELETE /api/sessions/{session_id}", { path }));
+                    }}
+                  >
+                    {t("sessions.end")}
+                  </Button>
+                )}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {data?.data.map((each) => (
-              <tr key={each.id} data-row="">
-                <td className="max-w-md">
-                  {each.current ? t("sessions.this") : each.agent || "—"}
-                </td>
-                <td className="whitespace-nowrap">{moment(each.created_at)}</td>
-                <td className="whitespace-nowrap">
-                  {each.last_used_at === null ? "—" : moment(each.last_used_at)}
-                </td>
-                <td className="whitespace-nowrap">{moment(each.expires_at)}</td>
-                <td className="text-end">
-                  {!each.current && (
-                    <Button
-                      inline
-                      onClick={() => {
-                        const path = { session_id: each.id };
-                        void act(() => ask("DELETE /api/sessions/{session_id}", { path }));
-                      }}
-                    >
-                      {t("sessions.end")}
-                    </Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
       <Password />
     </div>
   );

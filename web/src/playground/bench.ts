@@ -17,7 +17,7 @@ import { announce } from "../parts/announcer";
 import { newId } from "../parts/identity";
 import { recall, recallJson, remember } from "../parts/memory";
 import { endingWord } from "../parts/meter";
-import { type Counted, measure } from "./context";
+import { type Counted, measure, restoreCounted } from "./context";
 import { type Extras, NO_EXTRAS, readExtras, restoreExtras } from "./extras";
 import { DEFAULTS, type Parameters, readParameters, restoreParameters } from "./parameters";
 import {
@@ -29,6 +29,7 @@ import {
   type Turn,
   unfinished,
 } from "./script";
+import { type Origin, restoreOrigin } from "./stored";
 import { fillScript, restoreVariables, type Variables } from "./variables";
 
 /** Longer answers are not continued after a reload. */
@@ -48,9 +49,11 @@ export interface BenchState {
   /** An error of the last run, until it is dismissed or the next run begins. */
   failure: unknown;
   counted: Counted | null;
+  /** The stored prompt that the script came from. */
+  origin: Origin | null;
 }
 
-type Kept = "script" | "parameters" | "extras" | "variables" | "model";
+const KEPT = ["script", "parameters", "extras", "variables", "model", "counted", "origin"] as const;
 
 /** What answers of this visit were made of, by the turn's id; forgotten at a reload. */
 export const traces = new Map<string, Trace>();
@@ -78,7 +81,8 @@ export class Bench {
       model: suffix === "" ? null : recall(`model${suffix}`),
       runId: null,
       failure: null,
-      counted: null,
+      counted: restoreCounted(stored("counted")),
+      origin: restoreOrigin(stored("origin")),
     }));
   }
 
@@ -88,7 +92,7 @@ export class Bench {
 
   set(change: Partial<BenchState>): void {
     this.store.setState(change);
-    for (const name of ["script", "parameters", "extras", "variables", "model"] as Kept[]) {
+    for (const name of KEPT) {
       if (name in change && !(name === "model" && this.suffix === "")) {
         remember(name + this.suffix, change[name] ?? null);
       }
@@ -105,7 +109,7 @@ export class Bench {
 
   clear(): void {
     this.stop();
-    this.set({ script: EMPTY, counted: null, failure: null });
+    this.set({ script: EMPTY, counted: null, failure: null, origin: null });
   }
 
   /** The request that Run would send; null when there is nothing to answer or a field is wrong. */
@@ -165,7 +169,8 @@ export class Bench {
     const started = complete(
       runs,
       id,
-      (signal) => server.complete({ ...request, return_token_ids: true }, signal),
+      (signal) =>
+        server.complete({ ...request, return_token_ids: true, return_progress: true }, signal),
       server.stop,
       before,
     );

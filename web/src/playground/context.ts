@@ -15,6 +15,13 @@ export interface Counted {
   tokens: number;
 }
 
+/** A stored count; null where it cannot be understood. */
+export function restoreCounted(stored: unknown): Counted | null {
+  const { characters, turns, tokens } = (stored ?? {}) as Record<string, unknown>;
+  if (typeof characters !== "number" || typeof turns !== "number") return null;
+  return typeof tokens === "number" ? { characters, turns, tokens } : null;
+}
+
 export function measure(script: Script, draft: string): { characters: number; turns: number } {
   const texts = [script.system, ...script.turns.map((turn) => turn.content), draft].filter(
     (text) => text !== "",

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import type { CompletionRequest, Model } from "../api/wire";
 import { PageHead } from "../frame/head";
 import { useModel } from "../frame/model";
+import { money } from "../language/format";
 import { t } from "../language/t";
 import { useRun } from "../live/store";
 import { Button } from "../parts/button";
@@ -26,11 +27,15 @@ import { Column, Failure, Samples, Turns } from "./column";
 import { contextUse, measure } from "./context";
 import { EngineLine } from "./engine-line";
 import { Ledger } from "./ledger";
+import { usePrices } from "./prices";
 import { Rows } from "./rows";
+import { OriginLine, SaveDialog } from "./save-dialog";
 import { isEmpty, unfinished } from "./script";
 import { ShareDialog, useShared } from "./share";
 
-type Dialog = "parameters" | "rows" | "share" | null;
+const MILLION = 1_000_000;
+
+type Dialog = "parameters" | "rows" | "share" | "save" | null;
 
 /** Benches that are shown, and the model of each. */
 function useShown(): {
@@ -134,6 +139,7 @@ export function Playground() {
           <Rows model={modelOf(0)?.id ?? null} />
         </Modal>
         <ShareDialog open={dialog === "share"} onClose={close} model={modelOf(0)?.id ?? null} />
+        <SaveDialog open={dialog === "save"} onClose={close} />
         <CodeDialog request={code} onClose={() => setCode(null)} />
       </div>
     </BenchProvider>
@@ -163,14 +169,14 @@ function Head({
   onCode: () => void;
   onDialog: (dialog: Dialog) => void;
 }) {
-  const { script } = useBenchState();
+  const { script, origin } = useBenchState();
   const { draft, columns } = useDesk();
   const clear = () => {
     for (const bench of benches.slice(0, columns)) bench.clear();
     setDraft("");
   };
   return (
-    <PageHead title={t("play.title")}>
+    <PageHead title={origin?.name ?? t("play.title")} about={<OriginLine />}>
       <Button onClick={clear} disabled={isEmpty(script) && draft === "" && !running}>
         {t("play.clear")}
       </Button>
@@ -195,6 +201,9 @@ function Head({
         {t("share.open")}
       </Button>
       <Button onClick={onCode}>{t("play.code")}</Button>
+      <Button kind="plain" className="max-md:hidden" onClick={() => onDialog("save")}>
+        {t("common.save")}
+      </Button>
       {columns === 1 && (
         <Button className="lg:hidden" onClick={() => onDialog("parameters")}>
           {t("play.parameters")}
@@ -229,6 +238,8 @@ function PlaygroundComposer({
   const able = shown.some((each, at) => each.request(modelOf(at)?.id ?? "", draft) !== null);
   const use = contextUse(measure(script, draft), counted, model?.context_window ?? null);
   if (live) use.tokens += live.pieces;
+  const price = usePrices(model?.id ?? null);
+  const cost = price === null ? 0 : (use.tokens * price.input) / MILLION;
   const keys = isMac() ? "⌘ Enter" : "Ctrl Enter";
   const more = columns === 1 && !running && draft.trim() === "" && unfinished(script) !== null;
   return (
@@ -240,7 +251,16 @@ function PlaygroundComposer({
       left={
         <div className="flex flex-wrap items-center gap-x-5">
           <ContextGauge use={use} />
-          <EngineLine model={model?.id ?? null} running={running} />
+          {price && cost > 0 && !running && (
+            <span className="text-xs text-soft max-sm:hidden" title={t("meter.next_hint")}>
+              {t("meter.next", { cost: money(Math.round(cost), price.currency) })}
+            </span>
+          )}
+          <EngineLine
+            model={model?.id ?? null}
+            running={running}
+            queued={live !== undefined && live.firstTokenAt === null && live.reading === null}
+          />
         </div>
       }
     >

@@ -15,6 +15,7 @@ import { newId } from "../parts/identity";
 import { endingWord } from "../parts/meter";
 import { sentence } from "../parts/notice";
 import { saveFile } from "../parts/save";
+import { Table } from "../parts/table";
 import { type Bench, useBench, useBenchState, useDesk } from "./bench";
 import { ROWS_MAX, readCsv, writeCsv } from "./csv";
 import { readExtras } from "./extras";
@@ -154,24 +155,22 @@ export function Rows({ model }: { model: string | null }) {
 
 function Grid({ names, rows }: { names: readonly string[]; rows: readonly Row[] }) {
   return (
-    <div className="wide">
-      <table className="ledger">
-        <thead>
-          <tr>
-            {names.map((name, place) => (
-              <th key={place}>{name}</th>
-            ))}
-            <th>{t("rows.answer")}</th>
-            <th className="figure">{t("rows.cost")}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row, place) => (
-            <GridRow key={place} row={row} width={names.length} />
+    <Table>
+      <thead>
+        <tr>
+          {names.map((name, place) => (
+            <th key={place}>{name}</th>
           ))}
-        </tbody>
-      </table>
-    </div>
+          <th>{t("rows.answer")}</th>
+          <th className="figure">{t("rows.cost")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row, place) => (
+          <GridRow key={place} row={row} width={names.length} />
+        ))}
+      </tbody>
+    </Table>
   );
 }
 

@@ -63,7 +63,7 @@ export function useShared(): ReactNode {
       const { script, parameters, extras, variables } = bench.state;
       if (!isEmpty(script)) setBefore({ model: null, script, parameters, extras, variables });
       const { model, ...shared } = found;
-      bench.set({ ...shared, counted: null, failure: null });
+      bench.set({ ...shared, counted: null, failure: null, origin: null });
       if (model !== null) chooseModel(model);
     };
     void look();

@@ -14,10 +14,10 @@ import { t } from "../language/t";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { TextArea, TextField } from "../parts/field";
-import { newId } from "../parts/identity";
 import { Notice } from "../parts/notice";
 import { useAct } from "../people/act";
 import { benches } from "../playground/bench";
+import { contentOf, fingerprint, scriptOf } from "../playground/stored";
 import { variablesOf } from "./prompts";
 import { PROMPTS_KEY, useDiff, usePrompt, useVersions } from "./queries";
 
@@ -81,10 +81,16 @@ function Text({
     if (made !== null) onSaved();
   };
   const tryIt = () => {
-    const turns = (before.messages ?? []).flatMap(({ role, content }) =>
-      role === "user" || role === "assistant" ? [{ id: newId(), role, content } as const] : [],
-    );
-    benches[0]?.set({ script: { system: instructions, turns } });
+    const opened = scriptOf(before);
+    const saved = fingerprint(contentOf(opened.script, opened.parameters));
+    const { id, name } = prompt;
+    benches[0]?.set({
+      parameters: opened.parameters,
+      script: { ...opened.script, system: instructions },
+      origin: { id, name, version: version.version, saved },
+      counted: null,
+      failure: null,
+    });
     go("/playground");
   };
   const changed = instructions !== (before.instructions ?? "");

@@ -11,6 +11,7 @@ import { Button } from "../parts/button";
 import { TextArea, TextField } from "../parts/field";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { useAct } from "../people/act";
 import { readJson } from "../playground/checks";
 import { PromptPage } from "./prompt";
@@ -54,37 +55,35 @@ function List() {
         </Empty>
       )}
       {data && data.data.length > 0 && (
-        <div className="wide">
-          <table className="ledger">
-            <caption className="sr-only">{t("nav.prompts")}</caption>
-            <thead>
-              <tr>
-                <th>{t("jobs.name")}</th>
-                <th className="figure">{t("prompts.versions")}</th>
-                <th>{t("prompts.labels")}</th>
-                <th>{t("prompts.changed")}</th>
+        <Table>
+          <caption className="sr-only">{t("nav.prompts")}</caption>
+          <thead>
+            <tr>
+              <th>{t("jobs.name")}</th>
+              <th className="figure">{t("prompts.versions")}</th>
+              <th>{t("prompts.labels")}</th>
+              <th>{t("prompts.changed")}</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.data.map((each) => (
+              <tr key={each.id} data-row="">
+                <td>
+                  <Link href={`/prompts/${each.id}`} className="hover:underline">
+                    {each.name}
+                  </Link>
+                </td>
+                <td className="figure">{count(each.newest_version)}</td>
+                <td>
+                  {Object.entries(each.labels)
+                    .map(([label, version]) => t("prompts.label_at", { label, version }))
+                    .join(", ") || "—"}
+                </td>
+                <td className="whitespace-nowrap">{moment(each.updated_at)}</td>
               </tr>
-            </thead>
-            <tbody>
-              {data.data.map((each) => (
-                <tr key={each.id} data-row="">
-                  <td>
-                    <Link href={`/prompts/${each.id}`} className="hover:underline">
-                      {each.name}
-                    </Link>
-                  </td>
-                  <td className="figure">{count(each.newest_version)}</td>
-                  <td>
-                    {Object.entries(each.labels)
-                      .map(([label, version]) => t("prompts.label_at", { label, version }))
-                      .join(", ") || "—"}
-                  </td>
-                  <td className="whitespace-nowrap">{moment(each.updated_at)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       )}
       <Modal open={dialog === "new"} onClose={() => setDialog(null)} title={t("prompts.new")}>
         <NewPrompt onMade={(id) => go(`/prompts/${id}`)} />

@@ -9,11 +9,13 @@ import { count, money, span } from "../language/format";
 import { t } from "../language/t";
 import { Hairline } from "../parts/gauge";
 import { Notice } from "../parts/notice";
+import { Table } from "../parts/table";
 import { Tabs } from "../parts/tabs";
 import { type Bar, bars, DIMENSIONS, type Dimension, SPANS, type Total, totals } from "./sums";
 
 const DAY = 86_400;
 const NAMED_MAX = 4;
+const LABELS_MAX = 8;
 const SHADES = [1, 0.7, 0.45, 0.25, 0.12];
 
 interface View {
@@ -100,7 +102,7 @@ export function Usage() {
             currency={currency}
             hours={view.days === 1}
           />
-          <Table sums={sums} currency={currency} />
+          <UsageTable sums={sums} currency={currency} />
         </>
       )}
     </Page>
@@ -197,78 +199,85 @@ function Chart({
     : { day: "numeric", month: "short", timeZone: "UTC" };
   const day = (at: number) =>
     new Intl.DateTimeFormat(document.documentElement.lang, options).format(at * 1000);
+  // Every label fits up to a week of days; of more, so many are left out that they stay apart.
+  const every = Math.ceil(list.length / LABELS_MAX);
   return (
     <figure>
-      <div className="flex h-32 items-end gap-px border-b border-line" aria-hidden="true">
+      <p className="text-end text-xs text-soft">{money(top, currency)}</p>
+      <div className="flex h-32 items-end gap-px border-t border-b border-line" aria-hidden="true">
         {list.map((bar) => (
-          <div
-            key={bar.at}
-            title={`${day(bar.at)}: ${money(bar.total, currency)}`}
-            className="mx-auto flex w-full max-w-10 min-w-0 flex-col-reverse"
-            style={{ height: `${(bar.total / top) * 100}%` }}
-          >
-            {bar.parts.map((part, place) => (
-              <div
-                key={place}
-                className="bg-accent"
-                style={{ flexGrow: part, flexBasis: 0, opacity: SHADES[place] ?? 0.1 }}
-              />
-            ))}
+          <div key={bar.at} className="flex h-full min-w-0 flex-1 items-end justify-center">
+            <div
+              title={`${day(bar.at)}: ${money(bar.total, currency)}`}
+              className="flex w-full max-w-10 flex-col-reverse"
+              style={{ height: `${(bar.total / top) * 100}%` }}
+            >
+              {bar.parts.map((part, place) => (
+                <div
+                  key={place}
+                  className="bg-accent"
+                  style={{ flexGrow: part, flexBasis: 0, opacity: SHADES[place] ?? 0.1 }}
+                />
+              ))}
+            </div>
           </div>
         ))}
       </div>
-      <figcaption className="mt-1 flex flex-wrap justify-between gap-x-4 text-xs text-soft">
-        <span>{list[0] && day(list[0].at)}</span>
-        <span className="flex flex-wrap gap-x-4">
-          {[...names, ...(more ? [null] : [])].map((name, place) => (
-            <span key={name ?? "more"} className="inline-flex items-center gap-1.5">
-              <span className="size-2.5 bg-accent" style={{ opacity: SHADES[place] ?? 0.1 }} />
-              {name === null ? t("usage.others") : shown(name) || t("usage.nobody")}
-            </span>
-          ))}
-        </span>
-        <span>{day(list.at(-1)?.at ?? 0)}</span>
+      <div className="mt-1 flex gap-px text-xs text-soft" aria-hidden="true">
+        {list.map((bar, place) => (
+          <span key={bar.at} className="flex min-w-0 flex-1 justify-center whitespace-nowrap">
+            {(list.length - 1 - place) % every === 0 && (
+              <span className="w-0 overflow-visible flex justify-center">{day(bar.at)}</span>
+            )}
+          </span>
+        ))}
+      </div>
+      <figcaption className="mt-3 flex flex-wrap gap-x-4 text-xs text-soft">
+        {[...names, ...(more ? [null] : [])].map((name, place) => (
+          <span key={name ?? "more"} className="inline-flex items-center gap-1.5">
+            <span className="size-2.5 bg-accent" style={{ opacity: SHADES[place] ?? 0.1 }} />
+            {name === null ? t("usage.others") : shown(name) || t("usage.nobody")}
+          </span>
+        ))}
       </figcaption>
     </figure>
   );
 }
 
-function Table({ sums, currency }: { sums: readonly Total[]; currency: string }) {
+function UsageTable({ sums, currency }: { sums: readonly Total[]; currency: string }) {
   const [view] = useView();
   const shown = useNames();
   return (
-    <div className="wide">
-      <table className="ledger">
-        <caption className="sr-only">{t("nav.usage")}</caption>
-        <thead>
-          <tr>
-            <th>{t(`usage.by_${view.by}`)}</th>
-            <th className="figure">{t("usage.requests")}</th>
-            <th className="figure">{t("usage.input")}</th>
-            <th className="figure">{t("usage.cached")}</th>
-            <th className="figure">{t("usage.output")}</th>
-            <th className="figure">{t("jobs.gpu_time")}</th>
-            <th className="figure">{t("usage.saved_head")}</th>
-            <th className="figure">{t("rows.cost")}</th>
+    <Table>
+      <caption className="sr-only">{t("nav.usage")}</caption>
+      <thead>
+        <tr>
+          <th>{t(`usage.by_${view.by}`)}</th>
+          <th className="figure">{t("usage.requests")}</th>
+          <th className="figure">{t("usage.input")}</th>
+          <th className="figure">{t("usage.cached")}</th>
+          <th className="figure">{t("usage.output")}</th>
+          <th className="figure">{t("jobs.gpu_time")}</th>
+          <th className="figure">{t("usage.saved_head")}</th>
+          <th className="figure">{t("rows.cost")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {sums.map((each) => (
+          <tr key={each.name}>
+            <td className="min-w-40 [overflow-wrap:anywhere]">
+              {shown(each.name) || t("usage.nobody")}
+            </td>
+            <td className="figure">{count(each.requests)}</td>
+            <td className="figure">{count(each.input)}</td>
+            <td className="figure">{count(each.cached)}</td>
+            <td className="figure">{count(each.output)}</td>
+            <td className="figure">{each.gpuSeconds > 0 ? span(each.gpuSeconds) : "—"}</td>
+            <td className="figure">{money(each.savedNanos, currency)}</td>
+            <td className="figure">{money(each.costNanos, currency)}</td>
           </tr>
-        </thead>
-        <tbody>
-          {sums.map((each) => (
-            <tr key={each.name}>
-              <td className="min-w-40 [overflow-wrap:anywhere]">
-                {shown(each.name) || t("usage.nobody")}
-              </td>
-              <td className="figure">{count(each.requests)}</td>
-              <td className="figure">{count(each.input)}</td>
-              <td className="figure">{count(each.cached)}</td>
-              <td className="figure">{count(each.output)}</td>
-              <td className="figure">{each.gpuSeconds > 0 ? span(each.gpuSeconds) : "—"}</td>
-              <td className="figure">{money(each.savedNanos, currency)}</td>
-              <td className="figure">{money(each.costNanos, currency)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </Table>
   );
 }

@@ -232,7 +232,8 @@ class ConversationRoutes:
     async def _tree(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         conversation, nodes = await self._conversations.tree(caller, _id(request))
-        return json_answer(render_tree(conversation, nodes))
+        cost = await self._conversations.cost(conversation.id)
+        return json_answer(render_tree(conversation, nodes, cost))
 
     async def _switch(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)

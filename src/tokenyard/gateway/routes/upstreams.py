@@ -135,7 +135,13 @@ def _of_member(member: Member, stored: StoredServer | None, operator: bool) -> U
         priority=member.priority,
     )
     if load is not None:
-        body.load = LoadBody(load.running, load.waiting, load.kv_share, load.first_token_seconds)
+        body.load = LoadBody(
+            load.running,
+            load.waiting,
+            load.kv_share,
+            load.first_token_seconds,
+            load.prefix_hit_share,
+        )
     if stored is not None:
         _add_stored(body, stored, operator)
     return body

@@ -96,6 +96,9 @@ _FIND_ITEM_IN = select(items).where(items.c.id == _ITEM, items.c.conversation_id
 _DELETE_ITEM = delete(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
 _LEAF = select(_CONVERSATION.leaf_id).where(_CONVERSATION.id == _ID)
 _MOVE_LEAF = update(conversations).where(_CONVERSATION.id == _ID)
+_SUM_COSTS = select(func.coalesce(func.sum(responses.c.cost_nanos), 0)).where(
+    responses.c.conversation_id == _ID
+)
 _COUNT_ITEMS = select(func.count()).select_from(items).where(items.c.conversation_id == _ID)
 _ITEM_CURSOR = select(items.c.place).where(items.c.id == _AFTER, items.c.conversation_id == _ID)
 _ITEMS = select(items).where(items.c.conversation_id == _ID).limit(_LIMIT)
@@ -243,6 +246,11 @@ class SqlChatStore:
         """How many items the conversation holds."""
         row = await self._readers.first(_COUNT_ITEMS, b_id=conversation)
         return 0 if row is None else row[0]
+
+    async def sum_costs(self, conversation: ConversationId) -> int:
+        """Nanos of all its answers, on every branch; 0 when there is no such conversation."""
+        row = await self._readers.first(_SUM_COSTS, b_id=conversation)
+        return 0 if row is None else int(row[0])
 
     async def open_response(
         self,

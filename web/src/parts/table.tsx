@@ -1,0 +1,29 @@
+// A table of the page: hairlines and quiet heads. On a phone each row becomes a few lines, and every
+// cell then carries the name of its column, which is taken from the head.
+import { type ReactNode, useLayoutEffect, useRef } from "react";
+
+/** Write the name of its column to every cell; cells of the first column need none. */
+export function nameCells(table: HTMLTableElement): void {
+  const heads = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) => cell.textContent.trim());
+  for (const row of table.tBodies[0]?.rows ?? []) {
+    for (const cell of Array.from(row.cells).slice(1)) {
+      const name = heads[cell.cellIndex] ?? "";
+      if (cell.dataset.column !== name) cell.dataset.column = name;
+    }
+  }
+}
+
+export function Table({ children }: { children: ReactNode }) {
+  const table = useRef<HTMLTableElement>(null);
+  // Rows come with the children, so there is nothing to watch between renders.
+  useLayoutEffect(() => {
+    if (table.current !== null) nameCells(table.current);
+  });
+  return (
+    <div className="wide">
+      <table ref={table} className="ledger cards">
+        {children}
+      </table>
+    </div>
+  );
+}
