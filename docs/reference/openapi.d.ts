@@ -977,6 +977,77 @@ export type ResponseFailed = {
   response: ResponseBody;
 };
 
+export type ResponseCreateFrame = {
+  type: "response.create";
+  model?: string | null;
+  input?: string | InputItem[];
+  conversation?: string | ConversationReference | null;
+  instructions?: string | null;
+  stream?: boolean | null;
+  background?: boolean | null;
+  store?: boolean | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  max_output_tokens?: number | null;
+  metadata?: Record<string, string> | null;
+  truncation?: "auto" | "disabled" | null;
+  previous_response_id?: string | null;
+  prompt?: PromptOption | null;
+  tools?: Record<string, unknown>[] | null;
+  tool_choice?: string | Record<string, unknown> | null;
+  parallel_tool_calls?: boolean | null;
+  text?: TextOptions | null;
+  include?: string[] | null;
+  reasoning?: Record<string, unknown> | null;
+  service_tier?: string | null;
+  top_logprobs?: number | null;
+  stream_options?: ResponseStreamOptions | null;
+  user?: string | null;
+  safety_identifier?: string | null;
+  prompt_cache_key?: string | null;
+  parent_item_id?: string | null;
+  top_k?: number | null;
+  seed?: number | null;
+  stream_id?: string | null;
+  acks?: boolean;
+  idempotency_key?: string | null;
+};
+
+export type ResponseResumeFrame = {
+  type: "response.resume";
+  response_id: string;
+  starting_after?: number | null;
+  snapshot?: boolean;
+  stream_id?: string | null;
+  acks?: boolean;
+};
+
+export type ResponseCancelFrame = {
+  type: "response.cancel";
+  response_id: string;
+  stream_id?: string | null;
+};
+
+export type AckFrame = {
+  type: "ack";
+  response_id: string;
+  sequence_number: number;
+  stream_id?: string | null;
+};
+
+export type SocketError = {
+  type: "error";
+  status: number;
+  error: Record<string, unknown>;
+  stream_id?: string | null;
+};
+
+export type ResponseEnded = {
+  type: "response.ended";
+  response_id: string;
+  stream_id?: string | null;
+};
+
 export type ResponseDeleted = {
   id: string;
   object?: "response.deleted";
@@ -1925,6 +1996,7 @@ export interface Routes {
   "GET /v1/models": { answer: ModelList };
   "GET /v1/models/{model}": { path: { model: string; }; answer: Model };
   "POST /v1/responses": { body: CreateResponseRequest; answer: ResponseBody };
+  "GET /v1/responses": { answer: unknown };
   "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; snapshot?: boolean; }; answer: ResponseBody };
   "DELETE /v1/responses/{response_id}": { path: { response_id: string; }; answer: ResponseDeleted };
   "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };

@@ -76,7 +76,13 @@ async def open_face(
     )
     seconds = settings.gateway.drain_seconds
     ground.stack.push_async_callback(
-        _drain, admission, streams, office.batches, ground.clock, seconds
+        _drain,
+        gateway,
+        admission,
+        streams,
+        office.batches,
+        clock=ground.clock,
+        seconds=seconds,
     )
     if ground.part is Part.GATEWAY:
         # Whoever stands before several gateways then sends new callers to the others.
@@ -116,14 +122,22 @@ async def _open_batches(
 
 
 async def _drain(
-    admission: Admission, streams: StreamOffice, batches: Batches, clock: Clock, seconds: float
+    gateway: Gateway,
+    admission: Admission,
+    streams: StreamOffice,
+    batches: Batches,
+    *,
+    clock: Clock,
+    seconds: float,
 ) -> None:
     """Admit nobody, let what runs come to its end, and stop the rest when the time is over."""
     admission.close()
     batches.close()
     deadline = clock.monotonic() + seconds
     streams.takeover.closed = True
+    await gateway.sockets.drain()
     await streams.responses.drain(seconds)
+    await gateway.sockets.close()
     while admission.active and clock.monotonic() < deadline:
         await clock.sleep(_DRAIN_POLL_SECONDS)
     await batches.drain(deadline - clock.monotonic())

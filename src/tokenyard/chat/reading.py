@@ -3,7 +3,7 @@
 Knows the response, its log and who may read it; does not know connections.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -47,6 +47,23 @@ class Reading:
     def over(self) -> bool:
         """Whether the reader has everything there will ever be."""
         return self.stream is None and self.picture is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the log was lost under the reader, which then has to start anew."""
+        return self.stream is not None and not self.stream.ring.closed
+
+    async def batches(self) -> AsyncGenerator[Sequence[LoggedEvent], None]:
+        """All events; ask `lost` when they end. Raises Unavailable like the stream."""
+        if self.picture is not None:
+            yield (self.picture,)
+        if self.stream is not None:
+            async for batch in self.stream.read(self.start):
+                yield batch
+
+    def waiting(self, sequence: int) -> int:
+        """How many events there are here beyond that one."""
+        return 0 if self.stream is None else self.stream.ring.following - 1 - sequence
 
 
 class Readings:

@@ -40,6 +40,7 @@ from tokenyard.gateway.routes.status import StatusRoutes
 from tokenyard.gateway.routes.transfer import TransferRoutes
 from tokenyard.gateway.routes.upstreams import UpstreamRoutes
 from tokenyard.gateway.routes.usage import UsageRoutes
+from tokenyard.gateway.sockets.office import Sockets
 from tokenyard.jobs.batches.batches import Batches
 from tokenyard.jobs.batches.files import Files
 from tokenyard.jobs.office import JobOffice
@@ -110,25 +111,35 @@ class Gateway:
             *(one for group in groups for one in group.operations()),
         ]
         status.describe(lambda: self.document)
+        kept_seconds = settings.replays_kept_seconds
         replays = Replays(
-            replay_store,
-            doorway,
-            tasks=tasks,
-            clock=clock,
-            kept_seconds=settings.replays_kept_seconds,
+            replay_store, doorway, tasks=tasks, clock=clock, kept_seconds=kept_seconds
         )
-        self.app: ASGIApp = Front(
-            _route(self.operations, Noting(reception.audit, clock), replays),
+        routes = _route(self.operations, Noting(reception.audit, clock), replays)
+        front = Front(routes, clock=clock, randomness=randomness, metrics=metrics, log=log)
+        self.sockets = Sockets(
+            front,
+            settings,
+            doorway=doorway,
+            readings=streams.readings,
+            tasks=tasks,
             clock=clock,
             randomness=randomness,
             metrics=metrics,
-            log=log,
         )
+        self.app: ASGIApp = _by_kind(front, self.sockets)
 
     @cached_property
     def document(self) -> dict[str, Any]:
         """The OpenAPI document; made when it is first asked for, not at every start."""
         return describe(self.operations)
+
+
+def _by_kind(front: ASGIApp, sockets: ASGIApp) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (sockets if scope["type"] == "websocket" else front)(scope, receive, send)
+
+    return serve
 
 
 class _Group(Protocol):

@@ -23,10 +23,7 @@ _KINDS = {int: "integer", str: "string", bool: "boolean"}
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole document as plain data."""
     types = _unique(
-        part
-        for operation in operations
-        for part in (operation.request, operation.answer, operation.streams)
-        if part is not None
+        part for operation in operations for part in _parts(operation) if part is not None
     )
     schemas, components = msgspec.json.schema_components([*types, ErrorResponse], ref_template=_REF)
     by_type = dict(zip([id(one) for one in types], schemas, strict=False))
@@ -68,12 +65,24 @@ def _describe(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
     }
     if operation.permission is not None:
         told["x-permission"] = operation.permission.value
+    if operation.socket is not None:
+        # OpenAPI 3.1 has no words for what goes over a WebSocket.
+        told["x-websocket"] = {
+            "client": schemas[id(operation.socket.client)],
+            "server": schemas[id(operation.socket.server)],
+        }
     if operation.request is not None:
         told["requestBody"] = {
             "required": True,
             "content": {operation.request_type: {"schema": schemas[id(operation.request)]}},
         }
     return told
+
+
+def _parts(operation: Operation) -> tuple[Any, ...]:
+    """All types that it speaks of."""
+    frames = () if operation.socket is None else (operation.socket.client, operation.socket.server)
+    return operation.request, operation.answer, operation.streams, *frames
 
 
 def _responses(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def summaries(operations: Sequence[Operation]) -> dict[str, str]:
     """The first line of what each named struct says of itself, for the page of the description."""
     found: dict[str, str] = {}
     for operation in operations:
-        for part in (operation.request, operation.answer, operation.streams):
+        for part in _parts(operation):
             for kind in typing.get_args(part) or (part,):
                 if inspect.isclass(kind):
                     found[kind.__name__] = (inspect.getdoc(kind) or "").split("\n", 1)[0]

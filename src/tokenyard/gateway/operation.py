@@ -31,6 +31,14 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Frames:
+    """The types of what goes over a WebSocket, each way."""
+
+    client: Any
+    server: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One method on one path. `streams` are the types of its events, where it can stream."""
 
@@ -43,6 +51,8 @@ class Operation:
     request: Any = None
     answer: Any = None
     streams: Any = None
+    # Where a request that asks for an upgrade becomes a WebSocket.
+    socket: Frames | None = None
     query: tuple[Query, ...] = ()
     # Statuses of answers that are none of errors.
     done: tuple[int, ...] = (200,)

@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tokenyard.gateway.connection import TRANSPORT
 from tokenyard.runtime.settings import GatewaySettings
@@ -39,6 +40,14 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class _SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, with the same for a WebSocket."""
+
+    async def run_asgi(self) -> None:
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+        await super().run_asgi()
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
@@ -86,7 +95,12 @@ async def serve(
         forwarded_allow_ips=settings.trusted_proxies,
         date_header=True,
         http=_Protocol,
-        ws="none",
+        ws=_SocketProtocol,
+        ws_max_size=settings.sockets.frame_bytes_max,
+        ws_ping_interval=settings.sockets.ping_seconds,
+        ws_ping_timeout=settings.sockets.pong_seconds,
+        # It costs every connection more memory than all of its answers.
+        ws_per_message_deflate=False,
         loop="none",
         limit_concurrency=settings.connections_max,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -2,6 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tokenyard.gateway.sockets.inner import INNER_APP
 from tokenyard.protocol.errors import error_response
 from tokenyard.telemetry.tracing import Tracing
 
@@ -15,7 +16,8 @@ class Traced:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            # What is asked over a WebSocket has spans of its own.
+            await self._app({**scope, INNER_APP: self}, receive, send)
             return
         with self._tracing.request(scope["method"], scope["path"], scope["headers"]) as span:
             await self._app(scope, receive, send)

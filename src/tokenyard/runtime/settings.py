@@ -21,6 +21,7 @@ from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.limit_settings import LimitSettings
 from tokenyard.runtime.routing_settings import RoutingSettings
+from tokenyard.runtime.socket_settings import SocketSettings
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.telemetry_settings import TelemetrySettings
 from tokenyard.vocabulary.errors import StartError
@@ -74,6 +75,9 @@ class GatewaySettings(_Branch, frozen=True):
         Seconds,
         Meta(description="How long the answer to a request with an Idempotency-Key is kept."),
     ] = 86_400.0
+    sockets: Annotated[
+        SocketSettings, Meta(description="WebSockets; `[gateway.sockets]` in the file.")
+    ] = SocketSettings()
 
 
 class ServerSettings(_Branch, frozen=True):

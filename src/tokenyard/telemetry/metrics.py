@@ -177,20 +177,7 @@ class GatewayMetrics(_Metrics):
         self.replica_restarts = self._counter(
             "replica_restarts", "Model servers started again after a death."
         )
-        self.stream_readers = self._gauge("stream_readers", "Connections that read a stream.")
-        self.stream_events = self._counter("stream_events", "Events that came into logs.")
-        self.merged_deltas = self._counter(
-            "merged_deltas", "Pieces of text that became part of the event before them."
-        )
-        self.merge_window = self._gauge(
-            "merge_window_seconds", "How long pieces of text are gathered now."
-        )
-        self.readers_closed = self._counter(
-            "readers_closed", "Connections that the server closed, by reason.", "reason"
-        )
-        self.takeovers = self._counter(
-            "takeovers", "Answers that were continued after a death, by whose it was.", "of"
-        )
+        self._measure_streams()
         self.batches = self._gauge("batches", "Batches that have not ended, by status.", "status")
         self.batch_lines = self._counter(
             "batch_lines", "Lines of batches that came to an end, by outcome.", "outcome"
@@ -209,6 +196,23 @@ class GatewayMetrics(_Metrics):
         )
         self.file_bytes = self._counter(
             "file_bytes", "Bytes of files taken in and given out.", "way"
+        )
+
+    def _measure_streams(self) -> None:
+        self.stream_readers = self._gauge("stream_readers", "Connections that read a stream.")
+        self.sockets = self._gauge("sockets", "Open WebSockets.")
+        self.stream_events = self._counter("stream_events", "Events that came into logs.")
+        self.merged_deltas = self._counter(
+            "merged_deltas", "Pieces of text that became part of the event before them."
+        )
+        self.merge_window = self._gauge(
+            "merge_window_seconds", "How long pieces of text are gathered now."
+        )
+        self.readers_closed = self._counter(
+            "readers_closed", "Connections that the server closed, by reason.", "reason"
+        )
+        self.takeovers = self._counter(
+            "takeovers", "Answers that were continued after a death, by whose it was.", "of"
         )
 
     def _measure_upstreams(self) -> None:

@@ -8,6 +8,7 @@
     ├── NotFound               404  no such object for this caller
     ├── MethodNotAllowed       405
     ├── Conflict               409  the object is in another state
+    ├── UpgradeRequired        426  the address speaks another protocol
     ├── LimitReached           429  a limit of the caller's; says when to come back
     ├── InternalFailure        500  our fault
     ├── UpstreamFailed         502  a model server answered wrongly or died
@@ -94,6 +95,13 @@ class Conflict(TokenyardError):
 
     status = 409
     default_reason = Reason.CONVERSATION_BUSY
+
+
+class UpgradeRequired(TokenyardError):
+    """The address is that of a WebSocket, and was asked without the upgrade."""
+
+    status = 426
+    default_reason = Reason.UPGRADE_REQUIRED
 
 
 class LimitReached(TokenyardError):

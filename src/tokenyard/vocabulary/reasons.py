@@ -10,7 +10,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """The one list of named reasons; `docs/reference/reasons.md` is generated from it."""
 
-    # The request cannot be understood (400, 404, 405, 413).
+    # The request cannot be understood (400, 404, 405, 413, 426).
     INVALID_JSON = "invalid_json"
     INVALID_VALUE = "invalid_value"
     UNKNOWN_PARAMETER = "unknown_parameter"
@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"
     MODEL_NOT_FOUND = "model_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    UPGRADE_REQUIRED = "upgrade_required"
     INVALID_CURSOR = "invalid_cursor"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
 
@@ -62,6 +63,8 @@ class Reason(StrEnum):
     LIMITS_UNAVAILABLE = "limits_unavailable"
     CONCURRENCY_LIMIT = "concurrency_limit"
     INSUFFICIENT_BUDGET = "insufficient_quota"
+    SOCKET_STREAMS_LIMIT = "socket_streams_limit"
+    SOCKETS_LIMIT = "sockets_limit"
     SYSTEM_OVERLOADED = "system_overloaded"
     QUEUE_FULL = "queue_full"
     MODEL_LOADING = "model_loading"

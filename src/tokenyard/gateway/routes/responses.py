@@ -16,7 +16,8 @@ from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, Patience, while_connected
 from tokenyard.gateway.doorway import Doorway, request_id
-from tokenyard.gateway.operation import Operation, Query, json_answer, read_choice, read_int
+from tokenyard.gateway.handover import HANDOVER, Handed, Handover
+from tokenyard.gateway.operation import Frames, Operation, Query, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
 from tokenyard.ledger.ledger import Ledger
@@ -28,10 +29,11 @@ from tokenyard.protocol.responses import (
     ResponseBody,
     ResponseDeleted,
 )
+from tokenyard.protocol.socket_frames import ClientFrame, ServerFrame
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
-from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.errors import InvalidRequest, UpgradeRequired
 from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import ItemId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
@@ -91,6 +93,12 @@ class ResponseRoutes:
                 errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE, replays=True,
             ),
             Operation(
+                "GET", "/v1/responses", "connectResponses",
+                "A WebSocket on which answers are asked for, resumed, cancelled and acknowledged.",
+                self._connect, _TAG, socket=Frames(ClientFrame, ServerFrame), done=(101,),
+                errors=(426, 503), permission=Permission.INFERENCE,
+            ),
+            Operation(
                 "GET", "/v1/responses/{response_id}", "getResponse",
                 "A response as it stands, or its events from any place on.",
                 self._get, _TAG, answer=ResponseBody, streams=ResponseEvent,
@@ -138,6 +146,14 @@ class ResponseRoutes:
                 abandon=None,
             )
         return json_answer(await self._responses.result(caller, stream.response))
+
+    async def _connect(self, request: Request) -> ASGIApp:
+        """Who asks without the upgrade; `sockets` serves those who ask with it."""
+        await self._doorway.caller(request)
+        raise UpgradeRequired(
+            "This address is that of a WebSocket; send `Upgrade: websocket`.",
+            headers={"upgrade": "websocket"},
+        )
 
     async def _permit(self, caller: Principal, ask: Ask, window: int, size: int) -> Permit:
         lease = await self._admission.enter(
@@ -208,7 +224,10 @@ class ResponseRoutes:
 
     def _events(
         self, request: Request, caller: Principal, id: ResponseId, reading: Reading
-    ) -> EventStream:
+    ) -> ASGIApp:
+        handover: Handover | None = request.scope.get(HANDOVER)
+        if handover is not None:
+            return handover.take(Handed(caller, id, reading))
         patience, chance = self._patience, _draw(request_id(request))
         if _EVENT_STREAM in request.headers.get("accept", "") and patience.life is not None:
             # A browser's EventSource comes back by itself; not all of them at the same time.
@@ -236,16 +255,10 @@ class ResponseRoutes:
         head = retry
         try:
             while True:
-                if reading.picture is not None:
-                    yield head + reading.picture.frame
-                    head = b""
-                stream = reading.stream
-                if stream is None:
-                    return
-                async for batch in stream.read(reading.start):
+                async for batch in reading.batches():
                     yield head + b"".join([event.frame for event in batch])
                     head = b""
-                if stream.ring.closed:
+                if not reading.lost:
                     return
                 # The log was lost on the way: say so, and go on from a picture.
                 reading = await self._readings.resync_reader(caller, id)
