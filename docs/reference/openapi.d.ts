@@ -379,7 +379,7 @@ export type ChatCompletionRequest = {
   tool_choice?: "auto" | "none" | "required" | ChosenTool | null;
   parallel_tool_calls?: boolean | null;
   reasoning_effort?: string | null;
-  service_tier?: string | null;
+  service_tier?: "auto" | "default" | "flex" | "priority" | null;
   store?: boolean | null;
   metadata?: Record<string, string> | null;
   add_generation_prompt?: boolean | null;
@@ -463,6 +463,7 @@ export type ChatCompletion = {
   choices: ChatChoice[];
   usage: UsageBody;
   object?: "chat.completion";
+  service_tier?: string | null;
   prompt_logprobs?: (Record<string, PromptLogprob> | null)[];
   timings?: Timings;
 };
@@ -536,6 +537,7 @@ export type ChatCompletionChunk = {
   choices: ChunkChoice[];
   object?: "chat.completion.chunk";
   usage?: UsageBody | null;
+  service_tier?: string | null;
   timings?: Timings;
   prompt_progress?: PromptProgress;
 };

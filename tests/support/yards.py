@@ -212,6 +212,7 @@ class _Ground:
             clock=self.clock,
             randomness=self.randomness,
             metrics=self.metrics,
+            loads=self.pool.loads,
         )
 
     def make_job_office(self) -> JobOffice:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tokenyard.gateway.limits import LimitBook, subjects_of
 from tokenyard.gateway.ports import LimitStore
 from tokenyard.gateway.rules.admission import Class, Room, decide, judge_load
+from tokenyard.gateway.rules.tiers import Service, choose_service
 from tokenyard.ledger.records import UsageRow
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.limit_settings import LimitSettings
@@ -103,8 +104,10 @@ class Admission:
             kv_share_max=settings.kv_share_max,
             first_token_seconds=settings.first_token_seconds_target,
             lower_share=settings.batch_share,
+            upper_share=settings.priority_share,
         )
         self._estimate = settings.output_tokens_estimate
+        self._flex_queue_place = settings.flex_queue_place
         self._stream_seconds = settings.stream_seconds_max
         self.book = book
         self._counts = counts
@@ -118,6 +121,10 @@ class Admission:
     def close(self) -> None:
         """Admit nobody from now on."""
         self.closed = True
+
+    def serve_as(self, tier: str | None) -> Service:
+        """What a `service_tier` means here."""
+        return choose_service(tier, self._flex_queue_place)
 
     async def enter(self, caller: Principal, asking: Asking | None = None) -> Lease:
         """Take a place; raises LimitReached or Unavailable with the reason and the wait.

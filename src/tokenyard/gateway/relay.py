@@ -5,6 +5,8 @@ asked for it, sent on with what it cost. Does not know connections, limits or ho
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -55,6 +57,7 @@ class Relay:
         clock: Clock,
         metrics: GatewayMetrics,
         include_usage: bool,
+        tier: str | None = None,
     ) -> None:
         self._call = call
         self._upstream = upstream
@@ -64,6 +67,8 @@ class Relay:
         self._clock = clock
         self._metrics = metrics
         self._include_usage = include_usage
+        # Told with the answer when the request named one.
+        self._tier = tier
         self._began = clock.monotonic()
         self._between = metrics.between_tokens.labels(reservation.model)
         self._events = 0
@@ -83,7 +88,8 @@ class Relay:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answer's frames, `[DONE]` included; what the server refuses at first is raised."""
         try:
-            async for event in self._upstream.stream(self._call):
+            stream = self._upstream.stream(self._call)
+            async for event in stream if self._tier is None else _mark(stream, self._tier):
                 self._note_event()
                 if _USAGE in event.data and not any(empty in event.data for empty in _NO_USAGE):
                     told = await self._bill_event(event)
@@ -115,7 +121,8 @@ class Relay:
             if head.usage is None:
                 raise UpstreamFailed("The model server did not tell what it counted.")
             row = await self._settle(head.usage.usage(), _finish_of(head.choices))
-            return msgspec.json.encode({**tree, "cost": _cost(row)})
+            tier = {} if self._tier is None else {"service_tier": self._tier}
+            return msgspec.json.encode({**tree, **tier, "cost": _cost(row)})
         except msgspec.MsgspecError as error:
             raise UpstreamFailed("The model server answered something unreadable.") from error
         except TokenyardError as error:
@@ -167,6 +174,20 @@ class Relay:
             self._between.observe(waited)
         else:
             self._metrics.first_token.labels(self._reservation.model).observe(waited)
+
+
+async def _mark(
+    stream: AsyncGenerator[SseEvent, None], tier: str
+) -> AsyncGenerator[SseEvent, None]:
+    """The events with the tier in each of them."""
+    async with aclosing(stream) as events:
+        async for event in events:
+            try:
+                tree = msgspec.json.decode(event.data, type=dict[str, Any])
+            except msgspec.MsgspecError:
+                yield event
+            else:
+                yield replace(event, data=msgspec.json.encode({**tree, "service_tier": tier}))
 
 
 def _cost(row: UsageRow) -> dict[str, Any]:

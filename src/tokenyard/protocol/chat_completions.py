@@ -46,6 +46,8 @@ Priority = Annotated[int, Meta(ge=0, le=1_000_000)]
 # `abort` is only seen between our own processes: the gateway asked the engine to stop;
 # `content_filter` only from servers of others.
 ChatFinish = Literal["stop", "length", "tool_calls", "content_filter", "abort"]
+# How work is served: `auto` is `default` here.
+ServiceTier = Literal["auto", "default", "flex", "priority"]
 BadWord = Annotated[str, Meta(min_length=1, max_length=128)]
 FormText = Annotated[str, Meta(min_length=1, max_length=65_536)]
 
@@ -227,7 +229,7 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
-    service_tier: str | None = None
+    service_tier: ServiceTier | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
     # vLLM's extensions: whether the assistant's turn is opened, or the last turn goes on, and
@@ -439,6 +441,8 @@ class ChatCompletion(msgspec.Struct, kw_only=True):
     choices: list[ChatChoice]
     usage: UsageBody
     object: Literal["chat.completion"] = "chat.completion"
+    # As it was served, where the request named one.
+    service_tier: str | UnsetType | None = UNSET
     prompt_logprobs: PromptLogprobs | UnsetType = UNSET
     timings: Timings | UnsetType = UNSET
 
@@ -471,6 +475,7 @@ class ChatCompletionChunk(msgspec.Struct, kw_only=True):
     choices: list[ChunkChoice]
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: UsageBody | UnsetType | None = UNSET
+    service_tier: str | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     prompt_progress: PromptProgress | UnsetType = UNSET
 

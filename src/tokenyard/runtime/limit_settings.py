@@ -84,3 +84,21 @@ class LimitSettings(Branch, frozen=True):
             "are refused already, so that interactive ones find room.",
         ),
     ] = 0.5
+    priority_share: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=100,
+            description="How many times these three requests of the service tier `priority` may "
+            "find before they are refused too.",
+        ),
+    ] = 1.5
+    flex_queue_place: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Class that requests of the service tier `flex` have in the model server's "
+            "queue; others have 0, lines of batches `batches.priority`, and lower comes first.",
+        ),
+    ] = 50

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from support.spec import validator
 from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
@@ -13,6 +14,7 @@ from tokenyard.upstreams.ports import Health
 from tokenyard.upstreams.scripted import Script
 from tokenyard.vocabulary.errors import InvalidRequest, UpstreamFailed
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT
+from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.reasons import Reason
 
 PATH = "/v1/chat/completions"
@@ -51,6 +53,50 @@ async def test_cost_follows_the_price_book() -> None:
         body = (await yard.client.call("POST", PATH, json_body=ASK)).json()
     # 6 at $2, 4 at $0.50 and 4 at $10 per million.
     assert body["cost"]["nanos"] == 6 * 2000 + 4 * 500 + 4 * 10_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "factor"),
+    [("flex", "flex", 0.5), ("priority", "priority", 2), ("auto", "default", 1)],
+)
+async def test_a_service_tier_has_its_price_and_is_told(
+    asked: str, served: str, factor: float
+) -> None:
+    prices = (PriceSettings(model=MODEL, input="2", cached_input="2", output="2"),)
+    async with open_fake_yard(Settings(ledger=LedgerSettings(prices=prices))) as yard:
+        told = {"service_tier": asked}
+        body = (await yard.client.call("POST", PATH, json_body={**ASK, **told})).json()
+        streamed = {**STREAM, **told, "stream_options": {"include_usage": True}}
+        events = (await yard.client.call("POST", PATH, json_body=streamed)).data()
+        sent = [json.loads(call.body) for call in yard.upstream.calls]
+        rows = [*yard.store.state.books.usage.values()]
+    validator("chat").validate(body)
+    assert (body["service_tier"], body["cost"]["nanos"]) == (served, 11 * 2000 * factor)
+    for event in events:
+        validator("chat.stream").validate(event)
+        assert event["service_tier"] == served
+    assert events[-1]["cost"]["nanos"] == 11 * 2000 * factor
+    assert [row.tier for row in rows] == [served, served]
+    # Flex waits behind the others at the model server.
+    assert [one.get("priority") for one in sent] == ([50, 50] if asked == "flex" else [None, None])
+
+
+async def test_a_service_tier_that_we_do_not_have_is_refused_by_name(yard: FakeYard) -> None:
+    answer = await yard.client.call("POST", PATH, json_body={**ASK, "service_tier": "scale"})
+    assert (answer.status, answer.json()["error"]["param"]) == (400, "service_tier")
+
+
+async def test_flex_is_refused_first_and_priority_last(yard: FakeYard) -> None:
+    refused = []
+    for waiting in (40, 70, 100):
+        (member,) = yard.pool.members()
+        member.load = Load(running=8, waiting=waiting, kv_share=0.0, first_token_seconds=0.0)
+        told = {
+            tier: (await yard.client.call("POST", PATH, json_body={**ASK, "service_tier": tier}))
+            for tier in ("flex", "default", "priority")
+        }
+        refused.append([tier for tier, answer in told.items() if answer.status == 503])
+    assert refused == [["flex"], ["flex", "default"], ["flex", "default", "priority"]]
 
 
 async def test_stream_forwards_events_and_hides_the_usage_unless_asked(yard: FakeYard) -> None:

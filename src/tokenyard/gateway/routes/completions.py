@@ -12,6 +12,7 @@ from tokenyard.gateway.connection import EventStream, Patience, while_connected
 from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.operation import Operation, json_answer
 from tokenyard.gateway.relay import Relay
+from tokenyard.gateway.rules.tiers import Service, choose_service
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.chat_completions import (
     ChatCompletion,
@@ -37,6 +38,7 @@ from tokenyard.vocabulary.ids import ModelName, ProjectId
 from tokenyard.vocabulary.reasons import Reason
 
 _TAG = "Completions"
+_USUAL = choose_service(None, 0)
 
 
 class RequestStopped(msgspec.Struct):
@@ -61,6 +63,9 @@ class _Task:
     inputs: int = 1
     streams: bool = False
     include_usage: bool = False
+    service: Service = _USUAL
+    # Whether the request named a tier, which the answer then tells.
+    names_tier: bool = False
 
     def needs(self, window: int) -> Asking:
         """What it is believed to need."""
@@ -70,6 +75,7 @@ class _Task:
             output_tokens=self.tokens_max,
             window=window,
             answers=self.answers,
+            kind=self.service.kind,
         )
 
     def prompt_tokens_max(self, window: int) -> int:
@@ -196,6 +202,10 @@ class CompletionRoutes:
         tree = msgspec.json.decode(body)
         if asked.stream:
             tree["stream_options"] = {"include_usage": True}
+        tier = asked.service_tier if isinstance(asked, ChatCompletionRequest) else None
+        service = self._admission.serve_as(tier)
+        if service.queue_place:
+            tree["priority"] = service.queue_place
         return await self._answer(
             request,
             caller,
@@ -208,6 +218,8 @@ class CompletionRoutes:
                 answers=asked.n or 1,
                 streams=asked.stream or False,
                 include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+                service=service,
+                names_tier=tier is not None,
             ),
         )
 
@@ -244,6 +256,7 @@ class CompletionRoutes:
                 model,
                 prompt_tokens=task.prompt_tokens_max(window),
                 completion_tokens_max=task.completion_tokens_max(window),
+                tier=task.service.tier,
             )
         except BaseException:
             lease.release()
@@ -266,6 +279,7 @@ class CompletionRoutes:
                         clock=self._clock,
                         metrics=self._metrics,
                         include_usage=task.include_usage,
+                        tier=task.service.tier if task.names_tier else None,
                     )
                     self._running[call.request_id] = (caller.project, relay)
                     answer = self._stream if task.streams else self._whole

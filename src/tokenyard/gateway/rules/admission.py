@@ -14,6 +14,8 @@ class Class(StrEnum):
     """Who is let in first when there is little room."""
 
     INTERACTIVE = "interactive"
+    # Requests that pay more for it.
+    UPPER = "upper"
     # Flex requests and lines of batches.
     LOWER = "lower"
 
@@ -22,7 +24,8 @@ class Class(StrEnum):
 class Room:
     """How much may be in progress, here and at each model server.
 
-    lower_share: the part of the three at which the lower class is refused already.
+    lower_share: the part of the three at which the lower class is refused already. upper_share:
+    how many times as much the upper class may find.
     """
 
     in_all: int
@@ -30,6 +33,17 @@ class Room:
     kv_share_max: float = 0.95
     first_token_seconds: float = 30.0
     lower_share: float = 0.5
+    upper_share: float = 1.5
+
+    def share(self, kind: Class) -> float:
+        """The part of the three that counts for a class."""
+        match kind:
+            case Class.LOWER:
+                return self.lower_share
+            case Class.UPPER:
+                return self.upper_share
+            case Class.INTERACTIVE:
+                return 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +61,7 @@ def decide(in_progress: int, room: Room) -> bool:
 
 def judge_load(loads: Sequence[Load], room: Room, kind: Class) -> Busy | None:
     """None when some model server has room for a request of that class, or none tells its load."""
-    judged = [
-        _judge(load, room, 1.0 if kind is Class.INTERACTIVE else room.lower_share) for load in loads
-    ]
+    judged = [_judge(load, room, room.share(kind)) for load in loads]
     if not judged or any(busy is None for busy in judged):
         return None
     return min(

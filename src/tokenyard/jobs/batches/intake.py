@@ -193,3 +193,9 @@ def _check_asked(asked: Asked) -> None:
             param="stream",
         )
     check_stream_options(asked)
+    if isinstance(asked, ChatCompletionRequest) and asked.service_tier in ("flex", "priority"):
+        raise InvalidRequest(
+            "A line of a batch has the tier of batches.",
+            reason=Reason.UNSUPPORTED_PARAMETER,
+            param="service_tier",
+        )
