@@ -20,19 +20,21 @@ from tokenyard.protocol.chat_completions import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatFinish,
-    ChatLogprobs,
     ChunkChoice,
     Completion,
     Delta,
+    PromptProgress,
+    TextChoice,
+    Timings,
+    UsageBody,
+)
+from tokenyard.protocol.logprobs import (
+    ChatLogprobs,
     LikelyToken,
     PromptLogprob,
     PromptLogprobs,
-    PromptProgress,
-    TextChoice,
     TextLogprobs,
-    Timings,
     TokenLogprob,
-    UsageBody,
 )
 from tokenyard.vocabulary.errors import Unavailable
 from tokenyard.vocabulary.generation import FinishReason, Usage
