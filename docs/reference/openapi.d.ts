@@ -1162,6 +1162,33 @@ export type TurnCost = {
   currency: string;
 };
 
+export type TokenizeBody = {
+  model: string;
+  prompt?: string | null;
+  messages?: ChatMessage[] | null;
+};
+
+export type Tokenized = {
+  count: number;
+  max_model_len: number;
+  tokens: number[];
+};
+
+export type DetokenizeBody = {
+  model: string;
+  tokens: number[];
+};
+
+export type Detokenized = {
+  prompt: string;
+};
+
+export type TokenCount = {
+  input_tokens: number;
+  exact?: boolean;
+  object?: "response.input_tokens";
+};
+
 export type SearchResults = {
   data: HitBody[];
   object?: "list";
@@ -1862,6 +1889,28 @@ export type LimitDeleted = {
   deleted?: boolean;
 };
 
+export type ModerationRequest = {
+  input: string | (string | ModeratedText)[];
+  model?: string | null;
+};
+
+export type ModeratedText = {
+  type: "text";
+  text: string;
+};
+
+export type ModerationBody = {
+  id: string;
+  model: string;
+  results: ModerationResult[];
+};
+
+export type ModerationResult = {
+  flagged: boolean;
+  categories: Record<string, unknown>;
+  category_scores: Record<string, unknown>;
+};
+
 export type UpstreamList = {
   data: UpstreamBody[];
   object?: "list";
@@ -2016,6 +2065,10 @@ export interface Routes {
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };
   "POST /api/conversations/{conversation_id}/compact": { path: { conversation_id: string; }; body: CompactRequest; answer: MessageBody };
   "POST /api/context": { body: CreateResponseRequest; answer: ContextBody };
+  "POST /tokenize": { body: TokenizeBody; answer: Tokenized };
+  "POST /detokenize": { body: DetokenizeBody; answer: Detokenized };
+  "POST /v1/responses/input_tokens": { body: CreateResponseRequest; answer: TokenCount };
+  "POST /v1/chat/completions/input_tokens": { body: ChatCompletionRequest; answer: TokenCount };
   "GET /api/search": { query: { q?: string; limit?: number; }; answer: SearchResults };
   "POST /api/conversations/{conversation_id}/shares": { path: { conversation_id: string; }; answer: ShareBody };
   "GET /api/conversations/{conversation_id}/shares": { path: { conversation_id: string; }; answer: ShareList };
@@ -2070,6 +2123,7 @@ export interface Routes {
   "GET /api/organisation/limits": { answer: LimitList };
   "POST /api/organisation/limits": { body: LimitRequest; answer: LimitBody };
   "DELETE /api/organisation/limits/{limit_id}": { path: { limit_id: string; }; answer: LimitDeleted };
+  "POST /v1/moderations": { body: ModerationRequest; answer: ModerationBody };
   "GET /api/upstreams": { answer: UpstreamList };
   "POST /api/upstreams": { body: UpstreamRequest; answer: UpstreamBody };
   "DELETE /api/upstreams/{name}": { path: { name: string; }; answer: Removed };

@@ -20,27 +20,51 @@ from tokenyard.upstreams.anthropic import AnthropicUpstream
 from tokenyard.upstreams.dialects import Dialect
 from tokenyard.upstreams.foreign import ForeignUpstream
 from tokenyard.upstreams.http import HttpUpstream
+from tokenyard.upstreams.moderation import Moderation
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.upstreams.ports import Upstream
 from tokenyard.vocabulary.errors import StartError
 from tokenyard.vocabulary.ids import ModelName
 
 
-def open_pool(ground: Ground) -> UpstreamPool:
+def open_pool(ground: Ground, environment: Mapping[str, str]) -> UpstreamPool:
     """The servers to choose from, none yet; closed with the ground."""
     log = ground.log
+    moderation = _open_moderation(ground, environment)
     pool = UpstreamPool(
         ground.settings.upstreams,
         clock=ground.clock,
         tasks=ground.tasks,
         metrics=ground.metrics,
         randomness=ground.randomness,
+        moderation=moderation,
         ready_changed=lambda name, ready: log.info(
             Event.REPLICA_READY if ready else Event.REPLICA_LOST, replica=name
         ),
     )
     ground.stack.push_async_callback(pool.close)
     return pool
+
+
+def _open_moderation(ground: Ground, environment: Mapping[str, str]) -> Moderation | None:
+    settings = ground.settings.moderation
+    if not settings.url:
+        if settings.check != "off":
+            raise StartError("moderation.check needs a server: set moderation.url.")
+        return None
+    variable = settings.api_key_variable
+    if variable and not environment.get(variable):
+        raise StartError(
+            f"moderation: the variable {variable}, which is to hold its key, is not set."
+        )
+    http = HttpUpstream(
+        settings.url.rstrip("/").removesuffix("/v1"),
+        ground.settings.upstreams,
+        api_key=environment[variable] if variable else None,
+    )
+    moderation = Moderation(http, settings, metrics=ground.metrics, log=ground.log)
+    ground.stack.push_async_callback(moderation.close)
+    return moderation
 
 
 def start_replicas(

@@ -63,7 +63,7 @@ async def open_scaled_yard(
         await _tell_commands(workshop, settings.storage)
         ground = await open_ground(stack, settings, home, log, Part.SUPERVISOR)
         await fail_abandoned(ground)
-        pool = open_pool(ground)
+        pool = open_pool(ground, environment)
         await attach_servers(ground, keys, pool)
         replicas = start_replicas(ground, pool, model)
         reception = await start_reception(ground, environment)

@@ -34,9 +34,11 @@ from tokenyard.gateway.routes.drafts import DraftReader
 from tokenyard.gateway.routes.files import FileRoutes
 from tokenyard.gateway.routes.jobs import JobRoutes
 from tokenyard.gateway.routes.limits import LimitRoutes
+from tokenyard.gateway.routes.moderations import ModerationRoutes
 from tokenyard.gateway.routes.prompts import PromptRoutes
 from tokenyard.gateway.routes.responses import ResponseRoutes
 from tokenyard.gateway.routes.status import StatusRoutes
+from tokenyard.gateway.routes.tokens import TokenRoutes
 from tokenyard.gateway.routes.transfer import TransferRoutes
 from tokenyard.gateway.routes.upstreams import UpstreamRoutes
 from tokenyard.gateway.routes.usage import UsageRoutes
@@ -103,6 +105,7 @@ class Gateway:
                 doorway=doorway, office=jobs, tasks=tasks, clock=clock, heartbeat_seconds=heartbeat
             ),
             *_money_routes(doorway, ledger, admission, clock=clock, randomness=randomness),
+            ModerationRoutes(doorway=doorway, admission=admission, pool=pool),
             UpstreamRoutes(doorway=doorway, pool=pool, roster=roster),
             status,
         )
@@ -211,6 +214,7 @@ def _chat_routes(
             ledger=on.ledger,
             clock=on.clock,
         ),
+        TokenRoutes(doorway=on.doorway, pool=on.pool, reader=reader, windows=chat.windows),
         ArchiveRoutes(doorway=on.doorway, archive=chat.archive),
         TransferRoutes(doorway=on.doorway, transfer=chat.transfer),
         PromptRoutes(doorway=on.doorway, prompts=chat.prompts),

@@ -20,6 +20,7 @@ from tokenyard.runtime.identity_settings import IdentitySettings
 from tokenyard.runtime.job_settings import JobSettings
 from tokenyard.runtime.ledger_settings import LedgerSettings
 from tokenyard.runtime.limit_settings import LimitSettings
+from tokenyard.runtime.moderation_settings import ModerationSettings
 from tokenyard.runtime.routing_settings import RoutingSettings
 from tokenyard.runtime.socket_settings import SocketSettings
 from tokenyard.runtime.storage_settings import StorageSettings
@@ -318,6 +319,7 @@ class Settings(_Branch, frozen=True):
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
     upstreams: UpstreamSettings = UpstreamSettings()
+    moderation: ModerationSettings = ModerationSettings()
     ledger: LedgerSettings = LedgerSettings()
     storage: StorageSettings = StorageSettings()
     chat: ChatSettings = ChatSettings()

@@ -63,6 +63,7 @@ class Event(StrEnum):
     SERVERS_UNREAD = "servers.unread"
     BUDGET_WARNING = "budget.warning"
     WEBHOOK_FAILED = "webhook.failed"
+    MODERATION_AWAY = "moderation.away"
     BATCH_CHANGED = "batch.changed"
     BATCH_FAILED = "batch.failed"
     BATCH_LINE_FAILED = "batch.line_failed"

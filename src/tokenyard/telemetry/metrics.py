@@ -225,6 +225,11 @@ class GatewayMetrics(_Metrics):
         self.upstream_breaker_open = self._gauge(
             "upstream_breaker_open", "1 when a model server is not asked any more.", "upstream"
         )
+        self.moderations = self._counter(
+            "moderations",
+            "Requests by what moderation said of them.",
+            "outcome",
+        )
         self.between_tokens = self._histogram(
             "inter_token_latency_seconds",
             "Event to event of a streamed answer.",

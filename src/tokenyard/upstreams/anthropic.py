@@ -145,6 +145,12 @@ class AnthropicUpstream:
         asked = {"model": model, **said}
         return (await self._http.fetch("/v1/messages/count_tokens", _Counted, asked)).input_tokens
 
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
+        return None
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        return None
+
     async def load(self) -> Load | None:
         return None
 

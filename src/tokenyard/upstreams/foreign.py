@@ -30,7 +30,7 @@ from tokenyard.upstreams.dialects import (
     take_counts,
     translate,
 )
-from tokenyard.upstreams.http import HttpUpstream
+from tokenyard.upstreams.http import HttpUpstream, spell_turns
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.upstreams.stopping import StoppableCalls
 from tokenyard.vocabulary.errors import UpstreamFailed
@@ -49,7 +49,11 @@ class _Spelled(msgspec.Struct):
 
 
 class _Tokens(msgspec.Struct):
-    tokens: list[msgspec.Raw]
+    tokens: list[int]
+
+
+class _Text(msgspec.Struct):
+    content: str
 
 
 class _Listing(msgspec.Struct):
@@ -163,16 +167,34 @@ class ForeignUpstream:
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
         """vLLM counts as we do; llama.cpp spells the prompt first; OpenAI's API cannot tell."""
+        if self._dialect is Dialect.VLLM:
+            return await self._http.count_tokens(model, turns)
+        tokens = await self.tokenize(model, turns)
+        return None if tokens is None else len(tokens)
+
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
         match self._dialect:
             case Dialect.VLLM:
-                return await self._http.count_tokens(model, turns)
+                return await self._http.tokenize(model, prompt)
             case Dialect.LLAMACPP:
-                messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-                spelled = await self._http.fetch(
-                    "/apply-template", _Spelled, {"messages": messages}
-                )
-                told = {"content": spelled.prompt, "add_special": True, "parse_special": True}
-                return len((await self._http.fetch("/tokenize", _Tokens, told)).tokens)
+                if not isinstance(prompt, str):
+                    asked = {"messages": spell_turns(prompt)}
+                    spelled = await self._http.fetch("/apply-template", _Spelled, asked)
+                    prompt = spelled.prompt
+                told = {"content": prompt, "add_special": True, "parse_special": True}
+                return (await self._http.fetch("/tokenize", _Tokens, told)).tokens
+            case Dialect.OPENAI | Dialect.PLATFORM:
+                return None
+            case _:
+                assert_never(self._dialect)
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        match self._dialect:
+            case Dialect.VLLM:
+                return await self._http.detokenize(model, tokens)
+            case Dialect.LLAMACPP:
+                told = {"tokens": list(tokens)}
+                return (await self._http.fetch("/detokenize", _Text, told)).content
             case Dialect.OPENAI | Dialect.PLATFORM:
                 return None
             case _:

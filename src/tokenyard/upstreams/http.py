@@ -59,6 +59,18 @@ class _Counted(msgspec.Struct):
     count: int
 
 
+class _Tokens(msgspec.Struct):
+    """The other part."""
+
+    tokens: list[int]
+
+
+class _Text(msgspec.Struct):
+    """The answer to `/detokenize`."""
+
+    prompt: str
+
+
 class _Refused(msgspec.Struct):
     """The body of a refusal; some have the error itself for a body."""
 
@@ -122,9 +134,16 @@ class HttpUpstream:
             return None
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        asked = {"model": model, "messages": messages}
+        asked = {"model": model, "messages": spell_turns(turns)}
         return (await self.fetch("/tokenize", _Counted, asked)).count
+
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
+        told = {"prompt": prompt} if isinstance(prompt, str) else {"messages": spell_turns(prompt)}
+        return (await self.fetch("/tokenize", _Tokens, {"model": model, **told})).tokens
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        asked = {"model": model, "tokens": list(tokens)}
+        return (await self.fetch("/detokenize", _Text, asked)).prompt
 
     async def fetch(self, path: str, kind: type[T], asked: object = None) -> T:
         """The JSON that a GET gets, or a POST of what is asked.
@@ -258,6 +277,11 @@ class HttpUpstream:
             raise _too_slow(self._settings.between_tokens_seconds) from None
         except _BROKEN as error:
             raise UpstreamFailed(f"The model server broke off: {error}.") from error
+
+
+def spell_turns(turns: Sequence[Message]) -> list[dict[str, str]]:
+    """Turns as the body of a request for tokens has them."""
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def _too_slow(seconds: float) -> UpstreamFailed:

@@ -15,6 +15,7 @@ from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.members import Member
+from tokenyard.upstreams.moderation import Moderation
 from tokenyard.upstreams.ports import Health, Upstream
 from tokenyard.upstreams.router import RoutedUpstream
 from tokenyard.upstreams.rules.aliases import ModelRoute, Target, fallbacks_of, resolve
@@ -43,6 +44,7 @@ class UpstreamPool:
         tasks: TaskSupervisor,
         metrics: GatewayMetrics,
         randomness: Randomness | None = None,
+        moderation: Moderation | None = None,
         ready_changed: Callable[[str, bool], None] = lambda name, ready: None,
     ) -> None:
         self._settings = settings
@@ -51,6 +53,8 @@ class UpstreamPool:
         self._metrics = metrics
         self._ready_changed = ready_changed
         self._randomness = randomness
+        # Who looks at what is asked, before any server is; None looks at nothing.
+        self.moderation = moderation
         self._members: dict[str, Member] = {}
         routing = settings.routing
         self._routing = routing
@@ -200,6 +204,7 @@ class UpstreamPool:
             clock=self._clock,
             attempts_max=self._routing.attempts_max,
             total_seconds=self._routing.total_seconds,
+            moderation=self.moderation,
         )
         try:
             yield routed

@@ -79,6 +79,16 @@ class Upstream(Protocol):
         """
         ...
 
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
+        """The tokens of a text, or of a conversation in the model's template; None when the server
+        does not tell them. Raises what it refused, and UpstreamFailed.
+        """
+        ...
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        """The text of tokens; None and errors as `tokenize`."""
+        ...
+
     async def load(self) -> Load | None:
         """How busy it is; None when it does not tell. Never raises."""
         ...

@@ -15,6 +15,7 @@ from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import Clock
 from tokenyard.upstreams.members import Member
+from tokenyard.upstreams.moderation import Moderation
 from tokenyard.upstreams.ports import GenerationCall, Health, Upstream
 from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailable, UpstreamFailed
 from tokenyard.vocabulary.load import Load
@@ -51,6 +52,7 @@ class RoutedUpstream:
         clock: Clock,
         attempts_max: int,
         total_seconds: float,
+        moderation: Moderation | None = None,
     ) -> None:
         self._board = board
         self._clock = clock
@@ -59,6 +61,7 @@ class RoutedUpstream:
         self._asked = asked
         self._attempts_max = attempts_max
         self._total_seconds = total_seconds
+        self._moderation = moderation
         self.member = member
 
     @property
@@ -72,6 +75,8 @@ class RoutedUpstream:
         return self._asked == self._model and self._upstream().continues
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+        if self._moderation is not None:
+            await self._moderation.check(call)
         ends = self._clock.monotonic() + self._total_seconds
         call = self._name_model(call)
         tried: set[str] = set()
@@ -98,6 +103,8 @@ class RoutedUpstream:
                 call = self._turn(call, tried, error)
 
     async def complete(self, call: GenerationCall) -> bytes:
+        if self._moderation is not None:
+            await self._moderation.check(call)
         tried: set[str] = set()
         call = self._name_model(call)
         while True:
@@ -116,6 +123,12 @@ class RoutedUpstream:
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
         return await self._upstream().count_tokens(model, turns)
+
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
+        return await self._upstream().tokenize(model, prompt)
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        return await self._upstream().detokenize(model, tokens)
 
     async def health(self) -> Health:
         return await self._upstream().health()

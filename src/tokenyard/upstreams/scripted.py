@@ -112,6 +112,14 @@ class ScriptedUpstream:
         """A token for each word, and two for each turn."""
         return sum(2 + len(turn.content.split()) for turn in turns)
 
+    async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
+        """Each character is a token."""
+        turns = prompt if isinstance(prompt, str) else "".join(turn.content for turn in prompt)
+        return [ord(character) for character in turns]
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
+        return "".join(chr(token) for token in tokens if token < 0x110000)
+
     async def load(self) -> Load | None:
         return self.reported_load
 

@@ -136,6 +136,12 @@ class FakeServer:
     async def count_tokens(self, model: str, turns: object) -> int | None:
         return None
 
+    async def tokenize(self, model: str, prompt: object) -> list[int] | None:
+        return None
+
+    async def detokenize(self, model: str, tokens: object) -> str | None:
+        return None
+
     async def load(self) -> None:
         return None
 

@@ -194,6 +194,7 @@ async def test_nothing_of_anothers_can_be_named_in_a_body(yard: FakeYard) -> Non
         ("/v1/responses", {**ask, "previous_response_id": held["response_id"]}),
         ("/v1/responses", {**ask, "prompt": {"id": held["prompt_id"]}}),
         ("/api/context", {**ask, "conversation": held["conversation_id"]}),
+        ("/v1/responses/input_tokens", {**ask, "conversation": held["conversation_id"]}),
         (
             "/v1/batches",
             {

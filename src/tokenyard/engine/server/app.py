@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,7 +22,7 @@ from tokenyard.engine.catalogue import ModelFile
 from tokenyard.engine.front import Engine
 from tokenyard.engine.generation import GenerationGroup
 from tokenyard.engine.grammar import Form, Grammar, GrammarCompiler
-from tokenyard.engine.rules.speech import THOUGHT_OPENS, SpeechParser
+from tokenyard.engine.rules.speech import SpeechParser
 from tokenyard.engine.server.answers import (
     AnswerForm,
     AnswerHead,
@@ -32,10 +31,13 @@ from tokenyard.engine.server.answers import (
     collect,
     stream,
 )
+from tokenyard.engine.server.coding import beside, decode_tokens, encode_prompt, opens_thought
 from tokenyard.engine.server.embeddings import collect_vectors, read_inputs
 from tokenyard.engine.server.requests import (
     AbortAnswer,
     AbortRequest,
+    DetokenizeAnswer,
+    DetokenizeRequest,
     LoadAdapterRequest,
     TokenizeAnswer,
     TokenizeRequest,
@@ -84,10 +86,6 @@ JSON = "application/json"
 REQUEST_ID = "x-request-id"
 OWNER = "tokenyard"
 RETRY_SECONDS = 1.0
-# Texts up to this length are tokenised on the event loop, longer ones beside it.
-INLINE_CHARACTERS_MAX = 8_192
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +212,7 @@ def make_app(server: ModelServer) -> Starlette:
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{name:path}", routes.one_model, methods=["GET"]),
             Route("/tokenize", routes.tokenize, methods=["POST"]),
+            Route("/detokenize", routes.detokenize, methods=["POST"]),
             Route("/health", routes.health, methods=["GET"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
         ],
@@ -259,7 +258,7 @@ class _Routes:
             tells_progress=bool(body.return_progress and body.stream),
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION, body.model)
-        opened = manners.thinks and _opens_thought(loaded.tokenizer, prompt)
+        opened = manners.thinks and opens_thought(loaded.tokenizer, prompt)
 
         def parse() -> SpeechParser:
             return SpeechParser(
@@ -280,7 +279,7 @@ class _Routes:
         check_stream_options(body)
         server.adapter(body.model)
         loaded = server.ready()
-        prompt = await _encode_prompt(loaded, body.prompt)
+        prompt = await encode_prompt(loaded.tokenizer, body.prompt)
         prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
         grammar = await _compile_form(loaded, body)
         generation = loaded.engine.submit_group(
@@ -305,7 +304,7 @@ class _Routes:
         loaded = server.ready()
         keep, capacity = body.truncate_prompt_tokens, loaded.engine.capacity_tokens
         texts = [
-            cut_prompt(await _encode_prompt(loaded, one), keep, capacity)
+            cut_prompt(await encode_prompt(loaded.tokenizer, one), keep, capacity)
             for one in read_inputs(body)
         ]
         group = loaded.engine.submit_embeddings(
@@ -328,9 +327,16 @@ class _Routes:
             turns = tuple(one.turn(place) for place, one in enumerate(body.messages))
             tokens = await _encode_chat(server, loaded.chat_template(), turns)
         else:
-            tokens = await _encode_prompt(loaded, body.prompt or "")
+            tokens = await encode_prompt(loaded.tokenizer, body.prompt or "")
         capacity = loaded.engine.capacity_tokens
         return _json(TokenizeAnswer(count=len(tokens), tokens=tokens, context_window=capacity))
+
+    async def detokenize(self, request: Request) -> Response:
+        server = self._server
+        body = decode_request(DetokenizeRequest, await _read_body(request, server))
+        server.adapter(body.model)
+        text = await decode_tokens(server.ready().tokenizer, body.tokens)
+        return _json(DetokenizeAnswer(prompt=text))
 
     async def abort(self, request: Request) -> Response:
         """Cut a call short; its own answer then ends with `abort` and what was counted."""
@@ -415,30 +421,7 @@ async def _encode_chat(
 ) -> list[int]:
     mark, now = server.randomness.bytes(MARK_BYTES), server.clock.now()
     size = sum(len(turn.content) for turn in turns)
-    return await _beside(size, lambda: template.encode(turns, mark=mark, now=now, asking=asking))
-
-
-def _opens_thought(tokenizer: Tokenizer, prompt: list[int]) -> bool:
-    """Whether the template has begun a thought for the model, as some do."""
-    return tokenizer.decode(prompt[-4:]).rstrip().endswith(THOUGHT_OPENS)
-
-
-async def _encode_prompt(loaded: LoadedModel, prompt: str | list[int]) -> list[int]:
-    """A raw prompt is its caller's alone, so control tokens may be spelled in it."""
-    tokenizer = loaded.tokenizer
-    if isinstance(prompt, str):
-        return await _beside(
-            len(prompt), lambda: tokenizer.with_bos(tokenizer.encode(prompt, specials=True))
-        )
-    if any(not 0 <= token < tokenizer.vocabulary_size for token in prompt):
-        raise InvalidRequest(
-            f"A token id is not in the vocabulary of {tokenizer.vocabulary_size}.", param="prompt"
-        )
-    return prompt
-
-
-async def _beside(size: int, work: Callable[[], T]) -> T:
-    return work() if size <= INLINE_CHARACTERS_MAX else await asyncio.to_thread(work)
+    return await beside(size, lambda: template.encode(turns, mark=mark, now=now, asking=asking))
 
 
 async def _read_body(request: Request, server: ModelServer) -> bytes:

@@ -46,6 +46,19 @@ class TokenizeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     prompt: str | None = None
 
 
+class DetokenizeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of `POST /detokenize`."""
+
+    tokens: Annotated[list[int], Meta(max_length=1_000_000)]
+    model: str | None = None
+
+
+class DetokenizeAnswer(msgspec.Struct, kw_only=True):
+    """The text of tokens, under the name that vLLM gives it."""
+
+    prompt: str
+
+
 class AbortRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of `POST /v1/abort`: the `x-request-id` that a call was sent with."""
 
