@@ -14,7 +14,7 @@ import shutil
 import statistics
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,30 @@ def quantiles(times: list[float]) -> dict[str, float]:
     }
 
 
-def heap_mb(page: Page) -> float:
-    """Megabytes of the page's heap after its garbage is collected."""
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    session.send("Performance.enable")
-    metrics = session.send("Performance.getMetrics")
-    found = {each["name"]: each["value"] for each in metrics["metrics"]}
-    return round(float(found["JSHeapUsedSize"]) / 1e6, 1)
+class Meters:
+    """What the browser counts of one page; times are those that its thread was at work."""
+
+    def __init__(self, page: Page) -> None:
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
+        self._session.send("Performance.enable")
+
+    def heap_mb(self) -> float:
+        """Megabytes of the page's heap after its garbage is collected."""
+        self._session.send("HeapProfiler.collectGarbage")
+        return round(self._read()["JSHeapUsedSize"] / 1e6, 1)
+
+    def at_work(self, act: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+        """What comes of an act, and the milliseconds of layout and of all in it."""
+        before = self._read()
+        result = act()
+        after = self._read()
+        names = {"layout": "LayoutDuration", "all": "TaskDuration"}
+        return result, {word: 1000 * (after[name] - before[name]) for word, name in names.items()}
+
+    def _read(self) -> dict[str, float]:
+        metrics = self._session.send("Performance.getMetrics")["metrics"]
+        return {each["name"]: float(each["value"]) for each in metrics}
 
 
 def first_load() -> dict[str, int]:
@@ -95,13 +111,13 @@ def first_load() -> dict[str, int]:
 
 def measure(page: Page) -> dict[str, Any]:
     """All figures of one browser."""
+    meters = Meters(page)
     page.evaluate("bench.stream(2000, 24)")
-    updates = page.evaluate("([n, step]) => bench.stream(n, step)", [CHARACTERS, STEP])
+    updates, work = meters.at_work(
+        lambda: page.evaluate("([n, step]) => bench.stream(n, step)", [CHARACTERS, STEP])
+    )
     page.evaluate("bench.thread(2)")
-    empty = heap_mb(page)
-    page.evaluate("n => bench.thread(n)", TURNS)
-    full = heap_mb(page)
-    frames = page.evaluate("n => bench.scroll(n)", SCROLL_FRAMES)
+    empty = meters.heap_mb()
     return {
         "characters": CHARACTERS,
         "characters_drawn": updates["drawn"],
@@ -109,9 +125,35 @@ def measure(page: Page) -> dict[str, Any]:
         "script_ms": quantiles(updates["script"]),
         "script_ms_at_the_end": quantiles(updates["script"][-50:]),
         "script_and_layout_ms": quantiles(updates["layout"]),
+        "cpu_ms_per_update": per(len(updates["script"]), work),
         "turns": TURNS,
-        "heap_mb": {"two turns": empty, "all turns": full},
+        "heap_mb_two_turns": empty,
+        "long_thread": thread(page, meters, None),
+        "long_thread_drawn_whole": thread(page, meters, TURNS),
+    }
+
+
+def per(count: int, work: dict[str, float]) -> dict[str, float]:
+    """The work of each of so many."""
+    return {word: round(spent / count, 2) for word, spent in work.items()}
+
+
+def thread(page: Page, meters: Meters, whole_max: int | None) -> dict[str, Any]:
+    """A long thread: opened at its end, and scrolled to its top."""
+    opened = meters.at_work(
+        lambda: page.evaluate(
+            "([n, most]) => bench.thread(n, most ?? undefined)", [TURNS, whole_max]
+        )
+    )[1]
+    at_end = {"heap_mb": meters.heap_mb(), "elements": page.evaluate("bench.elements()")}
+    frames, work = meters.at_work(lambda: page.evaluate("n => bench.scroll(n)", SCROLL_FRAMES))
+    at_top = {"heap_mb": meters.heap_mb(), "elements": page.evaluate("bench.elements()")}
+    return {
+        "open_cpu_ms": round(opened["all"]),
+        "at_its_end": at_end,
+        "scroll_cpu_ms_per_frame": per(SCROLL_FRAMES, work),
         "scroll_frame_ms": quantiles(frames),
+        "scrolled_through": at_top,
     }
 
 

@@ -2,11 +2,14 @@
 import { flushSync } from "react-dom";
 import { createRoot } from "react-dom/client";
 import { type Acts, AnswerTurn, UserTurn } from "../src/chat/turn";
+import { TurnList } from "../src/chat/turn-list";
 import { newRun } from "../src/live/run";
 import { Reply } from "../src/markdown/reply";
 import "../src/styles.css";
 
 const root = createRoot(document.getElementById("root") as HTMLElement);
+/** The observers have told what is near, and it is drawn. */
+const SETTLE_MS = 500;
 const acts: Acts = {
   edit: () => undefined,
   regenerate: () => undefined,
@@ -51,41 +54,46 @@ function stream(characters: number, step: number): Times {
   return times;
 }
 
-/** A thread of so many turns; resolves when it is drawn. */
-async function thread(turns: number): Promise<void> {
+/** A thread of so many turns, drawn as Chat draws it; resolves when it stands at its end. */
+async function thread(turns: number, wholeMax?: number): Promise<void> {
   const text = sample(600);
   const shared = { acts, item: null, siblings: undefined, busy: false };
   const run = { ...newRun("x", 0), ending: { kind: "stopped" } as const };
   flushSync(() =>
     root.render(
-      <div id="scroller" style={{ height: "90vh", overflowY: "auto" }}>
-        {Array.from({ length: turns }, (_, place) =>
-          place % 2 === 0 ? (
-            <UserTurn key={place} text={`Question ${place}`} files={[]} {...shared} />
-          ) : (
-            <AnswerTurn
-              key={place}
-              text={text}
-              run={run}
-              responseId={null}
-              last={false}
-              {...shared}
-            />
-          ),
-        )}
+      <div id="scroller" data-scroller="" style={{ height: "90vh", overflowY: "auto" }}>
+        <TurnList
+          {...(wholeMax === undefined ? {} : { wholeMax })}
+          turns={Array.from({ length: turns }, (_, place) => ({
+            key: String(place),
+            text: place % 2 === 0 ? `Question ${place}` : text,
+          }))}
+          drawOne={(turn, place) =>
+            place % 2 === 0 ? (
+              <UserTurn text={turn.text} files={[]} {...shared} />
+            ) : (
+              <AnswerTurn text={turn.text} run={run} responseId={null} last={false} {...shared} />
+            )
+          }
+        />
       </div>,
     ),
   );
-  await new Promise(requestAnimationFrame);
+  const element = document.getElementById("scroller") as HTMLElement;
+  element.scrollTop = element.scrollHeight;
+  await new Promise((done) => setTimeout(done, SETTLE_MS));
 }
 
-/** The lengths of the frames, in milliseconds, while the thread is scrolled from top to end. */
+/** What the page holds: elements of the document. */
+const elements = (): number => document.getElementsByTagName("*").length;
+
+/** The lengths of the frames, in milliseconds, while the thread is scrolled from its end to its top. */
 async function scroll(frames: number): Promise<number[]> {
   const element = document.getElementById("scroller") as HTMLElement;
   const times: number[] = [];
   let before = performance.now();
   for (let frame = 0; frame < frames; frame += 1) {
-    element.scrollTop = (element.scrollHeight * frame) / frames;
+    element.scrollTop = element.scrollHeight * (1 - frame / frames);
     const now: number = await new Promise(requestAnimationFrame);
     times.push(now - before);
     before = now;
@@ -93,4 +101,4 @@ async function scroll(frames: number): Promise<number[]> {
   return times.slice(1);
 }
 
-Object.assign(window, { bench: { stream, thread, scroll } });
+Object.assign(window, { bench: { stream, thread, scroll, elements } });

@@ -12,7 +12,7 @@ import type {
 } from "./wire";
 
 const CONVERSATIONS_PER_PAGE = 40;
-const ITEMS_PER_PAGE = 50;
+const ITEMS_PER_PAGE = 100;
 
 const query = (values: Record<string, string | number | null | undefined>): string => {
   const search = new URLSearchParams();

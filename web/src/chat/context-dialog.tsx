@@ -86,7 +86,7 @@ function Compact({ conversation, model }: { conversation: string; model: string 
     await act(() =>
       ask("POST /api/conversations/{conversation_id}/compact", { path, body: { model } }),
     );
-    await refreshConversation(queries, conversation);
+    await refreshConversation(queries, conversation, { whole: true });
     setBusy(false);
   };
   return (

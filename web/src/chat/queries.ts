@@ -92,13 +92,48 @@ export function rememberAnswer(queries: QueryClient, answer: Answer): void {
   queries.setQueryData(["answer", answer.id], answer);
 }
 
-/** Ask the server again for a conversation and the list that shows it. */
-export async function refreshConversation(queries: QueryClient, id: string): Promise<void> {
+/**
+ * The newest page put before what is known of the older ones: what lies above a message never
+ * changes while that message stays. Null when the page does not meet what is known.
+ */
+export function joined(known: ItemPages, newest: Page<Item>): ItemPages | null {
+  const [, ...older] = known.pages;
+  if (older.length === 0 || newest.last_id === null) return null;
+  const all = known.pages.flatMap((page) => page.data);
+  const meets = all.findIndex((item) => item.id === newest.last_id);
+  const last = known.pages.at(-1) as Page<Item>;
+  if (meets === -1) return null;
+  const rest: Page<Item> = { ...last, data: all.slice(meets + 1) };
+  return { pages: [newest, rest], pageParams: [null, newest.last_id] };
+}
+
+/** Ask again for the items: for the newest page where that is enough, else for all of them. */
+async function refreshItems(queries: QueryClient, id: string, whole: boolean): Promise<void> {
+  const known = queries.getQueryData<ItemPages>(itemsKey(id));
+  if (!whole && known !== undefined && known.pages.length > 1) {
+    const found = joined(known, await server.items(id, null));
+    if (found !== null) {
+      queries.setQueryData(itemsKey(id), found);
+      return;
+    }
+  }
+  await queries.invalidateQueries({ queryKey: itemsKey(id) });
+}
+
+/**
+ * Ask the server again for a conversation and the list that shows it.
+ * whole: older messages may have changed too.
+ */
+export async function refreshConversation(
+  queries: QueryClient,
+  id: string,
+  { whole = false } = {},
+): Promise<void> {
   // A first fetch on its way may be older than what is asked for; it would be taken for the answer.
   await queries.cancelQueries({ queryKey: itemsKey(id) });
   await queries.cancelQueries({ queryKey: conversationKey(id) });
   await Promise.all([
-    queries.invalidateQueries({ queryKey: itemsKey(id) }),
+    refreshItems(queries, id, whole),
     queries.invalidateQueries({ queryKey: conversationKey(id) }),
     queries.invalidateQueries({ queryKey: treeKey(id) }),
     queries.invalidateQueries({ queryKey: LIST_KEY }),

@@ -1,5 +1,5 @@
 // The thread: what the server has stored, then the answer that this tab follows.
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { ApiError, ConnectionLost } from "../api/errors";
 import { ask } from "../api/routes";
 import type { Item } from "../api/wire";
@@ -14,6 +14,7 @@ import { type Asked, type Shown, siblingsOf, thread, visibleItems } from "./item
 import { refreshConversation, useConversation, useItems, useTree } from "./queries";
 import { tellTabs } from "./tabs";
 import { type Acts, AnswerTurn, SummaryLine, UserTurn } from "./turn";
+import { TurnList } from "./turn-list";
 
 /** Attach to the answer that the server is writing in this conversation, if there is one. */
 export function useAttach(conversation: string): void {
@@ -94,14 +95,39 @@ export function Thread({
   return (
     <div className="space-y-2 py-3">
       {stored.hasNextPage && (
-        <Button onClick={() => void stored.fetchNextPage()} disabled={stored.isFetchingNextPage}>
-          {t("chat.earlier")}
-        </Button>
+        <Earlier busy={stored.isFetchingNextPage} onWanted={() => void stored.fetchNextPage()} />
       )}
       <Turns conversation={conversation} turns={turns} run={run} />
       {unanswered && !found.data?.active_response_id && (
         <p className="px-3 text-xs text-soft">{t("chat.no_answer")}</p>
       )}
+    </div>
+  );
+}
+
+/** Older messages are fetched before the reader is there; the button is for the keyboard. */
+function Earlier({ busy, onWanted }: { busy: boolean; onWanted: () => void }) {
+  const place = useRef<HTMLDivElement>(null);
+  const wanted = useRef(onWanted);
+  wanted.current = onWanted;
+  useEffect(() => {
+    const element = place.current;
+    const root = element?.closest("[data-scroller]");
+    if (busy || element === null || !root) return;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        if (entries.some((entry) => entry.isIntersecting)) wanted.current();
+      },
+      { root, rootMargin: "100% 0px" },
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [busy]);
+  return (
+    <div ref={place}>
+      <Button onClick={onWanted} disabled={busy}>
+        {t("chat.earlier")}
+      </Button>
     </div>
   );
 }
@@ -123,28 +149,21 @@ function Turns({
   const undo = async (item: Item) => {
     const path = { conversation_id: conversation, item_id: item.id };
     await ask("DELETE /v1/conversations/{conversation_id}/items/{item_id}", { path });
-    await refreshConversation(queries, conversation);
+    await refreshConversation(queries, conversation, { whole: true });
+  };
+  const drawOne = ({ item, text, role, files, run: own, responseId }: Shown, place: number) => {
+    if (item?.summary_through) return <SummaryLine text={text} onUndo={() => void undo(item)} />;
+    const shared = { text, item, acts, busy, siblings: siblings.get(item?.id ?? "") };
+    const last = place === turns.length - 1;
+    return role === "user" ? (
+      <UserTurn files={files} {...shared} />
+    ) : (
+      <AnswerTurn run={own} responseId={responseId} last={last} {...shared} />
+    );
   };
   return (
     <>
-      {turns.map((turn, place) => {
-        const { key, item, text } = turn;
-        if (item?.summary_through) {
-          return <SummaryLine key={key} text={text} onUndo={() => void undo(item)} />;
-        }
-        const shared = { text, item, acts, busy, siblings: siblings.get(item?.id ?? "") };
-        return turn.role === "user" ? (
-          <UserTurn key={key} files={turn.files} {...shared} />
-        ) : (
-          <AnswerTurn
-            key={key}
-            run={turn.run}
-            responseId={turn.responseId}
-            last={place === turns.length - 1}
-            {...shared}
-          />
-        );
-      })}
+      <TurnList turns={turns} drawOne={drawOne} />
       {error !== null && <Notice error={error} onDismiss={() => setError(null)} />}
     </>
   );

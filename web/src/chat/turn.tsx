@@ -221,18 +221,26 @@ export function SummaryLine({ text, onUndo }: { text: string; onUndo: () => void
   );
 }
 
-/** The line under an old reply; fetched when it comes into view. */
+/** A reply that is only scrolled past asks for nothing. */
+const LOOKED_AT_MS = 150;
+
+/** The line under an old reply; fetched when it is looked at. */
 function StoredMeter({ responseId }: { responseId: string }) {
   const place = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState(false);
   useEffect(() => {
     const element = place.current;
     if (element === null || seen) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const observer = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) setSeen(true);
+      clearTimeout(timer);
+      if (entries.at(-1)?.isIntersecting) timer = setTimeout(() => setSeen(true), LOOKED_AT_MS);
     });
     observer.observe(element);
-    return () => observer.disconnect();
+    return () => {
+      clearTimeout(timer);
+      observer.disconnect();
+    };
   }, [seen]);
   const { data } = useAnswer(seen ? responseId : null);
   const ending = data && endingOf(data);

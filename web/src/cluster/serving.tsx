@@ -49,7 +49,7 @@ export function Serving() {
               <td>
                 {load ? (
                   <span className="flex items-center gap-3">
-                    <span className="w-10 shrink-0 text-end">{share(load.kv_share)}</span>
+                    <span className="shrink-0 text-end md:w-10">{share(load.kv_share)}</span>
                     <span className="w-24">
                       <Hairline part={load.kv_share} label={t("upstreams.kv_of", { name })} />
                     </span>

@@ -1,16 +1,18 @@
 // A new job: a few fields, or a job file that the server checks while it is written.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import type { JobFileAnswer } from "../../../docs/reference/openapi";
+import type { JobFileAnswer, JobFileMistake } from "../../../docs/reference/openapi";
 import { ask } from "../api/routes";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
+import { CodeField } from "../parts/code-field";
 import { Choice, TextArea, TextField } from "../parts/field";
 import { recall, remember } from "../parts/memory";
 import { Notice } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
 import { BLANK, type Fields, writeFile } from "./file";
 import { JOBS_KEY, useQueues } from "./queries";
+import { groups } from "./schema";
 
 const CHECK_AFTER_MS = 350;
 
@@ -70,13 +72,11 @@ export function Submit({ onDone }: { onDone: (id: string) => void }) {
       {way === "form" ? (
         <Form fields={fields} onChange={setFields} />
       ) : (
-        <File text={file} onChange={edit} />
+        <File text={file} mistake={mistake} onChange={edit} />
       )}
-      {mistake && (
+      {way === "form" && mistake && (
         <p role="alert" className="text-red">
-          {mistake.line === null
-            ? mistake.message
-            : t("jobs.mistake", { line: mistake.line, message: mistake.message })}
+          {wordsOf(mistake)}
         </p>
       )}
       {error !== null && <Notice error={error} onDismiss={() => setError(null)} />}
@@ -132,7 +132,18 @@ function Form({ fields, onChange }: { fields: Fields; onChange: (fields: Fields)
   );
 }
 
-function File({ text, onChange }: { text: string; onChange: (text: string) => void }) {
+const wordsOf = ({ line, message }: JobFileMistake): string =>
+  line === null ? message : t("jobs.mistake", { line, message });
+
+function File({
+  text,
+  mistake,
+  onChange,
+}: {
+  text: string;
+  mistake: JobFileMistake | null;
+  onChange: (text: string) => void;
+}) {
   const { data } = useQuery({
     queryKey: ["job-samples"],
     queryFn: ({ signal }) => ask("GET /api/job-files/samples", {}, signal),
@@ -150,13 +161,44 @@ function File({ text, onChange }: { text: string; onChange: (text: string) => vo
           ))}
         </p>
       )}
-      <TextArea
+      <CodeField
         label={t("jobs.file")}
         hint={t("jobs.file_hint")}
-        rows={20}
+        fault={mistake && wordsOf(mistake)}
+        line={mistake?.line ?? null}
+        rows={18}
         value={text}
         onChange={onChange}
       />
+      <Reference />
     </div>
+  );
+}
+
+/** Every field of a job file with its kind, from the schema that the server checks it by. */
+function Reference() {
+  return (
+    <details>
+      <summary className="text-xs text-soft">{t("jobs.fields")}</summary>
+      {groups().map(({ place, about, fields }) => (
+        <div key={place} className="mt-3">
+          <p className="text-xs text-soft" lang="en">
+            {place !== "" && <code className="me-2 font-mono text-ink">{place}</code>}
+            {about}
+          </p>
+          <dl className="mt-1 grid grid-cols-[auto_minmax(0,1fr)] gap-x-5 font-mono text-xs leading-5">
+            {fields.map(({ name, kind, usual }) => (
+              <div key={name} className="contents">
+                <dt>{name}</dt>
+                <dd className="text-soft [overflow-wrap:anywhere]">
+                  {kind}
+                  {usual !== null && <span> = {usual}</span>}
+                </dd>
+              </div>
+            ))}
+          </dl>
+        </div>
+      ))}
+    </details>
   );
 }

@@ -781,4 +781,5 @@ export const de: Record<Key, string> = {
   "play.save_way": "Als was",
   "play.save_next": "Nächste Version von {name}",
   "play.save_empty": "Das Skript ist noch leer.",
+  "jobs.fields": "Alle Felder einer Jobdatei",
 };

@@ -777,6 +777,7 @@ export const en = {
   "play.save_way": "As what",
   "play.save_next": "Next version of {name}",
   "play.save_empty": "The script is still empty.",
+  "jobs.fields": "Every field of a job file",
 } as const;
 
 export type Key = keyof typeof en;

@@ -755,4 +755,5 @@ export const zh: Record<Key, string> = {
   "play.save_way": "保存为",
   "play.save_next": "{name} 的下一版本",
   "play.save_empty": "脚本仍为空。",
+  "jobs.fields": "作业文件的全部字段",
 };

@@ -70,7 +70,7 @@ export function TextField({
         aria-invalid={Boolean(frame.fault)}
         aria-describedby={frame.hint || frame.fault ? `${id}-hint` : undefined}
         onChange={(event) => onChange(event.target.value)}
-        className={`${BOX} ${mono ? "font-mono text-[0.8125rem]" : ""}`}
+        className={`${BOX} ${mono ? "font-mono md:text-[0.8125rem]" : ""}`}
       />
       {list && (
         <datalist id={`${id}-list`}>
@@ -109,7 +109,7 @@ export function TextArea({
         aria-invalid={Boolean(frame.fault)}
         aria-describedby={frame.hint || frame.fault ? `${id}-hint` : undefined}
         onChange={(event) => onChange(event.target.value)}
-        className={`${BOX} block resize-y ${mono ? "font-mono text-[0.8125rem] leading-5 whitespace-pre" : ""}`}
+        className={`${BOX} block resize-y ${mono ? "font-mono leading-5 whitespace-pre max-md:leading-6 md:text-[0.8125rem]" : ""}`}
       />
     </Framed>
   );

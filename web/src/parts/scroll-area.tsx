@@ -26,6 +26,7 @@ export function ScrollArea({
       <section
         ref={scroller}
         aria-label={label}
+        data-scroller=""
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it.
         tabIndex={0}
         className="h-full overflow-y-auto overscroll-contain px-5 -outline-offset-2 max-md:px-4"

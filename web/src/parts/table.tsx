@@ -4,7 +4,10 @@ import { type ReactNode, useLayoutEffect, useRef } from "react";
 
 /** Write the name of its column to every cell; cells of the first column need none. */
 export function nameCells(table: HTMLTableElement): void {
-  const heads = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) => cell.textContent.trim());
+  const heads = Array.from(table.tHead?.rows[0]?.cells ?? [], (cell) =>
+    // A head that is only spoken is no name to show.
+    cell.querySelector(".sr-only") ? "" : cell.textContent.trim(),
+  );
   for (const row of table.tBodies[0]?.rows ?? []) {
     for (const cell of Array.from(row.cells).slice(1)) {
       const name = heads[cell.cellIndex] ?? "";

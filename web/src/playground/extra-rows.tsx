@@ -2,7 +2,7 @@
 import { useId, useState } from "react";
 import { t } from "../language/t";
 import { Button } from "../parts/button";
-import { TextArea } from "../parts/field";
+import { CodeField } from "../parts/code-field";
 import { Modal } from "../parts/modal";
 import { useBench, useBenchState } from "./bench";
 import type { Mistake } from "./checks";
@@ -133,10 +133,11 @@ function JsonEditor({
         : t("jobs.mistake", { line: mistake.line, message: mistake.message });
   return (
     <div className="space-y-3">
-      <TextArea
+      <CodeField
         label={t(`param.${name}`)}
         hint={t(`param.${name}_hint`)}
         fault={fault}
+        line={mistake?.line ?? null}
         rows={16}
         value={text}
         onChange={onChange}

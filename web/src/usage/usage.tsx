@@ -203,7 +203,7 @@ function Chart({
   const every = Math.ceil(list.length / LABELS_MAX);
   return (
     <figure>
-      <p className="text-end text-xs text-soft">{money(top, currency)}</p>
+      <p className="text-end text-xs text-soft">{top > 1 ? money(top, currency) : "\u00a0"}</p>
       <div className="flex h-32 items-end gap-px border-t border-b border-line" aria-hidden="true">
         {list.map((bar) => (
           <div key={bar.at} className="flex h-full min-w-0 flex-1 items-end justify-center">
