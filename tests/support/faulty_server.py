@@ -13,10 +13,12 @@ WAYS = ("whole", "whole", "stream", "stream", "cut", "half", "garbage", "hang", 
 
 @dataclass
 class FaultyServer:
-    """One address; `counted` is what it told of each call that it finished, by request id."""
+    """One address; `counted` is what it told of each call that it finished, by request id, and
+    `asked` are the calls that came."""
 
     seed: int
     counted: dict[str, int] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     port: int = 0
 
     async def __aenter__(self) -> "FaultyServer":
@@ -51,6 +53,7 @@ class FaultyServer:
             models = {"data": [{"id": MODEL, "object": "model", "max_model_len": 4096}]}
             await self._whole(writer, models)
             return True
+        self.asked.append(request_id)
         way, count = self._random.choice(WAYS), self._random.randint(1, 9)
         if way == "refuse":
             await self._whole(writer, {"error": {"message": "busy", "code": "x"}}, 503)
