@@ -69,7 +69,9 @@ def finished(opened: Response, **changes: Any) -> Response:
         finished_at=AT + 5,
         usage=Usage(10, 20, cached_tokens=3, reasoning_tokens=4),
         cost_nanos=2**53 + 1,
-        output=item(f"of_{opened.id}", role=Role.ASSISTANT, created_at=AT + 5, response=opened.id),
+        output=(
+            item(f"of_{opened.id}", role=Role.ASSISTANT, created_at=AT + 5, response=opened.id),
+        ),
     )
     return replace(made, **changes)
 

@@ -137,7 +137,7 @@ async def test_old_responses_go_and_those_in_progress_or_in_conversations_stay(
         await store.chat.open_response(opened, [item(f"q{number}")], AT)
         if number != 2:
             output = item(f"a{number}", parent=ItemId(f"msg_q{number}"))
-            done = finished(opened, output=output, finished_at=AT + 5)
+            done = finished(opened, output=(output,), finished_at=AT + 5)
             assert await store.chat.finish_response(done, None)
     assert await store.archive.delete_old_responses(AT + 5, stored=False, limit=9) == 0
     assert await store.archive.delete_old_responses(AT + 6, stored=False, limit=9) == 1

@@ -20,7 +20,7 @@ from contract.samples import (
     usage_row,
 )
 from tokenyard.chat.ports import ChatStore
-from tokenyard.chat.records import ResponseStatus
+from tokenyard.chat.records import FunctionCall, Item, ItemKind, ResponseStatus
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest, NotFound
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ResponseId
@@ -163,7 +163,7 @@ async def test_an_answer_from_its_opening_to_its_end(chat: ChatStore, store: Sto
     items = await chat.list_items(FIRST.id, limit=10)
     assert [held.id for held in items] == ["msg_a", "msg_b", "msg_c", "msg_of_resp_001"]
     assert [held.response for held in items] == [None, opened.id, opened.id, opened.id]
-    assert items[-1] == done.output
+    assert items[-1:] == list(done.output)
     moved = await chat.find_conversation(FIRST.id, MINE)
     assert moved is not None
     assert moved.updated_at == done.finished_at
@@ -178,12 +178,38 @@ async def test_a_response_without_a_conversation(chat: ChatStore) -> None:
         status=ResponseStatus.FAILED,
         usage=None,
         cost_nanos=None,
-        output=None,
+        output=(),
         error_reason=Reason.UPSTREAM_FAILED,
         error_message=STRANGE_TEXT,
     )
     assert await chat.finish_response(done, None)
     assert await chat.find_response(opened.id, MINE) == done
+
+
+async def test_an_answer_may_have_several_items(chat: ChatStore) -> None:
+    """A thought, words and a call, one below the other; one of them can be deleted by itself."""
+    opened = response(conversation=FIRST.id)
+    await chat.add_conversation(FIRST, [])
+    asked = item("q", response=opened.id)
+    await chat.open_response(opened, [asked], AT)
+    said: list[Item] = []
+    for name, kind, call in (
+        ("thought", ItemKind.REASONING, None),
+        ("words", ItemKind.MESSAGE, None),
+        ("call", ItemKind.FUNCTION_CALL, FunctionCall("call_1", "look_up")),
+    ):
+        above = (said[-1] if said else asked).id
+        said.append(item(name, kind=kind, call=call, parent=above, response=opened.id))
+    done = finished(opened, output=tuple(said))
+    assert await chat.finish_response(done, None)
+    assert await chat.find_response(opened.id, MINE) == done
+    moved = await chat.find_conversation(FIRST.id, MINE)
+    assert moved is not None
+    assert moved.leaf == said[-1].id
+    assert await chat.delete_item(FIRST.id, said[0].id)
+    left = await chat.find_response(opened.id, MINE)
+    assert left is not None
+    assert [one.id for one in left.output] == [one.id for one in said[1:]]
 
 
 async def test_an_answer_ends_once(chat: ChatStore, store: Store) -> None:
@@ -193,7 +219,7 @@ async def test_an_answer_ends_once(chat: ChatStore, store: Store) -> None:
     done = finished(opened)
     assert await chat.finish_response(done, usage_row())
     later = finished(
-        opened, status=ResponseStatus.CANCELLED, output=item("late"), finished_at=AT + 9
+        opened, status=ResponseStatus.CANCELLED, output=(item("late"),), finished_at=AT + 9
     )
     assert not await chat.finish_response(later, usage_row("another"))
     assert await chat.find_response(opened.id, MINE) == done
@@ -206,7 +232,7 @@ async def test_of_many_who_end_the_same_answer_one_does(chat: ChatStore, store: 
     await chat.add_conversation(FIRST, [])
     await chat.open_response(opened, [], AT)
     ends = [
-        finished(opened, output=item(f"try_{number}"), incomplete_reason=str(number))
+        finished(opened, output=(item(f"try_{number}"),), incomplete_reason=str(number))
         for number in range(100)
     ]
     won = await asyncio.gather(*(chat.finish_response(end, usage_row(end.id)) for end in ends))
@@ -214,8 +240,7 @@ async def test_of_many_who_end_the_same_answer_one_does(chat: ChatStore, store: 
     held = await chat.find_response(opened.id, MINE)
     assert held is not None
     assert held.incomplete_reason == str(won.index(True))
-    assert held.output is not None
-    assert held.output.id == f"msg_try_{won.index(True)}"
+    assert [one.id for one in held.output] == [f"msg_try_{won.index(True)}"]
     assert await chat.count_items(FIRST.id) == 1
     assert await bill_ids(store) == ["tiny:1"]
 
@@ -300,7 +325,7 @@ async def test_the_same_id_twice_is_refused_whole(chat: ChatStore) -> None:
     with pytest.raises(InternalFailure):
         await chat.open_response(response(2, conversation=FIRST.id), [item("a")], AT + 9)
     with pytest.raises(InternalFailure):
-        await chat.finish_response(finished(opened, output=item("a")), usage_row())
+        await chat.finish_response(finished(opened, output=(item("a"),)), usage_row())
     assert await chat.find_conversation(FIRST.id, MINE) == replace(FIRST, leaf=ItemId("msg_b"))
     assert await chat.find_conversation(ConversationId("conv_002"), MINE) is None
     assert await chat.find_response(ResponseId("resp_002"), MINE) is None
@@ -340,7 +365,7 @@ async def test_many_conversations_at_once_do_not_mix(chat: ChatStore) -> None:
         for turn in range(1, 4):
             opened = response(number * 10 + turn, conversation=held.id)
             await chat.open_response(opened, [item(f"{number}-{turn}-q")], AT + turn)
-            end = finished(opened, output=item(f"{number}-{turn}-a"))
+            end = finished(opened, output=(item(f"{number}-{turn}-a"),))
             assert await chat.finish_response(end, usage_row(opened.id))
 
     await asyncio.gather(*(talk(number) for number in range(30)))

@@ -103,14 +103,14 @@ async def test_the_leaf_follows_the_answer_unless_the_reader_went_elsewhere(
     opened = response(conversation=FIRST.id)
     await store.chat.open_response(opened, [item("b", "a")], AT)
     assert await leaf_of(store) == "msg_b"
-    done = finished(opened, output=item("answer", "b", role=Role.ASSISTANT))
+    done = finished(opened, output=(item("answer", "b", role=Role.ASSISTANT),))
     assert await store.chat.finish_response(done, None)
     assert await leaf_of(store) == "msg_answer"
 
     again = response(2, conversation=FIRST.id)
     await store.chat.open_response(again, [item("c", "answer")], AT)
     assert await store.threads.set_leaf(FIRST.id, MINE, ItemId("msg_b"))
-    done = finished(again, output=item("unseen", "c", role=Role.ASSISTANT))
+    done = finished(again, output=(item("unseen", "c", role=Role.ASSISTANT),))
     assert await store.chat.finish_response(done, None)
     assert await leaf_of(store) == "msg_b"
     assert await path_of(store, "unseen") == ["unseen", "c", "answer", "b", "a"]
@@ -120,7 +120,7 @@ async def test_the_first_answer_of_an_empty_conversation_becomes_its_leaf(store:
     await store.chat.add_conversation(FIRST, [])
     opened = response(conversation=FIRST.id)
     await store.chat.open_response(opened, [], AT)
-    assert await store.chat.finish_response(finished(opened, output=item("x")), None)
+    assert await store.chat.finish_response(finished(opened, output=(item("x"),)), None)
     assert await leaf_of(store) == "msg_x"
 
 
@@ -143,7 +143,7 @@ async def test_a_chain_of_answers_closes_over_a_deleted_one(store: Store) -> Non
         opened = response(number)
         await store.chat.open_response(opened, [item(f"q{number}", parent)], AT)
         answer = item(f"a{number}", f"q{number}", role=Role.ASSISTANT)
-        assert await store.chat.finish_response(finished(opened, output=answer), None)
+        assert await store.chat.finish_response(finished(opened, output=(answer,)), None)
         parent = f"a{number}"
     assert await path_of(store, "a3") == ["a3", "q3", "a2", "q2", "a1", "q1"]
     assert await store.chat.delete_response(ResponseId("resp_002"), MINE)

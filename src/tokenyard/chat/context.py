@@ -89,7 +89,7 @@ class Histories:
         return await self._last_item(response)
 
     async def _last_item(self, response: Response) -> ItemId | None:
-        if response.output is not None:
-            return response.output.id
+        if response.output:
+            return response.output[-1].id
         items = await self._store.list_response_items(response.id)
         return items[-1].id if items else None

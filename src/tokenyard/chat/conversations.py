@@ -12,6 +12,7 @@ from tokenyard.chat.records import (
     ConversationFilter,
     Draft,
     Item,
+    ItemKind,
     Node,
 )
 from tokenyard.chat.rules.tree import find_leaf
@@ -22,6 +23,12 @@ from tokenyard.vocabulary.errors import InvalidRequest, NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId
 from tokenyard.vocabulary.reasons import Reason
+
+_PREFIXES = {
+    ItemKind.FUNCTION_CALL: IdPrefix.FUNCTION_CALL,
+    ItemKind.FUNCTION_OUTPUT: IdPrefix.FUNCTION_OUTPUT,
+    ItemKind.REASONING: IdPrefix.REASONING,
+}
 
 
 class Conversations:
@@ -49,7 +56,7 @@ class Conversations:
         items: list[Item] = []
         for draft in drafts:
             item = Item(
-                id=ItemId(mint(IdPrefix.MESSAGE, self._randomness)),
+                id=ItemId(mint(_PREFIXES.get(draft.kind, IdPrefix.MESSAGE), self._randomness)),
                 role=draft.role,
                 text=draft.text,
                 created_at=now,

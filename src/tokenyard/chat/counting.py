@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from tokenyard.chat.rules.context import tell_turn
 from tokenyard.upstreams.pool import UpstreamPool
 from tokenyard.vocabulary.ids import ModelName
 from tokenyard.vocabulary.messages import Message
@@ -53,4 +54,6 @@ class TokenCounts:
 
 
 def _estimate(turns: Sequence[Message]) -> int:
-    return sum(len(turn.content.encode()) // _ESTIMATED_BYTES + _ESTIMATED_TURN for turn in turns)
+    return sum(
+        len(tell_turn(turn).encode()) // _ESTIMATED_BYTES + _ESTIMATED_TURN for turn in turns
+    )

@@ -1,17 +1,27 @@
-"""One generation as the chat sees it: text arriving piece by piece, then how it ended.
+"""One generation as the chat sees it: words, thoughts and calls piece by piece, then the end.
 
-Turns the chunks of a model server's stream into text, usage and timings; does not keep or number
+Turns the chunks of a model server's stream into parts, usage and timings; does not keep or number
 anything.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from tokenyard.protocol.chat_completions import ChatCompletionChunk, Timings
+from tokenyard.chat.records import FunctionCall, ItemKind
+from tokenyard.chat.rules.seam import Part
+from tokenyard.protocol.chat_completions import (
+    ChatCompletionChunk,
+    Delta,
+    PromptProgress,
+    Timings,
+)
 from tokenyard.protocol.errors import ErrorResponse
+from tokenyard.protocol.response_tools import NO_OFFER, Offer
+from tokenyard.protocol.tools import ToolCallDelta
+from tokenyard.protocol.turns import spell_turns
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Upstream
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
@@ -21,9 +31,9 @@ from tokenyard.vocabulary.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text as it came, and the tokens it came of; None when the server does not tell them."""
+    """What came at once, and the tokens it came of; None when the server does not tell them."""
 
-    text: str
+    parts: tuple[Part, ...]
     tokens: tuple[int, ...] | None
 
 
@@ -34,10 +44,10 @@ class Generated:
     `finish` is None until a model server said why it ended.
     """
 
-    # Text as readers were shown it, in pieces; their number stands for tokens when the server died
-    # before it could tell.
-    pieces: list[str] = field(default_factory=list)
-    # All tokens of the text; None once some of them are not known.
+    # Pieces that readers were shown: they stand for tokens when the server died before it could
+    # tell.
+    pieces: int = 0
+    # All tokens of what was shown; None once some of them are not known.
     tokens: list[int] | None = field(default_factory=list)
     # Pieces that came after the reader had stopped the answer, and were not shown.
     unshown: int = 0
@@ -53,13 +63,12 @@ class Generated:
         """
         if self.usage is not None:
             return self.usage
-        seen = len(self.tokens or self.pieces) + self.unshown
+        seen = (len(self.tokens) if self.tokens else self.pieces) + self.unshown
         return Usage(0, seen) if seen else None
 
     def show(self, piece: Piece) -> None:
         """Readers are shown one more piece."""
-        if piece.text:
-            self.pieces.append(piece.text)
+        self.pieces += bool(piece.parts)
         if piece.tokens is None:
             self.tokens = None
         elif self.tokens is not None:
@@ -67,28 +76,31 @@ class Generated:
 
     def reset(self) -> None:
         """What was shown is void."""
-        self.pieces, self.tokens = [], []
+        self.pieces, self.tokens = 0, []
 
-    def shown_text(self) -> str:
-        """What readers have seen of it."""
-        return "".join(self.pieces)
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What else a request says of its answer.
+
+    goes_on: the last turn is the beginning of the answer. offer: functions that may be called.
+    effort: how much to think.
+    """
+
+    text_format: Mapping[str, Any] = field(default_factory=dict)
+    goes_on: bool = False
+    offer: Offer = NO_OFFER
+    parallel_calls: bool = True
+    effort: str | None = None
 
 
 def spell_request(
-    model: str,
-    turns: Sequence[Message],
-    sampling: SamplingParameters,
-    text_format: Mapping[str, Any] | None = None,
-    *,
-    goes_on: bool = False,
+    model: str, turns: Sequence[Message], sampling: SamplingParameters, manner: Manner
 ) -> bytes:
-    """The body of a request for a streamed chat completion, with its usage at the end.
-
-    goes_on: the last turn is the beginning of the answer.
-    """
+    """The body of a request for a streamed chat completion, with its usage at the end."""
     body: dict[str, object] = {
         "model": model,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "messages": spell_turns(turns),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stream": True,
@@ -100,10 +112,18 @@ def spell_request(
         body["seed"] = sampling.seed
     if sampling.max_tokens is not None:
         body["max_completion_tokens"] = sampling.max_tokens
-    if text_format:
-        body["response_format"] = _spell_format(text_format)
-    if goes_on:
+    if manner.text_format:
+        body["response_format"] = _spell_format(manner.text_format)
+    if manner.goes_on:
         body |= {"continue_final_message": True, "add_generation_prompt": False}
+    if manner.offer.tools:
+        body["tools"] = manner.offer.tools
+        if manner.offer.tool_choice is not None:
+            body["tool_choice"] = manner.offer.tool_choice
+        if not manner.parallel_calls:
+            body["parallel_tool_calls"] = False
+    if manner.effort is not None:
+        body["reasoning_effort"] = manner.effort
     return msgspec.json.encode(body)
 
 
@@ -116,7 +136,7 @@ def spell_call(
     """
     if continues:
         body: dict[str, object] = msgspec.json.decode(request)
-        body["return_token_ids"] = True
+        body["return_token_ids"] = body["return_progress"] = True
         if tokens:
             body["continue_token_ids"] = list(tokens)
         request = msgspec.json.encode(body)
@@ -130,31 +150,74 @@ def _spell_format(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def generate(
-    upstream: Upstream, call: GenerationCall, so_far: Generated
+    upstream: Upstream,
+    call: GenerationCall,
+    so_far: Generated,
+    reading: Callable[[PromptProgress], None] = lambda progress: None,
 ) -> AsyncIterator[Piece]:
-    """Yield text as it comes; what the server says of the end goes into `so_far`.
+    """Yield what comes; what the server says of the end goes into `so_far`.
 
-    Raises what the server refused, and UpstreamFailed when it broke.
+    reading: hears how far the prompt has been read. Raises what the server refused, and
+    UpstreamFailed when it broke.
     """
     so_far.finish = so_far.usage = None
-    decoder = msgspec.json.Decoder(ChatCompletionChunk)
+    decoder, calls = msgspec.json.Decoder(ChatCompletionChunk), _Calls()
     async for event in upstream.stream(call):
         try:
             chunk = decoder.decode(event.data)
         except msgspec.MsgspecError as error:
             raise _failed_inside(event.data) from error
+        if isinstance(chunk.prompt_progress, PromptProgress):
+            reading(chunk.prompt_progress)
         if isinstance(chunk.timings, Timings):
             so_far.timings = chunk.timings
         if chunk.usage:
             so_far.usage = chunk.usage.usage()
         for choice in chunk.choices:
             so_far.finish = choice.finish_reason or so_far.finish
-            text = choice.delta.content or ""
+            parts = _read_parts(choice.delta, calls)
             told = choice.token_ids or ()
-            if text or told:
-                yield Piece(text, tuple(told) if upstream.continues else None)
+            if parts or told:
+                yield Piece(parts, tuple(told) if upstream.continues else None)
     if so_far.finish is None:
         raise UpstreamFailed("The model server ended its answer without a reason.")
+
+
+class _Calls:
+    """Which call a server's pieces belong to: one call after another."""
+
+    def __init__(self) -> None:
+        self._index: int | None = None
+
+    def read(self, delta: ToolCallDelta) -> Part:
+        """A piece of a call; raises UpstreamFailed when calls come in a tangle.
+
+        Where another server has begun the call, its first piece here has no name.
+        """
+        name, arguments = delta.function.name or "", delta.function.arguments or ""
+        if name and delta.index != self._index:
+            self._index = delta.index
+            call = FunctionCall(delta.id or f"call_{delta.index}", name)
+            return Part(ItemKind.FUNCTION_CALL, arguments, call)
+        if self._index not in (None, delta.index):
+            raise UpstreamFailed(
+                "The model server mixed the arguments of several calls.",
+                # It would do so again.
+                reason=Reason.GENERATION_FAILED,
+            )
+        self._index = delta.index
+        return Part(ItemKind.FUNCTION_CALL, arguments)
+
+
+def _read_parts(delta: Delta, calls: _Calls) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    if delta.reasoning_content:
+        parts.append(Part(ItemKind.REASONING, delta.reasoning_content))
+    if delta.content:
+        parts.append(Part(ItemKind.MESSAGE, delta.content))
+    told = [calls.read(one) for one in delta.tool_calls or ()]
+    parts += [part for part in told if part.text or part.call is not None]
+    return tuple(parts)
 
 
 def _failed_inside(data: bytes) -> UpstreamFailed:

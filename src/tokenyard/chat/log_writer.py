@@ -15,7 +15,7 @@ from tokenyard.chat.rules.merging import choose_window
 from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.chat.streams import LiveStream, log_event
 from tokenyard.protocol.response_events import (
-    OutputTextDelta,
+    ItemDelta,
     ResponseEvent,
     ResponseReset,
     event_type,
@@ -58,6 +58,10 @@ class Pen:
         self._unsent: Chunk | None = None
         self._settled: asyncio.Future[None] | None = None
 
+    def holds(self, count: int) -> bool:
+        """Whether there is room for so many more events."""
+        return self._following + len(self._pending) + count <= self._events_max
+
     def write(self, event: ResponseEvent, tokens: Sequence[int] | None = ()) -> None:
         """Add an event. tokens: those whose text it holds, None if unknown.
 
@@ -65,7 +69,7 @@ class Pen:
         """
         if self.fenced.is_set():
             raise Fenced
-        if self._following + len(self._pending) >= self._events_max:
+        if not self.holds(1):
             raise LogFull
         if not self._pending:
             self.waiting_since = self._writer.now()
@@ -151,9 +155,10 @@ class Pen:
         if not self._writer.window_seconds or not self._pending:
             return False
         last = self._pending[-1]
-        if not isinstance(event, OutputTextDelta) or not isinstance(last, OutputTextDelta):
+        if not isinstance(event, ItemDelta) or not isinstance(last, ItemDelta):
             return False
-        if (last.item_id, last.output_index) != (event.item_id, event.output_index):
+        # An item has deltas of one kind.
+        if last.item_id != event.item_id:
             return False
         last.delta += event.delta
         self._writer.metrics.merged_deltas.inc()

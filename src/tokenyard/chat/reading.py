@@ -11,7 +11,7 @@ import msgspec
 from tokenyard.chat.log_ports import LogStore, Production, ProductionStore
 from tokenyard.chat.ports import ChatStore
 from tokenyard.chat.progress import Progress, read_progress
-from tokenyard.chat.records import Item, Response, ResponseStatus
+from tokenyard.chat.records import Response, ResponseStatus
 from tokenyard.chat.rendering import render_response
 from tokenyard.chat.rules.resume import (
     Cursor,
@@ -23,11 +23,11 @@ from tokenyard.chat.rules.resume import (
 )
 from tokenyard.chat.rules.stream_log import Chunk, LoggedEvent
 from tokenyard.chat.streams import LiveStream, StreamRegistry, log_event
+from tokenyard.chat.transcript import begin_answer, chain_items
 from tokenyard.protocol.response_events import ResponseResync, event_type
 from tokenyard.vocabulary.errors import NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ResponseId
-from tokenyard.vocabulary.messages import Role
 
 _READ_CHUNKS = 500
 
@@ -113,7 +113,9 @@ class Readings:
         if not progress.following:
             stream = self._streams.follow(response.id, epoch=production.epoch, following=0)
             return Reading(stream, 0)
-        shown = replace(response, output=_answer(response, production, progress.text))
+        first = begin_answer(response, production.item, production.parent)
+        output = chain_items(first, progress.entries, complete=False)
+        shown = replace(response, output=output)
         painted = self._paint(shown, progress.epoch, progress.following - 1)
         stream = self._streams.follow(
             response.id, epoch=production.epoch, following=progress.following
@@ -162,7 +164,7 @@ class Readings:
         return None
 
     async def _read_all(self, id: ResponseId) -> Progress:
-        progress = read_progress(())
+        progress = Progress()
         while chunks := await self._logs.read(id, progress.following, _READ_CHUNKS):
             progress = read_progress(_from_the_start(chunks, progress.following), progress)
             if chunks[-1].following > progress.following:
@@ -199,17 +201,3 @@ def _from_the_start(chunks: Sequence[Chunk], following: int) -> Sequence[Chunk]:
         whole.append(chunk)
         following = chunk.following
     return whole
-
-
-def _answer(response: Response, production: Production, text: str) -> Item | None:
-    if not text:
-        return None
-    return Item(
-        id=production.item,
-        role=Role.ASSISTANT,
-        text=text,
-        created_at=response.created_at,
-        response=response.id,
-        complete=False,
-        parent=production.parent,
-    )

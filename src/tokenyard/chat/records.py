@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tokenyard.protocol.response_tools import NO_OFFER, Offer
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
@@ -47,6 +48,8 @@ class ItemKind(StrEnum):
     SUMMARY = "summary"
     FUNCTION_CALL = "function_call"
     FUNCTION_OUTPUT = "function_call_output"
+    # What a model wrote for itself; no model is shown it again.
+    REASONING = "reasoning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +142,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One message of a conversation, or of a response without one.
+    """One message, call or thought of a conversation, or of a response without one.
 
-    Items form trees: an answer that is asked for again is a sibling of the first one.
+    Items form trees: an answer that is asked for again is a sibling of the first one. text: of a
+    call its arguments, of an answer to one what the function gave.
     """
 
     id: ItemId
@@ -181,6 +185,12 @@ class ResponseOptions:
     truncate: bool = False
     # The `text.format` of the request; empty for plain text.
     text_format: dict[str, Any] = field(default_factory=dict)
+    # The tools and the choice among them, as they were given.
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    tool_choice: str | dict[str, Any] = "auto"
+    parallel_calls: bool = True
+    # How much the model is to think; None where nothing was said.
+    effort: str | None = None
     prompt: PromptReference | None = None
     # Turns of the history that did not fit and were not sent.
     dropped: int = 0
@@ -205,6 +215,8 @@ class Ask:
     metadata: Mapping[str, str] = field(default_factory=dict)
     stored: bool = True
     options: ResponseOptions = ResponseOptions()
+    # The tools as the model server is told of them.
+    offer: Offer = NO_OFFER
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +240,7 @@ class Response:
     incomplete_reason: str | None = None
     error_reason: Reason | None = None
     error_message: str | None = None
-    output: Item | None = None
+    output: tuple[Item, ...] = ()
     # False: not to be found after its end, and deleted soon after it.
     stored: bool = True
     options: ResponseOptions = ResponseOptions()

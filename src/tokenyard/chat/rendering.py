@@ -1,23 +1,32 @@
-"""Records as the wire shows them: conversations, messages and responses in OpenAI's form."""
+"""Records as the wire shows them: conversations, items and responses in OpenAI's form."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
-from tokenyard.chat.records import Conversation, Item, Node, Response, ResponseStatus
+from tokenyard.chat.records import Conversation, Item, ItemKind, Node, Response, ResponseStatus
 from tokenyard.protocol.chat_completions import Timings
 from tokenyard.protocol.conversations import ConversationBody, ConversationTree, TreeNode
+from tokenyard.protocol.response_items import (
+    FunctionCallBody,
+    FunctionOutputBody,
+    InputFileBody,
+    InputTextBody,
+    ItemBody,
+    ItemStatus,
+    MessageBody,
+    OutputText,
+    ReasoningBody,
+    ReasoningText,
+)
 from tokenyard.protocol.responses import (
     ConversationReference,
     Cost,
     IncompleteDetails,
-    InputFileBody,
-    InputTextBody,
-    MessageBody,
-    OutputText,
     PromptBody,
     ResponseBody,
     ResponseErrorBody,
     ResponseUsage,
+    ThinkingBody,
 )
 from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
@@ -26,8 +35,6 @@ MAX_OUTPUT_TOKENS: Final = "max_output_tokens"
 CONTENT_FILTER: Final = "content_filter"
 # Ends of a generation that leave an answer incomplete, in the words of responses.
 INCOMPLETE_REASONS: Final = {"length": MAX_OUTPUT_TOKENS, "content_filter": CONTENT_FILTER}
-
-Progress = Literal["in_progress", "completed", "incomplete"]
 
 
 def render_conversation(
@@ -72,7 +79,31 @@ def render_tree(
     )
 
 
-def render_item(item: Item, progress: Progress | None = None) -> MessageBody:
+def render_item(item: Item, status: ItemStatus | None = None) -> ItemBody:
+    """An item; its status is that of the record where none is given."""
+    status = status or ("completed" if item.complete else "incomplete")
+    body: ItemBody
+    call_id = "" if item.call is None else item.call.id
+    match item.kind:
+        case ItemKind.FUNCTION_CALL:
+            name = "" if item.call is None else item.call.name
+            body = FunctionCallBody(
+                id=item.id, status=status, call_id=call_id, name=name, arguments=item.text
+            )
+        case ItemKind.FUNCTION_OUTPUT:
+            body = FunctionOutputBody(id=item.id, status=status, call_id=call_id, output=item.text)
+        case ItemKind.REASONING:
+            thought = [ReasoningText(text=item.text)]
+            body = ReasoningBody(id=item.id, status=status, content=thought)
+        case _:
+            body = _render_message(item, status)
+    body.parent_id = item.parent
+    if item.response is not None:
+        body.response_id = item.response
+    return body
+
+
+def _render_message(item: Item, status: ItemStatus) -> MessageBody:
     """A message; what the assistant wrote is output, everything else is input."""
     parts: list[OutputText | InputTextBody | InputFileBody] = [
         InputFileBody(filename=one.filename, file_id=one.file, characters=len(one.text))
@@ -82,19 +113,11 @@ def render_item(item: Item, progress: Progress | None = None) -> MessageBody:
         parts.append(OutputText(text=item.text))
     elif item.text or not parts:
         parts.append(InputTextBody(text=item.text))
-    body = MessageBody(
-        id=item.id,
-        role=item.role,
-        status=progress or ("completed" if item.complete else "incomplete"),
-        content=parts,
-        parent_id=item.parent,
-    )
+    body = MessageBody(id=item.id, role=item.role, status=status, content=parts)
     if item.through is not None:
         body.summary_through = item.through
     if item.cost_nanos is not None:
         body.cost_nanos = item.cost_nanos
-    if item.response is not None:
-        body.response_id = item.response
     return body
 
 
@@ -107,7 +130,7 @@ def render_response(
         created_at=int(response.created_at),
         status=response.status.value,
         model=response.model,
-        output=[] if response.output is None else [render_item(response.output)],
+        output=[render_item(item) for item in response.output],
         instructions=response.instructions,
         metadata=response.metadata,
         temperature=response.sampling.temperature,
@@ -122,6 +145,10 @@ def render_response(
     body.previous_response_id = options.previous
     body.truncation = "auto" if options.truncate else "disabled"
     body.truncated_items = options.dropped
+    body.tools, body.tool_choice = options.tools, options.tool_choice
+    body.parallel_tool_calls = options.parallel_calls
+    if options.effort is not None:
+        body.reasoning = ThinkingBody(effort=options.effort)
     if options.text_format:
         body.text = {"format": options.text_format}
     if options.prompt is not None:

@@ -8,14 +8,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tokenyard.chat.generation import Generated, spell_request
+from tokenyard.chat.generation import Generated, Manner, spell_request
 from tokenyard.chat.log_ports import LogStore, Orphan, Production
 from tokenyard.chat.log_writer import LogWriter
 from tokenyard.chat.ports import ThreadStore
-from tokenyard.chat.progress import read_progress
+from tokenyard.chat.progress import Progress, read_progress
 from tokenyard.chat.records import Ask, Item, Response, ResponseStatus
 from tokenyard.chat.rendering import render_response
 from tokenyard.chat.streams import LiveStream, StreamRegistry
+from tokenyard.chat.transcript import Transcript, begin_answer
 from tokenyard.chat.windows import Windows
 from tokenyard.chat.writer import Desk, Run, write_response
 from tokenyard.ledger.records import Reservation
@@ -25,7 +26,6 @@ from tokenyard.telemetry.logs import Event
 from tokenyard.vocabulary.errors import Conflict, NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ProducerId, ResponseId
-from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
 _READ_CHUNKS = 500
@@ -123,8 +123,9 @@ class Responses:
     async def input_items(self, caller: Principal, id: ResponseId) -> list[Item]:
         """What was asked; raises NotFound."""
         response = await self._find(caller, id)
-        answer = None if response.output is None else response.output.id
-        return [item for item in await self._store.list_response_items(id) if item.id != answer]
+        answered = {item.id for item in response.output}
+        found = await self._store.list_response_items(id)
+        return [item for item in found if item.id not in answered]
 
     async def delete(self, caller: Principal, id: ResponseId) -> None:
         """Stop it if it runs, and remove it; raises NotFound."""
@@ -160,7 +161,7 @@ class Responses:
             self._ledger.release(reservation)
             return False
         await self._logs.fence(mine, epoch)
-        progress = read_progress(())
+        progress = Progress()
         followed = self._streams.find(mine)
         while chunks := await self._logs.read(mine, progress.following, _READ_CHUNKS):
             progress = read_progress(chunks, progress)
@@ -173,10 +174,12 @@ class Responses:
             request=orphan.production.request,
             reservation=reservation,
             pen=self._log_writer.pen(stream, epoch=epoch),
-            item=self._answer_item(
-                orphan.response, orphan.production.item, orphan.production.parent
+            transcript=Transcript(
+                begin_answer(orphan.response, orphan.production.item, orphan.production.parent),
+                self._name,
+                progress.entries,
             ),
-            generated=Generated(pieces=progress.pieces or [], tokens=progress.tokens),
+            generated=Generated(pieces=progress.pieces, tokens=progress.tokens),
             stopped=ResponseStatus.CANCELLED if orphan.production.cancelled else None,
         )
         if orphan.response.conversation is not None:
@@ -222,16 +225,8 @@ class Responses:
             owner, response.model, prompt_tokens=0, completion_tokens_max=0
         )
 
-    def _answer_item(self, response: Response, id: ItemId, parent: ItemId | None) -> Item:
-        return Item(
-            id=id,
-            role=Role.ASSISTANT,
-            text="",
-            created_at=response.created_at,
-            response=response.id,
-            complete=False,
-            parent=parent,
-        )
+    def _name(self, prefix: IdPrefix) -> str:
+        return mint(prefix, self._randomness)
 
     def _start(self, run: Run, permit: Permit) -> None:
         self._runs[run.response.id] = run
@@ -269,7 +264,7 @@ class Responses:
         )
         asked = [replace(item, response=id) for item in question.asked]
         tip = asked[-1].id if asked else question.tip
-        item = self._answer_item(response, ItemId(mint(IdPrefix.MESSAGE, self._randomness)), tip)
+        item = ItemId(self._name(IdPrefix.MESSAGE))
         sampling = ask.sampling
         if sampling.seed is None:
             # So that a successor draws the same tokens.
@@ -278,10 +273,15 @@ class Responses:
             ask.model,
             question.turns,
             sampling,
-            text_format=response.options.text_format,
-            goes_on=question.goes_on,
+            Manner(
+                text_format=ask.options.text_format,
+                goes_on=question.goes_on,
+                offer=ask.offer,
+                parallel_calls=ask.options.parallel_calls,
+                effort=ask.options.effort,
+            ),
         )
-        production = Production(id, self.producer, 1, item.id, tip, request)
+        production = Production(id, self.producer, 1, item, tip, request)
         await self._store.open_response(response, asked, now, production)
         if ask.conversation is not None and not asked and tip is not None:
             # The new answer is a sibling of the old one, whose branch is left with this.
@@ -292,7 +292,7 @@ class Responses:
             request=request,
             reservation=permit.reservation,
             pen=self._log_writer.pen(stream, epoch=1),
-            item=item,
+            transcript=Transcript(begin_answer(response, item, tip), self._name),
         )
 
     async def _find(self, caller: Principal, id: ResponseId) -> Response:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from tokenyard.chat.log_ports import LogStore
 from tokenyard.chat.rules.resume import spell_event_id
 from tokenyard.chat.rules.stream_log import Chunk, LogGap, LoggedEvent, Ring
+from tokenyard.protocol.chat_completions import PromptProgress
 from tokenyard.protocol.sse import frame
 from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.clock import Clock
@@ -54,6 +55,8 @@ class LiveStream:
         # False while another process writes it.
         self.local = True
         self.readers = 0
+        # How far the model server has read the prompt; None once it says something.
+        self.progress: PromptProgress | None = None
         self._store = store
         # Asks for more of a log that another process writes.
         self._want = want
@@ -63,6 +66,10 @@ class LiveStream:
     def closed(self) -> bool:
         """Whether nothing will follow on what is here."""
         return self.ring.closed or self.lost
+
+    def reading(self, progress: PromptProgress) -> None:
+        """The model server reads the prompt: told to who asks, and never logged."""
+        self.progress = progress
 
     def publish(self, chunk: Chunk) -> None:
         """Show what the store has kept; events that were shown already do no harm."""

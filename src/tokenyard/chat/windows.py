@@ -4,18 +4,22 @@ Decides what is left out, never in silence: the response says how many turns wer
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from tokenyard.chat.context import Histories
 from tokenyard.chat.conversations import Conversations
 from tokenyard.chat.counting import Count, TokenCounts
 from tokenyard.chat.records import Ask, Item, ItemKind
 from tokenyard.chat.rules.context import (
+    check_calls,
     is_stopped,
     show_items,
     spell_attachment,
     spell_turn,
     spell_turns,
+    tell_turn,
 )
 from tokenyard.chat.rules.window import Fullness, bound_tokens, drop_oldest, judge
 from tokenyard.runtime.chat_settings import ChatSettings
@@ -82,6 +86,7 @@ class Windows:
         dropped = await self._excess(ask, head, shown, keep, room)
         turns = (*head, *spell_turns(shown[dropped:]))
         goes_on = not asked and bool(shown) and is_stopped(shown[-1])
+        check_calls(shown)
         return Question(turns, asked, tip, dropped, goes_on)
 
     async def measure(self, caller: Principal, ask: Ask) -> Gauge:
@@ -134,7 +139,7 @@ class Windows:
     ) -> int:
         """How many of the oldest turns do not fit; raises InvalidRequest when none may go."""
         turns = [*head, *spell_turns(shown)]
-        if bound_tokens([turn.content for turn in turns]) <= room:
+        if bound_tokens([*map(tell_turn, turns), *_tell_tools(ask)]) <= room:
             return 0
         if not ask.options.truncate:
             # The answer may take what is left, so that only what fills the window is too much.
@@ -156,7 +161,7 @@ class Windows:
                     return dropped
                 raise _too_long(total.tokens, room)
             rest = movable[dropped:]
-            sizes = _share([spell_turn(item).content for item in rest], left, total.tokens)
+            sizes = _share([tell_turn(spell_turn(item)) for item in rest], left, total.tokens)
             dropped += max(1, drop_oldest(sizes, [one.role for one in rest], total.tokens - room))
 
     async def _measure_parts(
@@ -166,6 +171,7 @@ class Windows:
         texts: dict[str, list[str]] = {
             "instructions": [ask.instructions or ""],
             "prompt": [turn.content for turn in ask.preamble],
+            "tools": _tell_tools(ask),
         }
         for item in shown:
             kind = "history"
@@ -187,13 +193,24 @@ class Windows:
         return parts
 
     async def _count(self, ask: Ask, turns: Sequence[Message]) -> Count:
-        return await self._counts.count(ask.model, turns)
+        tools = _tell_tools(ask)
+        if not tools:
+            return await self._counts.count(ask.model, turns)
+        # Each template describes them in its own words, in the system's turn.
+        told = Message(Role.SYSTEM, "\n".join(tools))
+        whole = await self._counts.count(ask.model, [told, *turns])
+        return replace(whole, exact=False)
+
+
+def _tell_tools(ask: Ask) -> list[str]:
+    """The tools as the model will read of them, more or less."""
+    return [msgspec.json.encode(tool).decode() for tool in ask.offer.tools]
 
 
 def _share(texts: Sequence[str], turns: Sequence[Message], tokens: int) -> list[int]:
     """Each text's part of all tokens, by its length; rounded down, so that too few are dropped
     rather than too many."""
-    whole = max(1, sum(len(turn.content.encode()) for turn in turns))
+    whole = max(1, sum(len(tell_turn(turn).encode()) for turn in turns))
     return [len(text.encode()) * tokens // whole for text in texts]
 
 

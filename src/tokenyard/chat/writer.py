@@ -1,4 +1,4 @@
-"""How one response is written: text into its log as it comes, then the end.
+"""How one response is written: what a model says into its log as it comes, then the end.
 
 Decides in which order things become true: the log before any reader, the store (with the usage
 row) before the last event; and that an answer goes on when its model server dies. Does not know
@@ -12,19 +12,14 @@ from tokenyard.chat.generation import Generated, Piece, generate, spell_call
 from tokenyard.chat.log_ports import ProductionStore
 from tokenyard.chat.log_writer import Fenced, LogFull, Pen
 from tokenyard.chat.ports import ChatStore
-from tokenyard.chat.records import Item, Response, ResponseStatus
-from tokenyard.chat.rendering import (
-    INCOMPLETE_REASONS,
-    MAX_OUTPUT_TOKENS,
-    render_item,
-    render_response,
-)
+from tokenyard.chat.records import ItemKind, Response, ResponseStatus
+from tokenyard.chat.rendering import INCOMPLETE_REASONS, MAX_OUTPUT_TOKENS, render_response
 from tokenyard.chat.rules.continuing import Next, Patience, decide_next
-from tokenyard.chat.rules.seam import Diverged, Seam
+from tokenyard.chat.rules.seam import Diverged, Part, Seam
+from tokenyard.chat.transcript import Transcript
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.ledger.records import Reservation
 from tokenyard.protocol import response_events as events
-from tokenyard.protocol.responses import OutputText
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
@@ -81,7 +76,7 @@ class Run:
     request: bytes
     reservation: Reservation
     pen: Pen
-    item: Item
+    transcript: Transcript
     generated: Generated = field(default_factory=Generated)
     # Set before `stop`: how it ends when it is stopped from outside, or that it goes on elsewhere.
     stopped: ResponseStatus | None = None
@@ -123,15 +118,8 @@ async def write_response(run: Run, desk: Desk) -> None:
 
 def _begin(run: Run, currency: str) -> None:
     body = render_response(run.response, currency)
-    item = render_item(run.item, "in_progress")
-    item.content = []
-    for event in (
-        events.ResponseCreated(response=body),
-        events.ResponseInProgress(response=body),
-        events.OutputItemAdded(item=item),
-        events.ContentPartAdded(item_id=run.item.id, part=OutputText(text="")),
-    ):
-        run.pen.write(event)
+    run.pen.write(events.ResponseCreated(response=body))
+    run.pen.write(events.ResponseInProgress(response=body))
 
 
 async def _write_text(run: Run, desk: Desk) -> TokenyardError | None:
@@ -141,12 +129,12 @@ async def _write_text(run: Run, desk: Desk) -> TokenyardError | None:
     """
     failures, away_since = 0, None
     while True:
-        shown = len(run.generated.pieces)
+        shown = run.generated.pieces
         error = await _attempt(run, desk)
         if error is None or run.stop.is_set():
             return error
         now = desk.clock.monotonic()
-        if len(run.generated.pieces) > shown:
+        if run.generated.pieces > shown:
             failures, away_since = 0, None
         failures += 1
         away_since = now if away_since is None else away_since
@@ -214,20 +202,20 @@ async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
 async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardError | None:
     generated = run.generated
     known = generated.tokens if upstream.continues else None
-    seam = Seam("" if known else generated.shown_text())
+    seam = Seam(() if known else run.transcript.parts())
     call = spell_call(run.request, call_id, continues=upstream.continues, tokens=known or ())
     if seam.open:
         # What is repeated brings its tokens with it.
         generated.tokens = []
     try:
-        async for piece in generate(upstream, call, generated):
+        async for piece in generate(upstream, call, generated, run.pen.stream.reading):
             if run.stop.is_set():
                 # Nobody was shown it; the text that is kept ends where the reader stopped it.
                 generated.unshown += 1
             else:
                 _show(run, piece, seam)
         if seam.open and not run.stop.is_set():
-            _reset(run, Piece(seam.said, None))
+            _reset(run, Piece(tuple(seam.said), None))
     except LogFull:
         await upstream.abort(call_id)
         return InvalidRequest("The answer has more events than the log of a response may hold.")
@@ -238,23 +226,29 @@ async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardErr
 
 def _show(run: Run, piece: Piece, seam: Seam) -> None:
     """Show a piece, unless it only repeats what was shown before another server died."""
-    fresh = seam.take(piece.text)
+    fresh = seam.take(piece.parts)
     if isinstance(fresh, Diverged):
-        _reset(run, Piece(fresh.text, None))
+        _reset(run, Piece(fresh.parts, None))
         return
-    shown = replace(piece, text=fresh.text)
-    if shown.text:
-        delta = events.OutputTextDelta(item_id=run.item.id, delta=shown.text)
-        run.pen.write(delta, shown.tokens)
-    elif shown.tokens and not seam.open and fresh.text == piece.text:
-        run.pen.note(shown.tokens)
-    run.generated.show(shown)
+    tokens = piece.tokens
+    for part in fresh.parts:
+        place = run.transcript.place()
+        told = run.transcript.add(part)
+        if not run.pen.holds(len(told)):
+            run.transcript.go_back(place)
+            raise LogFull
+        for event in told:
+            run.pen.write(event, tokens)
+            tokens = tokens and ()
+    if tokens and not seam.open and fresh.parts == piece.parts:
+        run.pen.note(tokens)
+    run.generated.show(replace(piece, parts=fresh.parts))
 
 
 def _reset(run: Run, piece: Piece) -> None:
-    """Say that the text begins anew."""
+    """Say that the answer begins anew."""
     run.generated.reset()
-    run.pen.write(events.ResponseReset(item_id=run.item.id, text=piece.text), piece.tokens)
+    run.pen.write(run.transcript.reset(piece.parts), piece.tokens)
     run.generated.show(piece)
 
 
@@ -264,19 +258,22 @@ async def _hand_over(run: Run, desk: Desk) -> None:
         desk.log.info(Event.RESPONSE_HANDED_OVER, response=run.response.id)
 
 
+def _judge(run: Run, error: TokenyardError | None) -> ResponseStatus:
+    """How it ended."""
+    if run.stopped is not None:
+        return run.stopped
+    if error is not None:
+        return ResponseStatus.FAILED
+    if run.generated.finish in INCOMPLETE_REASONS:
+        return ResponseStatus.INCOMPLETE
+    return ResponseStatus.COMPLETED
+
+
 def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
     """The response in its final state, before money."""
-    status = ResponseStatus.COMPLETED
-    if run.stopped is not None:
-        status = run.stopped
-    elif error is not None:
-        status = ResponseStatus.FAILED
-    elif run.generated.finish in INCOMPLETE_REASONS:
-        status = ResponseStatus.INCOMPLETE
+    status = _judge(run, error)
     if status is not ResponseStatus.FAILED:
         error = None
-    text = run.generated.shown_text()
-    complete = status is ResponseStatus.COMPLETED
     return replace(
         run.response,
         status=status,
@@ -286,12 +283,13 @@ def _conclude(run: Run, error: TokenyardError | None, at: float) -> Response:
         else None,
         error_reason=error.reason if error else None,
         error_message=error.message if error else None,
-        output=replace(run.item, text=text, complete=complete) if text or complete else None,
+        output=run.transcript.items(complete=status is ResponseStatus.COMPLETED),
     )
 
 
 async def _end(run: Run, error: TokenyardError | None, desk: Desk) -> None:
     """Store the end, its bill and the log's last events in one transaction, then show them."""
+    closing = _close_items(run, error)
     response = _conclude(run, error, desk.clock.now())
     usage = run.generated.counted()
     row = None
@@ -299,7 +297,8 @@ async def _end(run: Run, error: TokenyardError | None, desk: Desk) -> None:
         finish = _FINISH[response.status]
         row = desk.ledger.bill(run.reservation, id=response.id, usage=usage, finish=finish)
         response = replace(response, usage=usage, cost_nanos=row.cost.nanos)
-    ending = run.pen.close(_closing_events(run, response, desk.ledger.currency))
+    closing.append(_last_event(run, response, desk.ledger.currency))
+    ending = run.pen.close(closing)
     for attempt in range(1, _END_ATTEMPTS + 1):
         storing = desk.store.finish_response(response, row, ending)
         try:
@@ -323,21 +322,22 @@ async def _end(run: Run, error: TokenyardError | None, desk: Desk) -> None:
     )
 
 
-def _closing_events(run: Run, response: Response, currency: str) -> list[events.ResponseEvent]:
-    text, item_id = run.generated.shown_text(), run.item.id
-    closing: list[events.ResponseEvent] = []
-    if response.output is not None:
-        closing += [
-            events.OutputTextDone(item_id=item_id, text=text),
-            events.ContentPartDone(item_id=item_id, part=OutputText(text=text)),
-            events.OutputItemDone(item=render_item(response.output)),
-        ]
+def _close_items(run: Run, error: TokenyardError | None) -> list[events.ResponseEvent]:
+    """The events of the last item's end."""
+    complete = _judge(run, error) is ResponseStatus.COMPLETED
+    begun: list[events.ResponseEvent] = []
+    if complete and not run.transcript.entries:
+        # An answer that says nothing is a message all the same.
+        begun = run.transcript.add(Part(ItemKind.MESSAGE, ""))
+    return begun + run.transcript.close(complete=complete)
+
+
+def _last_event(run: Run, response: Response, currency: str) -> events.ResponseEvent:
     body = render_response(response, currency, run.generated.timings)
     match response.status:
         case ResponseStatus.COMPLETED:
-            closing.append(events.ResponseCompleted(response=body))
+            return events.ResponseCompleted(response=body)
         case ResponseStatus.FAILED:
-            closing.append(events.ResponseFailed(response=body))
+            return events.ResponseFailed(response=body)
         case _:
-            closing.append(events.ResponseIncomplete(response=body))
-    return closing
+            return events.ResponseIncomplete(response=body)

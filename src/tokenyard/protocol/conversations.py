@@ -10,7 +10,8 @@ import msgspec
 from msgspec import Meta
 
 from tokenyard.protocol.chat_completions import Name
-from tokenyard.protocol.responses import InputItem, Metadata, Word
+from tokenyard.protocol.response_items import InputItem, Word
+from tokenyard.protocol.responses import Metadata
 
 ITEMS_MAX = 20
 

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import field
 
-from tokenyard.protocol.responses import MessageBody, OutputText, ResponseBody
+from tokenyard.protocol.response_items import ItemBody, OutputText, ReasoningText
+from tokenyard.protocol.responses import ResponseBody
 
 
 class _Event(msgspec.Struct, kw_only=True, tag_field="type"):
@@ -32,17 +33,17 @@ class ResponseInProgress(_Event, kw_only=True, tag="response.in_progress"):
 
 
 class OutputItemAdded(_Event, kw_only=True, tag="response.output_item.added"):
-    """The answer's message begins."""
+    """An item of the answer begins: a message, a thought or a call."""
 
-    item: MessageBody
+    item: ItemBody
     output_index: int = 0
 
 
 class ContentPartAdded(_Event, kw_only=True, tag="response.content_part.added"):
-    """The message's text begins."""
+    """The text of a message or thought begins."""
 
     item_id: str
-    part: OutputText
+    part: OutputText | ReasoningText
     output_index: int = 0
     content_index: int = 0
 
@@ -57,13 +58,34 @@ class OutputTextDelta(_Event, kw_only=True, tag="response.output_text.delta"):
     logprobs: list[Any] = field(default_factory=list)
 
 
+class ReasoningTextDelta(_Event, kw_only=True, tag="response.reasoning_text.delta"):
+    """The thought goes on by `delta`."""
+
+    item_id: str
+    delta: str
+    output_index: int = 0
+    content_index: int = 0
+
+
+class FunctionCallArgumentsDelta(
+    _Event, kw_only=True, tag="response.function_call_arguments.delta"
+):
+    """The JSON text of a call's arguments goes on by `delta`."""
+
+    item_id: str
+    delta: str
+    output_index: int = 0
+
+
 class ResponseReset(_Event, kw_only=True, tag="response.reset"):
-    """Ours: the text so far is void; it was begun anew elsewhere and now is `text`."""
+    """Ours: the answer so far is void; it was begun anew elsewhere and now is `output`.
+
+    item_id and text: those of its message, for readers who show nothing else.
+    """
 
     item_id: str
     text: str
-    output_index: int = 0
-    content_index: int = 0
+    output: list[ItemBody] = field(default_factory=list)
 
 
 class ResponseResync(_Event, kw_only=True, tag="response.resync"):
@@ -85,19 +107,37 @@ class OutputTextDone(_Event, kw_only=True, tag="response.output_text.done"):
     logprobs: list[Any] = field(default_factory=list)
 
 
-class ContentPartDone(_Event, kw_only=True, tag="response.content_part.done"):
-    """The message's text ended."""
+class ReasoningTextDone(_Event, kw_only=True, tag="response.reasoning_text.done"):
+    """The thought is whole."""
 
     item_id: str
-    part: OutputText
+    text: str
+    output_index: int = 0
+    content_index: int = 0
+
+
+class FunctionCallArgumentsDone(_Event, kw_only=True, tag="response.function_call_arguments.done"):
+    """The call is whole."""
+
+    item_id: str
+    name: str
+    arguments: str
+    output_index: int = 0
+
+
+class ContentPartDone(_Event, kw_only=True, tag="response.content_part.done"):
+    """The text of a message or thought ended."""
+
+    item_id: str
+    part: OutputText | ReasoningText
     output_index: int = 0
     content_index: int = 0
 
 
 class OutputItemDone(_Event, kw_only=True, tag="response.output_item.done"):
-    """The answer's message ended."""
+    """An item of the answer ended."""
 
-    item: MessageBody
+    item: ItemBody
     output_index: int = 0
 
 
@@ -125,15 +165,23 @@ ResponseEvent = (
     | OutputItemAdded
     | ContentPartAdded
     | OutputTextDelta
+    | ReasoningTextDelta
+    | FunctionCallArgumentsDelta
     | ResponseReset
     | ResponseResync
     | OutputTextDone
+    | ReasoningTextDone
+    | FunctionCallArgumentsDone
     | ContentPartDone
     | OutputItemDone
     | ResponseCompleted
     | ResponseIncomplete
     | ResponseFailed
 )
+
+
+# Text that an item goes on by.
+ItemDelta = OutputTextDelta | ReasoningTextDelta | FunctionCallArgumentsDelta
 
 
 def event_type(event: ResponseEvent) -> str:

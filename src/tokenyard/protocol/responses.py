@@ -1,6 +1,6 @@
-"""Responses on the wire: requests with their ranges, objects, lists of messages.
+"""Responses on the wire: requests with their ranges, objects, lists of items.
 
-Source: OpenAI API reference, `CreateResponse`, `Response`, `Message`. The
+Source: OpenAI API reference, `CreateResponse` and `Response`. The
 fields after the blank line of a struct are ours. A request field that is not listed is refused by
 name, and so is a value that we do not serve yet (`refuse_unsupported`).
 """
@@ -20,74 +20,20 @@ from tokenyard.protocol.chat_completions import (
     TopP,
 )
 from tokenyard.protocol.models import SamplingDefaults
+from tokenyard.protocol.response_items import PARTS_MAX, InputItem, ItemBody, Word
+from tokenyard.protocol.response_tools import Offer, read_choice, read_tools
+from tokenyard.protocol.tools import TOOLS_MAX
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
-PARTS_MAX = 64
-
-Word = Annotated[str, Meta(min_length=1, max_length=256)]
 PromptValue = Annotated[str, Meta(max_length=65_536)] | int | float | bool
 
 Metadata = Annotated[
     dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=16),
 ]
-
-
-class InputText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="input_text"):
-    """A piece of text in a message that is sent to us."""
-
-    text: str
-
-
-class AnswerText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="output_text"):
-    """A piece of an answer that is sent back as it came."""
-
-    text: str
-    annotations: list[Any] | None = None
-    logprobs: list[Any] | None = None
-
-
-class InputFile(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="input_file"):
-    """A file that is read as text: one that was uploaded, or its bytes as a base64 `data:` URL."""
-
-    file_id: Word | None = None
-    file_data: str | None = None
-    filename: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-
-
-InputPart = InputText | AnswerText | InputFile
-
-
-class InputItem(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """One item that is asked, or added to a conversation: a message, which need not say its type.
-
-    One struct for all types, because a message without a type has no tag to tell it by.
-    """
-
-    type: Literal["message"] = "message"
-    role: Role
-    content: str | Annotated[list[InputPart], Meta(min_length=1, max_length=PARTS_MAX)]
-    id: str | None = None
-    status: str | None = None
-    phase: str | None = None
-    # As we give items out.
-    response_id: str | None = None
-    parent_id: str | None = None
-
-    def text(self) -> str:
-        """The text of it, files left out."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content if not isinstance(part, InputFile))
-
-    def files(self) -> list[InputFile]:
-        """The files of it."""
-        if isinstance(self.content, str):
-            return []
-        return [part for part in self.content if isinstance(part, InputFile)]
 
 
 class ConversationReference(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,6 +67,14 @@ class PromptOption(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     variables: Annotated[dict[str, PromptValue], Meta(max_length=PARTS_MAX)] | None = None
 
 
+class Thinking(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How much a model that can is to think; nobody summarises its thoughts here."""
+
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+
+
 class ResponseStreamOptions(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What a stream carries beside its text."""
 
@@ -148,12 +102,12 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
     truncation: Literal["auto", "disabled"] | None = None
     previous_response_id: str | None = None
     prompt: PromptOption | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=TOOLS_MAX)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     include: list[str] | None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Thinking | None = None
     service_tier: str | None = None
     top_logprobs: int | None = None
     stream_options: ResponseStreamOptions | None = None
@@ -189,6 +143,14 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
         tree: dict[str, Any] = msgspec.to_builtins(form)
         return {name: value for name, value in tree.items() if value is not None}
 
+    def described_tools(self) -> list[dict[str, Any]]:
+        """The tools as they are told again; raises InvalidRequest for one that we do not have."""
+        return read_tools(self.tools or ())
+
+    def offer(self) -> Offer:
+        """What the model is offered of them; raises InvalidRequest for a choice that cannot be."""
+        return read_choice(self.tool_choice, self.described_tools())
+
     def sampling(self, defaults: SamplingDefaults) -> SamplingParameters:
         """The drawing parameters."""
         return SamplingParameters(
@@ -202,11 +164,10 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
     def refuse_unsupported(self) -> None:
         """Raise InvalidRequest for the first parameter whose value we do not serve."""
         refused = {
-            "tools": bool(self.tools),
-            "tool_choice": self.tool_choice not in (None, "auto", "none"),
             "text.verbosity": self.text is not None and self.text.verbosity not in (None, "medium"),
             "include": bool(self.include),
-            "reasoning": any(value is not None for value in (self.reasoning or {}).values()),
+            "reasoning.summary": self.reasoning is not None
+            and (self.reasoning.summary or self.reasoning.generate_summary) is not None,
             "service_tier": self.service_tier not in (None, "auto", "default"),
             "top_logprobs": bool(self.top_logprobs),
             "stream_options": self.stream_options is not None
@@ -272,48 +233,6 @@ class Cost(msgspec.Struct, kw_only=True):
     currency: str
 
 
-class OutputText(msgspec.Struct, kw_only=True, tag_field="type", tag="output_text"):
-    """A piece of text in an answer."""
-
-    text: str
-    annotations: list[Any] = []
-    logprobs: list[Any] = []
-
-
-class InputTextBody(msgspec.Struct, kw_only=True, tag_field="type", tag="input_text"):
-    """A piece of text that was asked."""
-
-    text: str
-
-
-class InputFileBody(msgspec.Struct, kw_only=True, tag_field="type", tag="input_file"):
-    """A file that was given with a message; its text is left out."""
-
-    filename: str
-    file_id: str | None = None
-
-    characters: int
-
-
-class MessageBody(msgspec.Struct, kw_only=True):
-    """One message as we give it out.
-
-    parent_id: the item before it. summary_through: of a summary, the last item it stands for.
-    """
-
-    id: str
-    role: str
-    status: Literal["in_progress", "completed", "incomplete"]
-    content: list[OutputText | InputTextBody | InputFileBody]
-    type: Literal["message"] = "message"
-
-    response_id: str | UnsetType = UNSET
-    parent_id: str | None = None
-    summary_through: str | UnsetType = UNSET
-    # What a summary cost, in billionths of the ledger's currency.
-    cost_nanos: int | UnsetType = UNSET
-
-
 class ResponseErrorBody(msgspec.Struct, kw_only=True):
     """Why a response failed; `code` is one of OpenAI's few, `reason` is ours."""
 
@@ -337,6 +256,13 @@ class PromptBody(msgspec.Struct, kw_only=True):
     variables: dict[str, str]
 
 
+class ThinkingBody(msgspec.Struct, kw_only=True):
+    """How much the model was to think."""
+
+    effort: str | None
+    summary: None = None
+
+
 class ResponseBody(msgspec.Struct, kw_only=True):
     """A response as we give it out."""
 
@@ -344,7 +270,7 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     created_at: int
     status: Literal["completed", "failed", "in_progress", "cancelled", "incomplete"]
     model: str
-    output: list[MessageBody]
+    output: list[ItemBody]
     instructions: str | None
     metadata: dict[str, str]
     temperature: float
@@ -361,7 +287,8 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     previous_response_id: str | None = None
     prompt: PromptBody | None = None
     tools: list[Any] = []
-    tool_choice: Literal["auto"] = "auto"
+    tool_choice: str | dict[str, Any] = "auto"
+    reasoning: ThinkingBody | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
     text: dict[str, Any] = msgspec.field(default_factory=lambda: {"format": {"type": "text"}})
 
@@ -379,10 +306,10 @@ class ResponseDeleted(msgspec.Struct, kw_only=True):
     deleted: Literal[True] = True
 
 
-class MessageList(msgspec.Struct, kw_only=True):
-    """A page of messages; the ids are empty strings when the page is empty."""
+class ItemList(msgspec.Struct, kw_only=True):
+    """A page of items; the ids are empty strings when the page is empty."""
 
-    data: list[MessageBody]
+    data: list[ItemBody]
     has_more: bool
     first_id: str
     last_id: str

@@ -276,12 +276,11 @@ class MemoryChatStore:
             return False
         if ending is not None and not state.streams.close(ending):
             return False
-        output = None
-        if response.output is not None:
-            state.check_new([response.output])
-            output = replace(response.output, response=response.id)
-            state.append(held.conversation, [output])
-            state.follow_leaf(held.conversation, output)
+        state.check_new(response.output)
+        output = tuple(replace(item, response=response.id) for item in response.output)
+        state.append(held.conversation, output)
+        for item in output:
+            state.follow_leaf(held.conversation, item)
         state.responses[held.id] = replace(
             held,
             status=response.status,
@@ -301,7 +300,10 @@ class MemoryChatStore:
     async def find_response(self, response: ResponseId, project: ProjectId) -> Response | None:
         """None when there is none, or when it belongs to another project."""
         held = self._state.responses.get(response)
-        return held if held is not None and held.project == project else None
+        if held is None or held.project != project:
+            return None
+        left = tuple(item for item in held.output if item.id in self._state.item_ids)
+        return replace(held, output=left)
 
     async def list_response_items(self, response: ResponseId) -> list[Item]:
         """What was asked and answered in it, in the order in which it was added."""

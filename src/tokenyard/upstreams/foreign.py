@@ -14,6 +14,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.sse import SseEvent
+from tokenyard.protocol.turns import spell_turns
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, Tracing
@@ -30,7 +31,7 @@ from tokenyard.upstreams.dialects import (
     take_counts,
     translate,
 )
-from tokenyard.upstreams.http import HttpUpstream, spell_turns
+from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.upstreams.stopping import StoppableCalls
 from tokenyard.vocabulary.errors import UpstreamFailed

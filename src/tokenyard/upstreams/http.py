@@ -13,6 +13,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
+from tokenyard.protocol.turns import spell_turns
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
 from tokenyard.upstreams.load import LoadReader
@@ -277,11 +278,6 @@ class HttpUpstream:
             raise _too_slow(self._settings.between_tokens_seconds) from None
         except _BROKEN as error:
             raise UpstreamFailed(f"The model server broke off: {error}.") from error
-
-
-def spell_turns(turns: Sequence[Message]) -> list[dict[str, str]]:
-    """Turns as the body of a request for tokens has them."""
-    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 def _too_slow(seconds: float) -> UpstreamFailed:

@@ -18,6 +18,7 @@ from tokenyard.protocol.chat_completions import (
     ChatCompletionChunk,
     ChunkChoice,
     Delta,
+    PromptProgress,
     UsageBody,
 )
 from tokenyard.protocol.embeddings import Embedding, EmbeddingList, EmbeddingUsage
@@ -29,7 +30,7 @@ from tokenyard.vocabulary.generation import Usage
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 
-Finish = Literal["stop", "content_filter", "abort"]
+Finish = Literal["stop", "content_filter", "abort", "tool_calls"]
 _ID = "chatcmpl-scripted"
 
 
@@ -37,18 +38,21 @@ class _Asked(msgspec.Struct):
     """What of a request changes the script."""
 
     return_token_ids: bool | None = None
+    return_progress: bool | None = None
     continue_token_ids: list[int] | None = None
 
 
 @dataclass(slots=True)
 class Script:
-    """What to say: each piece of text counts as one token.
+    """What to say: each piece counts as one token. A piece is text, or a thought or call as it is
+    sent.
 
     refuse: raise this before the first event. break_after: raise `broken` after that many pieces.
     hold_after: wait for `ScriptedUpstream.go_on()` after that many pieces.
     """
 
-    pieces: Sequence[str] = ("Hello", ", ", "world", ".")
+    pieces: Sequence[str | Delta] = ("Hello", ", ", "world", ".")
+    progress: Sequence[PromptProgress] = ()
     prompt_tokens: int = 7
     cached_tokens: int = 0
     refuse: TokenyardError | None = None
@@ -86,13 +90,19 @@ class ScriptedUpstream:
     async def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
         asked = msgspec.json.decode(call.body, type=_Asked)
         said = len(asked.continue_token_ids or ())
+        for progress in self.script.progress if asked.return_progress else ():
+            chunk = self._chunk([])
+            chunk.prompt_progress = progress
+            yield _event(chunk)
         async for piece in self._speak(call, said):
-            choice = _choice(Delta(content=piece))
+            choice = _choice(_delta(piece))
             if asked.return_token_ids:
                 choice.token_ids = [said]
             said += 1
             yield _event(self._chunk([choice]))
-        reason: Finish = "abort" if said < len(self.script.pieces) else self.script.finish
+        reason: Finish = "tool_calls" if self._calls() else self.script.finish
+        if said < len(self.script.pieces):
+            reason = "abort"
         yield _event(self._chunk([_choice(Delta(), reason)]))
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
 
@@ -100,9 +110,8 @@ class ScriptedUpstream:
         if call.path is GenerationPath.EMBEDDINGS:
             return await self._embed(call)
         pieces = [piece async for piece in self._speak(call)]
-        choice = ChatChoice(
-            index=0, message=AnswerMessage(content="".join(pieces)), finish_reason="stop"
-        )
+        text = "".join(_delta(piece).content or "" for piece in pieces)
+        choice = ChatChoice(index=0, message=AnswerMessage(content=text), finish_reason="stop")
         usage = UsageBody.of(self._usage(len(pieces)))
         return msgspec.json.encode(
             ChatCompletion(id=_ID, created=0, model=self.model, choices=[choice], usage=usage)
@@ -143,7 +152,10 @@ class ScriptedUpstream:
             )
         )
 
-    async def _speak(self, call: GenerationCall, start: int = 0) -> AsyncIterator[str]:
+    def _calls(self) -> bool:
+        return any(_delta(piece).tool_calls for piece in self.script.pieces)
+
+    async def _speak(self, call: GenerationCall, start: int = 0) -> AsyncIterator[str | Delta]:
         self.calls.append(call)
         script = self.script
         if script.refuse is not None:
@@ -159,7 +171,9 @@ class ScriptedUpstream:
             yield piece
 
     def _usage(self, said: int) -> Usage:
-        return Usage(self.script.prompt_tokens, said, self.script.cached_tokens)
+        script = self.script
+        thought = sum(bool(_delta(piece).reasoning_content) for piece in script.pieces[:said])
+        return Usage(script.prompt_tokens, said, script.cached_tokens, thought)
 
     def _chunk(
         self, choices: list[ChunkChoice], usage: UsageBody | None = None
@@ -168,6 +182,10 @@ class ScriptedUpstream:
         if usage is not None:
             chunk.usage = usage
         return chunk
+
+
+def _delta(piece: str | Delta) -> Delta:
+    return Delta(content=piece) if isinstance(piece, str) else piece
 
 
 def _choice(delta: Delta, finish: Finish | None = None) -> ChunkChoice:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokenyard.chat.records import FunctionCall, ItemKind
 from tokenyard.chat.rules.continuing import Next, Patience, decide_next
 from tokenyard.chat.rules.leases import find_dead, observe
 from tokenyard.chat.rules.merging import WINDOWS_SECONDS, choose_window
@@ -18,7 +19,7 @@ from tokenyard.chat.rules.resume import (
     parse_event_id,
     spell_event_id,
 )
-from tokenyard.chat.rules.seam import Diverged, Fresh, Seam
+from tokenyard.chat.rules.seam import Diverged, Fresh, Part, Seam
 from tokenyard.chat.rules.stream_log import LogGap, LoggedEvent, Ring
 from tokenyard.vocabulary.ids import ProducerId
 from tokenyard.vocabulary.reasons import Reason
@@ -119,25 +120,83 @@ def test_other_event_ids_are_refused(text: str) -> None:
     assert isinstance(parse_event_id(text, RESPONSE), Refused)
 
 
-@given(st.text(max_size=30), st.text(max_size=30), st.data())
-def test_a_repetition_shows_only_what_is_new(shown: str, rest: str, data: st.DataObject) -> None:
-    whole, seam, fresh = shown + rest, Seam(shown), ""
-    while whole:
-        cut = data.draw(st.integers(1, len(whole)))
-        piece, whole = whole[:cut], whole[cut:]
-        taken = seam.take(piece)
+def call(name: str) -> FunctionCall:
+    return FunctionCall("call_" + name, name)
+
+
+ENTRIES = st.lists(
+    st.tuples(
+        st.sampled_from([ItemKind.MESSAGE, ItemKind.REASONING, ItemKind.FUNCTION_CALL]),
+        st.text(min_size=1, max_size=12),
+    ),
+    max_size=5,
+)
+
+
+def cut(kind: ItemKind, text: str, data: st.DataObject) -> list[Part]:
+    """An item as a server may send it."""
+    parts = [Part(kind, "", call("f"))] if kind is ItemKind.FUNCTION_CALL else []
+    while text:
+        length = data.draw(st.integers(1, len(text)))
+        parts.append(Part(kind, text[:length]))
+        text = text[length:]
+    return parts
+
+
+def join(parts: list[Part]) -> list[tuple[ItemKind, str]]:
+    """Items as a reader has them, whatever they were cut into."""
+    items: list[tuple[ItemKind, str]] = []
+    for part in parts:
+        if items and part.call is None and items[-1][0] is part.kind:
+            items[-1] = (part.kind, items[-1][1] + part.text)
+        else:
+            items.append((part.kind, part.text))
+    return items
+
+
+@given(ENTRIES, st.data())
+def test_a_repetition_shows_only_what_is_new(
+    entries: list[tuple[ItemKind, str]], data: st.DataObject
+) -> None:
+    whole = [part for kind, text in entries for part in cut(kind, text, data)]
+    shown = whole[: data.draw(st.integers(0, len(whole)))]
+    seam = Seam(shown)
+    fresh: list[Part] = []
+    again = [part for kind, text in join(whole) for part in cut(kind, text, data)]
+    while again:
+        count = data.draw(st.integers(1, len(again)))
+        taken = seam.take(again[:count])
         assert isinstance(taken, Fresh)
-        fresh += taken.text
-    assert fresh == rest
+        fresh += taken.parts
+        again = again[count:]
+    assert join([*shown, *fresh]) == join(whole)
     assert not seam.open
 
 
+def words(text: str) -> list[Part]:
+    return [Part(ItemKind.MESSAGE, text)]
+
+
 def test_a_repetition_that_says_something_else_is_told_whole() -> None:
-    seam = Seam("Hello, world")
-    assert seam.take("Hel") == Fresh("")
+    seam = Seam(words("Hello, world"))
+    assert seam.take(words("Hel")) == Fresh()
     assert seam.open
-    assert seam.take("p, ") == Diverged("Help, ")
-    assert seam.take("me") == Fresh("me")
+    assert seam.take(words("p, ")) == Diverged((*words("Hel"), *words("p, ")))
+    assert seam.take(words("me")) == Fresh((*words("me"),))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        words('{"a":1}'),
+        [Part(ItemKind.REASONING, '{"a":1}')],
+        [Part(ItemKind.FUNCTION_CALL, '{"a":1}', call("g"))],
+        [Part(ItemKind.FUNCTION_CALL, '{"b":', call("f"))],
+    ],
+)
+def test_another_kind_or_function_is_something_else(other: list[Part]) -> None:
+    seam = Seam([Part(ItemKind.FUNCTION_CALL, '{"a":', call("f"))])
+    assert seam.take(other) == Diverged(tuple(other))
 
 
 def test_a_producer_is_dead_when_its_count_stands_still() -> None:

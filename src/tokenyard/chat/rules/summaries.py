@@ -5,6 +5,7 @@ Knows roles and lengths of text; does not ask a model.
 
 from collections.abc import Sequence
 
+from tokenyard.chat.rules.context import tell_turn
 from tokenyard.vocabulary.messages import Message, Role
 
 _ELLIPSIS = "…"
@@ -20,7 +21,7 @@ def count_covered(roles: Sequence[Role], keep: int) -> int:
 
 def cut_portions(turns: Sequence[Message], characters_max: int) -> list[str]:
     """The turns as a script in portions of bounded length; a turn that is longer is cut apart."""
-    script = "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+    script = "\n\n".join(f"{turn.role.capitalize()}: {tell_turn(turn)}" for turn in turns)
     portions: list[str] = []
     while len(script) > characters_max:
         # At a paragraph, if there is one in the second half.

@@ -80,6 +80,11 @@ def _read_ask(
             background=bool(asked.background),
             truncate=asked.truncation == "auto",
             text_format=asked.format(),
+            tools=asked.described_tools(),
+            tool_choice=asked.tool_choice or "auto",
+            parallel_calls=asked.parallel_tool_calls is not False,
+            effort=None if asked.reasoning is None else asked.reasoning.effort,
             prompt=None if filled is None else filled.reference,
         ),
+        offer=asked.offer(),
     )

@@ -26,7 +26,7 @@ from tokenyard.gateway.operation import (
     read_int,
 )
 from tokenyard.gateway.routes.drafts import DraftReader
-from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page
 from tokenyard.protocol.conversations import (
     AddItemsRequest,
     CompactRequest,
@@ -39,7 +39,8 @@ from tokenyard.protocol.conversations import (
     UpdateConversationRequest,
 )
 from tokenyard.protocol.decode import decode_request
-from tokenyard.protocol.responses import MessageBody, MessageList
+from tokenyard.protocol.response_items import ItemBody, MessageBody
+from tokenyard.protocol.responses import ItemList
 from tokenyard.vocabulary.errors import Conflict
 from tokenyard.vocabulary.identity import Permission
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ModelName
@@ -107,22 +108,22 @@ class ConversationRoutes:
             ),
             Operation(
                 "GET", f"{_PATH}/items", "listConversationItems", "Its messages.",
-                self._items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
+                self._items, _TAG, answer=ItemList, query=(LIMIT, AFTER, ORDER),
                 errors=(404,), permission=Permission.CHAT_READ,
             ),
             Operation(
-                "POST", f"{_PATH}/items", "createConversationItems", "Append messages.",
-                self._add_items, _TAG, AddItemsRequest, MessageList, errors=(404, 413),
+                "POST", f"{_PATH}/items", "createConversationItems", "Append items.",
+                self._add_items, _TAG, AddItemsRequest, ItemList, errors=(404, 413),
                 permission=Permission.CHAT_WRITE,
             ),
             Operation(
-                "GET", f"{_PATH}/items/{{item_id}}", "getConversationItem", "One message.",
-                self._item, _TAG, answer=MessageBody, errors=(404,),
+                "GET", f"{_PATH}/items/{{item_id}}", "getConversationItem", "One item.",
+                self._item, _TAG, answer=ItemBody, errors=(404,),
                 permission=Permission.CHAT_READ,
             ),
             Operation(
                 "DELETE", f"{_PATH}/items/{{item_id}}", "deleteConversationItem",
-                "Remove one message; answers with the conversation.",
+                "Remove one item; answers with the conversation.",
                 self._delete_item, _TAG, answer=ConversationBody, errors=(404,),
                 permission=Permission.CHAT_WRITE,
             ),
@@ -149,7 +150,7 @@ class ConversationRoutes:
         caller = await self._doorway.caller(request)
         body = await self._doorway.body(request)
         asked = decode_request(CreateConversationRequest, body or b"{}")
-        drafts = await self._drafts.read(caller, asked.items or ())
+        drafts = await self._drafts.read(caller, asked.items or (), "items")
         made = await self._conversations.create(caller, drafts, asked.metadata or {})
         return json_answer(render_conversation(made))
 
@@ -209,15 +210,15 @@ class ConversationRoutes:
             after=None if after is None else ItemId(after),
             newest_first=read_choice(request, ORDER, "desc") == "desc",
         )
-        return json_answer(message_page(found, more=more))
+        return json_answer(item_page(found, more=more))
 
     async def _add_items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(AddItemsRequest, await self._doorway.body(request))
         added = await self._conversations.add_items(
-            caller, _id(request), await self._drafts.read(caller, asked.items)
+            caller, _id(request), await self._drafts.read(caller, asked.items, "items")
         )
-        return json_answer(message_page(added, more=False))
+        return json_answer(item_page(added, more=False))
 
     async def _item(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)

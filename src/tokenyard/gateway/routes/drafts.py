@@ -4,15 +4,17 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from typing import assert_never
 
 from tokenyard.chat.documents import Documents
-from tokenyard.chat.records import Attachment, Draft
+from tokenyard.chat.records import Attachment, Draft, FunctionCall, ItemKind
 from tokenyard.jobs.batches.files import Files
 from tokenyard.jobs.batches.records import Purpose
-from tokenyard.protocol.responses import InputFile, InputItem
+from tokenyard.protocol.response_items import InputFile, InputItem
 from tokenyard.vocabulary.errors import BodyTooLarge, Forbidden, InvalidRequest
 from tokenyard.vocabulary.identity import Permission, Principal
 from tokenyard.vocabulary.ids import FileId
+from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 
 _UNNAMED = "file"
@@ -25,16 +27,31 @@ class DraftReader:
         self._files = files
         self._documents = documents
 
-    async def read(self, caller: Principal, items: Sequence[InputItem]) -> list[Draft]:
-        """Drafts in their order; raises InvalidRequest and NotFound for files."""
+    async def read(
+        self, caller: Principal, items: Sequence[InputItem], param: str = "input"
+    ) -> list[Draft]:
+        """Drafts in their order; raises InvalidRequest, and NotFound for files."""
         return [
-            Draft(
-                item.role,
-                item.text(),
-                attachments=tuple([await self._attach(caller, one) for one in item.files()]),
-            )
-            for item in items
+            await self._read(caller, item, f"{param}[{place}]") for place, item in enumerate(items)
         ]
+
+    async def _read(self, caller: Principal, item: InputItem, path: str) -> Draft:
+        item.check(path)
+        match item.type:
+            case "message":
+                attached = [await self._attach(caller, one) for one in item.files()]
+                role = item.role or Role.USER
+                return Draft(role, item.text(), attachments=tuple(attached))
+            case "function_call":
+                call = FunctionCall(item.call_id or "", item.name or "")
+                return Draft(Role.ASSISTANT, item.text(), ItemKind.FUNCTION_CALL, call=call)
+            case "function_call_output":
+                call = FunctionCall(item.call_id or "")
+                return Draft(Role.TOOL, item.text(), ItemKind.FUNCTION_OUTPUT, call=call)
+            case "reasoning":
+                return Draft(Role.ASSISTANT, item.text(), ItemKind.REASONING)
+            case _:
+                assert_never(item.type)
 
     async def _attach(self, caller: Principal, told: InputFile) -> Attachment:
         if (told.file_id is None) is (told.file_data is None):

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from tokenyard.chat.records import Item
 from tokenyard.chat.rendering import render_item
 from tokenyard.gateway.operation import Query
-from tokenyard.protocol.responses import MessageList
+from tokenyard.protocol.responses import ItemList
 
 LIMIT = Query("limit", "Most entries of the page.", int, 1, 100)
 AFTER = Query("after", "Id of the last entry of the page before.")
 ORDER = Query("order", "Oldest or newest first.", choices=("asc", "desc"))
 
 
-def message_page(items: Sequence[Item], *, more: bool) -> MessageList:
-    """One page of messages."""
-    return MessageList(
+def item_page(items: Sequence[Item], *, more: bool) -> ItemList:
+    """One page of items."""
+    return ItemList(
         data=[render_item(item) for item in items],
         has_more=more,
         first_id=items[0].id if items else "",

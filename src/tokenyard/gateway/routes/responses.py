@@ -19,13 +19,13 @@ from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.handover import HANDOVER, Handed, Handover
 from tokenyard.gateway.operation import Frames, Operation, Query, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.asking import AskReader
-from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, message_page
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.response_events import ResponseEvent
 from tokenyard.protocol.responses import (
     CreateResponseRequest,
-    MessageList,
+    ItemList,
     ResponseBody,
     ResponseDeleted,
 )
@@ -119,7 +119,7 @@ class ResponseRoutes:
             Operation(
                 "GET", "/v1/responses/{response_id}/input_items", "listInputItems",
                 "What was asked of a response.",
-                self._input_items, _TAG, answer=MessageList, query=(LIMIT, AFTER, ORDER),
+                self._input_items, _TAG, answer=ItemList, query=(LIMIT, AFTER, ORDER),
                 errors=(404,), permission=Permission.CHAT_READ,
             ),
         ]  # fmt: skip
@@ -220,7 +220,7 @@ class ResponseRoutes:
                 raise InvalidRequest("'after' names no item of this list.", param="after")
             items = items[seen.index(ItemId(after)) + 1 :]
         limit = read_int(request, LIMIT) or 20
-        return json_answer(message_page(items[:limit], more=len(items) > limit))
+        return json_answer(item_page(items[:limit], more=len(items) > limit))
 
     def _events(
         self, request: Request, caller: Principal, id: ResponseId, reading: Reading

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Connection,
     Double,
@@ -90,7 +91,6 @@ _LIST_CONVERSATIONS_AFTER = _LIST_CONVERSATIONS.where(
 )
 
 _ADD_ITEMS = insert(items)
-_FIND_ITEM = select(items).where(items.c.id == _ID)
 _ITEM = bindparam("b_item", type_=String)
 _FIND_ITEM_IN = select(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
 _DELETE_ITEM = delete(items).where(items.c.id == _ITEM, items.c.conversation_id == _ID)
@@ -117,6 +117,20 @@ _FINISH_RESPONSE = (
     .returning(responses.c.conversation_id, responses.c.project_id)
 )
 _RESPONSE_ITEMS = select(items).where(items.c.response_id == _ID).order_by(items.c.place)
+# What was asked was added before the first item of the answer.
+_OUTPUT_PLACE = select(items.c.place).where(items.c.id == _ITEM).scalar_subquery()
+_OUTPUT = _RESPONSE_ITEMS.where(items.c.place >= _OUTPUT_PLACE)
+_LEAVE_OUTPUT = (
+    update(responses)
+    .where(responses.c.id == _ID, responses.c.output_id == _ITEM)
+    .values(
+        output_id=select(items.c.id)
+        .where(items.c.response_id == _ID, items.c.place > bindparam("b_place", type_=BigInteger))
+        .order_by(items.c.place)
+        .limit(1)
+        .scalar_subquery()
+    )
+)
 _DELETE_RESPONSE = delete(responses).where(
     responses.c.id == _ID, responses.c.project_id == _PROJECT, ~_IN_PROGRESS
 )
@@ -233,6 +247,8 @@ class SqlChatStore:
                 return False
             connection.execute(_DELETE_ITEM, values)
             splice_out(connection, row.id, row.parent_id)
+            left = {"b_item": row.id, "b_id": row.response_id, "b_place": row.place}
+            connection.execute(_LEAVE_OUTPUT, left)
             return True
 
         return await self._writer.write(change)
@@ -285,7 +301,7 @@ class SqlChatStore:
         if response.status is ResponseStatus.IN_PROGRESS or at is None:
             raise ValueError("a response is finished with a final status and a time")
         final = {**rows.write_progress(response), "b_id": response.id}
-        output = () if response.output is None else (response.output,)
+        output = response.output
         bill = None if usage is None else post(usage)
 
         def change(connection: Connection) -> bool:
@@ -316,8 +332,8 @@ class SqlChatStore:
             row = connection.execute(_FIND_RESPONSE, wanted).first()
             if row is None:
                 return None
-            output = connection.execute(_FIND_ITEM, {"b_id": row.output_id}).first()
-            return rows.read_response(row, None if output is None else rows.read_item(output))
+            output = connection.execute(_OUTPUT, {"b_id": response, "b_item": row.output_id})
+            return rows.read_response(row, tuple(rows.read_item(one) for one in output))
 
         return await self._readers.read(find)
 

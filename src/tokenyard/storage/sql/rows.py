@@ -169,11 +169,12 @@ def write_progress(response: Response) -> Values:
         "incomplete_reason": response.incomplete_reason,
         "error_reason": None if response.error_reason is None else response.error_reason.value,
         "error_message": response.error_message,
-        "output_id": None if response.output is None else response.output.id,
+        # The first item of the answer; the others were added after it.
+        "output_id": response.output[0].id if response.output else None,
     }
 
 
-def read_response(row: Row[Any], output: Item | None) -> Response:
+def read_response(row: Row[Any], output: tuple[Item, ...] = ()) -> Response:
     return Response(
         id=ResponseId(row.id),
         project=ProjectId(row.project_id),

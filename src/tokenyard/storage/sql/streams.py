@@ -216,7 +216,7 @@ class SqlStreamStore:
             .limit(limit)
         )
         found = await self._readers.all(query)
-        return [Orphan(rows.read_response(row, None), _read_production(row)) for row in found]
+        return [Orphan(rows.read_response(row), _read_production(row)) for row in found]
 
     async def take(self, response: ResponseId, epoch: int, producer: ProducerId) -> bool:
         """Become the producer with the next epoch; False when somebody else was faster."""
