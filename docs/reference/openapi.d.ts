@@ -714,7 +714,7 @@ export type CreateResponseRequest = {
   parallel_tool_calls?: boolean | null;
   text?: TextOptions | null;
   include?: string[] | null;
-  reasoning?: Record<string, unknown> | null;
+  reasoning?: Thinking | null;
   service_tier?: string | null;
   top_logprobs?: number | null;
   stream_options?: ResponseStreamOptions | null;
@@ -727,9 +727,15 @@ export type CreateResponseRequest = {
 };
 
 export type InputItem = {
-  type?: "message";
-  role: Role;
-  content: string | (InputText | AnswerText | InputFile)[];
+  type?: "function_call" | "function_call_output" | "message" | "reasoning";
+  role?: Role | null;
+  content?: string | (InputText | AnswerText | ThoughtText | InputFile)[] | null;
+  call_id?: string | null;
+  name?: string | null;
+  arguments?: string | null;
+  output?: string | InputText[] | null;
+  summary?: unknown[] | null;
+  encrypted_content?: null;
   id?: string | null;
   status?: string | null;
   phase?: string | null;
@@ -747,6 +753,11 @@ export type AnswerText = {
   text: string;
   annotations?: unknown[] | null;
   logprobs?: unknown[] | null;
+};
+
+export type ThoughtText = {
+  type: "reasoning_text";
+  text: string;
 };
 
 export type InputFile = {
@@ -779,6 +790,12 @@ export type TextFormat = {
   strict?: boolean | null;
 };
 
+export type Thinking = {
+  effort?: string | null;
+  summary?: string | null;
+  generate_summary?: string | null;
+};
+
 export type ResponseStreamOptions = {
   include_obfuscation?: boolean | null;
 };
@@ -788,7 +805,7 @@ export type ResponseBody = {
   created_at: number;
   status: "cancelled" | "completed" | "failed" | "in_progress" | "incomplete";
   model: string;
-  output: MessageBody[];
+  output: (MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody)[];
   instructions: string | null;
   metadata: Record<string, string>;
   temperature: number;
@@ -805,7 +822,8 @@ export type ResponseBody = {
   previous_response_id?: string | null;
   prompt?: PromptBody | null;
   tools?: unknown[];
-  tool_choice?: "auto";
+  tool_choice?: string | Record<string, unknown>;
+  reasoning?: ThinkingBody | null;
   truncation?: "auto" | "disabled";
   text?: Record<string, unknown>;
   truncated_items?: number;
@@ -814,13 +832,13 @@ export type ResponseBody = {
 };
 
 export type MessageBody = {
+  type: "message";
   id: string;
-  role: string;
   status: "completed" | "in_progress" | "incomplete";
-  content: (OutputText | InputTextBody | InputFileBody)[];
-  type?: "message";
   response_id?: string;
   parent_id?: string | null;
+  role: string;
+  content: (OutputText | InputTextBody | InputFileBody)[];
   summary_through?: string;
   cost_nanos?: number;
 };
@@ -842,6 +860,42 @@ export type InputFileBody = {
   filename: string;
   file_id?: string | null;
   characters: number;
+};
+
+export type FunctionCallBody = {
+  type: "function_call";
+  id: string;
+  status: "completed" | "in_progress" | "incomplete";
+  response_id?: string;
+  parent_id?: string | null;
+  call_id: string;
+  name: string;
+  arguments: string;
+};
+
+export type FunctionOutputBody = {
+  type: "function_call_output";
+  id: string;
+  status: "completed" | "in_progress" | "incomplete";
+  response_id?: string;
+  parent_id?: string | null;
+  call_id: string;
+  output: string;
+};
+
+export type ReasoningBody = {
+  type: "reasoning";
+  id: string;
+  status: "completed" | "in_progress" | "incomplete";
+  response_id?: string;
+  parent_id?: string | null;
+  content: ReasoningText[];
+  summary?: unknown[];
+};
+
+export type ReasoningText = {
+  type: "reasoning_text";
+  text: string;
 };
 
 export type ResponseErrorBody = {
@@ -877,6 +931,11 @@ export type PromptBody = {
   variables: Record<string, string>;
 };
 
+export type ThinkingBody = {
+  effort: string | null;
+  summary?: null;
+};
+
 export type Cost = {
   nanos: number;
   currency: string;
@@ -897,7 +956,7 @@ export type ResponseInProgress = {
 export type OutputItemAdded = {
   type: "response.output_item.added";
   sequence_number?: number;
-  item: MessageBody;
+  item: MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody;
   output_index?: number;
 };
 
@@ -905,7 +964,7 @@ export type ContentPartAdded = {
   type: "response.content_part.added";
   sequence_number?: number;
   item_id: string;
-  part: OutputText;
+  part: OutputText | ReasoningText;
   output_index?: number;
   content_index?: number;
 };
@@ -920,13 +979,29 @@ export type OutputTextDelta = {
   logprobs?: unknown[];
 };
 
+export type ReasoningTextDelta = {
+  type: "response.reasoning_text.delta";
+  sequence_number?: number;
+  item_id: string;
+  delta: string;
+  output_index?: number;
+  content_index?: number;
+};
+
+export type FunctionCallArgumentsDelta = {
+  type: "response.function_call_arguments.delta";
+  sequence_number?: number;
+  item_id: string;
+  delta: string;
+  output_index?: number;
+};
+
 export type ResponseReset = {
   type: "response.reset";
   sequence_number?: number;
   item_id: string;
   text: string;
-  output_index?: number;
-  content_index?: number;
+  output?: (MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody)[];
 };
 
 export type ResponseResync = {
@@ -945,11 +1020,29 @@ export type OutputTextDone = {
   logprobs?: unknown[];
 };
 
+export type ReasoningTextDone = {
+  type: "response.reasoning_text.done";
+  sequence_number?: number;
+  item_id: string;
+  text: string;
+  output_index?: number;
+  content_index?: number;
+};
+
+export type FunctionCallArgumentsDone = {
+  type: "response.function_call_arguments.done";
+  sequence_number?: number;
+  item_id: string;
+  name: string;
+  arguments: string;
+  output_index?: number;
+};
+
 export type ContentPartDone = {
   type: "response.content_part.done";
   sequence_number?: number;
   item_id: string;
-  part: OutputText;
+  part: OutputText | ReasoningText;
   output_index?: number;
   content_index?: number;
 };
@@ -957,7 +1050,7 @@ export type ContentPartDone = {
 export type OutputItemDone = {
   type: "response.output_item.done";
   sequence_number?: number;
-  item: MessageBody;
+  item: MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody;
   output_index?: number;
 };
 
@@ -1000,7 +1093,7 @@ export type ResponseCreateFrame = {
   parallel_tool_calls?: boolean | null;
   text?: TextOptions | null;
   include?: string[] | null;
-  reasoning?: Record<string, unknown> | null;
+  reasoning?: Thinking | null;
   service_tier?: string | null;
   top_logprobs?: number | null;
   stream_options?: ResponseStreamOptions | null;
@@ -1056,8 +1149,8 @@ export type ResponseDeleted = {
   deleted?: true;
 };
 
-export type MessageList = {
-  data: MessageBody[];
+export type ItemList = {
+  data: (MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody)[];
   has_more: boolean;
   first_id: string;
   last_id: string;
@@ -2051,15 +2144,15 @@ export interface Routes {
   "GET /v1/responses/{response_id}": { path: { response_id: string; }; query: { stream?: boolean; starting_after?: number; snapshot?: boolean; }; answer: ResponseBody };
   "DELETE /v1/responses/{response_id}": { path: { response_id: string; }; answer: ResponseDeleted };
   "POST /v1/responses/{response_id}/cancel": { path: { response_id: string; }; answer: ResponseBody };
-  "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
+  "GET /v1/responses/{response_id}/input_items": { path: { response_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: ItemList };
   "POST /v1/conversations": { body: CreateConversationRequest; answer: ConversationBody };
   "GET /api/conversations": { query: { limit?: number; after?: string; folder?: string; pinned?: boolean; archived?: boolean; }; answer: ConversationList };
   "GET /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationBody };
   "POST /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; body: UpdateConversationRequest; answer: ConversationBody };
   "DELETE /v1/conversations/{conversation_id}": { path: { conversation_id: string; }; answer: ConversationDeleted };
-  "GET /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: MessageList };
-  "POST /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; body: AddItemsRequest; answer: MessageList };
-  "GET /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: MessageBody };
+  "GET /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; query: { limit?: number; after?: string; order?: "asc" | "desc"; }; answer: ItemList };
+  "POST /v1/conversations/{conversation_id}/items": { path: { conversation_id: string; }; body: AddItemsRequest; answer: ItemList };
+  "GET /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: MessageBody | FunctionCallBody | FunctionOutputBody | ReasoningBody };
   "DELETE /v1/conversations/{conversation_id}/items/{item_id}": { path: { conversation_id: string; item_id: string; }; answer: ConversationBody };
   "GET /api/conversations/{conversation_id}/tree": { path: { conversation_id: string; }; answer: ConversationTree };
   "POST /api/conversations/{conversation_id}/leaf": { path: { conversation_id: string; }; body: SwitchRequest; answer: ConversationBody };

@@ -1,7 +1,7 @@
 """Records as the wire shows them: conversations, items and responses in OpenAI's form."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from tokenyard.chat.records import Conversation, Item, ItemKind, Node, Response, ResponseStatus
 from tokenyard.protocol.chat_completions import Timings
@@ -30,6 +30,8 @@ from tokenyard.protocol.responses import (
 )
 from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
+
+Body = TypeVar("Body", bound=ItemBody)
 
 MAX_OUTPUT_TOKENS: Final = "max_output_tokens"
 CONTENT_FILTER: Final = "content_filter"
@@ -81,29 +83,26 @@ def render_tree(
 
 def render_item(item: Item, status: ItemStatus | None = None) -> ItemBody:
     """An item; its status is that of the record where none is given."""
-    status = status or ("completed" if item.complete else "incomplete")
     body: ItemBody
+    told = status or _status(item)
     call_id = "" if item.call is None else item.call.id
     match item.kind:
         case ItemKind.FUNCTION_CALL:
             name = "" if item.call is None else item.call.name
             body = FunctionCallBody(
-                id=item.id, status=status, call_id=call_id, name=name, arguments=item.text
+                id=item.id, status=told, call_id=call_id, name=name, arguments=item.text
             )
         case ItemKind.FUNCTION_OUTPUT:
-            body = FunctionOutputBody(id=item.id, status=status, call_id=call_id, output=item.text)
+            body = FunctionOutputBody(id=item.id, status=told, call_id=call_id, output=item.text)
         case ItemKind.REASONING:
             thought = [ReasoningText(text=item.text)]
-            body = ReasoningBody(id=item.id, status=status, content=thought)
+            body = ReasoningBody(id=item.id, status=told, content=thought)
         case _:
-            body = _render_message(item, status)
-    body.parent_id = item.parent
-    if item.response is not None:
-        body.response_id = item.response
-    return body
+            return render_message(item, status)
+    return _place(body, item)
 
 
-def _render_message(item: Item, status: ItemStatus) -> MessageBody:
+def render_message(item: Item, status: ItemStatus | None = None) -> MessageBody:
     """A message; what the assistant wrote is output, everything else is input."""
     parts: list[OutputText | InputTextBody | InputFileBody] = [
         InputFileBody(filename=one.filename, file_id=one.file, characters=len(one.text))
@@ -113,11 +112,22 @@ def _render_message(item: Item, status: ItemStatus) -> MessageBody:
         parts.append(OutputText(text=item.text))
     elif item.text or not parts:
         parts.append(InputTextBody(text=item.text))
-    body = MessageBody(id=item.id, role=item.role, status=status, content=parts)
+    body = MessageBody(id=item.id, role=item.role, status=status or _status(item), content=parts)
     if item.through is not None:
         body.summary_through = item.through
     if item.cost_nanos is not None:
         body.cost_nanos = item.cost_nanos
+    return _place(body, item)
+
+
+def _status(item: Item) -> ItemStatus:
+    return "completed" if item.complete else "incomplete"
+
+
+def _place(body: Body, item: Item) -> Body:
+    body.parent_id = item.parent
+    if item.response is not None:
+        body.response_id = item.response
     return body
 
 

@@ -55,7 +55,8 @@ class LiveStream:
         # False while another process writes it.
         self.local = True
         self.readers = 0
-        # How far the model server has read the prompt; None once it says something.
+        # Whether the answer waits for its first words here, and how far the prompt has been read.
+        self.waits = False
         self.progress: PromptProgress | None = None
         self._store = store
         # Asks for more of a log that another process writes.

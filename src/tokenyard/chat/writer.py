@@ -113,6 +113,7 @@ async def write_response(run: Run, desk: Desk) -> None:
             # If even that cannot be stored, the next process finds it unfinished.
             run.pen.stream.lose()
     finally:
+        run.pen.stream.waits = False
         run.done.set()
 
 
@@ -171,6 +172,7 @@ async def _pause(run: Run, desk: Desk) -> None:
 async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
     """Let one server work on it until it ends or is stopped; returns what broke it."""
     run.attempts += 1
+    run.pen.stream.waits, run.pen.stream.progress = True, None
     call_id: str = run.response.id
     if run.attempts > 1 or run.pen.epoch > 1:
         # A server may still be busy with the call before.
@@ -209,6 +211,7 @@ async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardErr
         generated.tokens = []
     try:
         async for piece in generate(upstream, call, generated, run.pen.stream.reading):
+            run.pen.stream.waits = False
             if run.stop.is_set():
                 # Nobody was shown it; the text that is kept ends where the reader stopped it.
                 generated.unshown += 1

@@ -102,7 +102,8 @@ class EventStream:
 
     Errors of ours that come before the first event are raised, and become an ordinary error answer.
     A reader that stalls is cut off from outside the writing that it holds up: what waits for it is
-    the kernel's small buffer and one batch of events, never a queue.
+    the kernel's small buffer and one batch of events, never a queue. waiting: the comment for a
+    reader who waits for the first words, sent each second; None once there is nothing to tell.
     """
 
     def __init__(
@@ -115,8 +116,10 @@ class EventStream:
         headers: Mapping[str, str] | None = None,
         abandon: Abandon | None = None,
         closed: Callable[[str], None] = lambda reason: None,
+        waiting: Callable[[], bytes | None] = lambda: None,
     ) -> None:
         self._chunks = chunks
+        self._waiting = waiting
         self._name = name
         self._tasks = tasks
         self._patience = patience
@@ -153,10 +156,13 @@ class EventStream:
                 self._closed("lifetime")
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 return None
-            if self._started and not self._spoke:
-                await self._send(send, HEARTBEAT)
+            told = self._waiting()
+            if self._started and (told is not None or not self._spoke):
+                await self._send(send, told or HEARTBEAT)
             self._spoke = False
             pause = min(patience.heartbeat, patience.stall)
+            if told is not None:
+                pause = min(pause, _FIRST_TICK_SECONDS)
             return pause
 
         async def leave() -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from tokenyard.protocol.response_items import ItemBody
+from tokenyard.protocol.response_items import MessageBody
 
 
 class SnippetPartBody(msgspec.Struct, kw_only=True):
@@ -62,5 +62,5 @@ class SharedConversation(msgspec.Struct, kw_only=True):
 
     title: str
     shared_at: int
-    items: list[ItemBody]
+    items: list[MessageBody]
     object: Literal["conversation.shared"] = "conversation.shared"

@@ -12,7 +12,8 @@ from msgspec import Meta, field
 
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.response_events import ResponseEvent
-from tokenyard.protocol.responses import CreateResponseRequest, Word
+from tokenyard.protocol.response_items import Word
+from tokenyard.protocol.responses import CreateResponseRequest
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.reasons import Reason
 

@@ -30,6 +30,11 @@ def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> by
     return b"\n".join(lines) + b"\n\n"
 
 
+def comment(text: str) -> bytes:
+    """A line that every reader passes over which does not look for it. text: one line."""
+    return b": " + text.encode() + b"\n\n"
+
+
 class SseParser:
     """Feed it chunks cut anywhere, inside a character or a line ending too; it yields events."""
 

@@ -8,7 +8,9 @@ import pytest
 from support.asgi import Answer
 from support.spec import validator
 from support.yards import MODEL, FakeYard, open_fake_yard
+from tokenyard.gateway import connection
 from tokenyard.ledger.ports import GroupBy
+from tokenyard.protocol.chat_completions import PromptProgress
 from tokenyard.runtime.chat_settings import ChatSettings
 from tokenyard.runtime.settings import Settings
 from tokenyard.upstreams.scripted import Script
@@ -440,3 +442,20 @@ async def test_conversation_has_room_for_so_many_items_only() -> None:
         items = {"items": [{"role": "user", "content": "x"}] * 2}
         target = f"/v1/conversations/{made}/items"
         assert (await yard.client.call("POST", target, json_body=items)).status == 400
+
+
+async def test_who_waits_hears_each_second_how_far_the_prompt_has_been_read(
+    yard: FakeYard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In comments, which clients that know OpenAI's events only pass over."""
+    monkeypatch.setattr(connection, "_FIRST_TICK_SECONDS", 0.01)
+    progress = PromptProgress(total=900, cache=100, processed=512, time_ms=1.0)
+    yard.upstream.script = Script(progress=[progress], hold_after=0)
+    call = yard.client.open("POST", PATH, json_body=STREAM)
+    told = b": reading 512 of 900, 100 known\n\n"
+    first = await call.until(lambda answer: answer.body.count(told) >= 2)
+    assert len(first.data()) == 2
+    yard.upstream.go_on()
+    whole = await call.finish()
+    assert [event["type"] for event in whole.data()] == TYPES
+    assert [event["sequence_number"] for event in whole.data()] == list(range(len(TYPES)))

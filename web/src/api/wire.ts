@@ -128,7 +128,8 @@ export interface Item {
   id: string;
   role: "system" | "developer" | "user" | "assistant";
   status: "in_progress" | "completed" | "incomplete";
-  content: { type: string; text?: string; filename?: string | null }[];
+  /** Calls of functions have none. */
+  content?: { type: string; text?: string; filename?: string | null }[];
   response_id?: string | null;
   parent_id?: string | null;
   /** For a summary: the last item that it stands for. */
@@ -170,14 +171,16 @@ export interface AnswerEvent {
 }
 
 export const itemText = (item: Item): string =>
-  item.content.map((part) => part.text ?? "").join("");
+  (item.content ?? []).map((part) => part.text ?? "").join("");
 
 /** The title that a person or a model gave, else the first words of the first message. */
 export const conversationTitle = ({ title, metadata }: Conversation): string =>
   title || metadata.title || "";
 
 export const itemFiles = (item: Item): string[] =>
-  item.content.flatMap((part) => (part.type === "input_file" ? [part.filename ?? "—"] : []));
+  (item.content ?? []).flatMap((part) =>
+    part.type === "input_file" ? [part.filename ?? "—"] : [],
+  );
 
 export const answerText = (answer: Answer): string | null => {
   const messages = (answer.output ?? []).filter((item) => item.type === "message");

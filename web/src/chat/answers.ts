@@ -199,9 +199,10 @@ export class Answers {
         if (event.response && this.name(id, event.response.id)) begun();
         if (event.type === "response.output_text.delta") {
           runs.change(id, (run) => append(run, event.delta ?? "", runs.now()));
-        } else if (event.type === "response.output_text.done" && event.text !== undefined) {
+        } else if (event.type === "response.reset" && event.text !== undefined) {
+          // Another model server says something else than the one that died.
           const { text } = event;
-          runs.change(id, (run) => (run.text === text ? run : { ...run, text }));
+          runs.change(id, (run) => ({ ...run, text }));
         } else if (isLast(event) && event.response) {
           this.finish(conversation, id, event.response);
         }

@@ -63,10 +63,14 @@ export function thread(
   question: Asked | null,
   run: Run | undefined,
 ): Shown[] {
+  const keys = new Set<string>();
   const shown: Shown[] = items.map((item) => {
     const responseId = item.role === "assistant" ? (item.response_id ?? null) : null;
+    // Only one of an answer's messages can take the place of the run that wrote them.
+    const key = responseId === null || keys.has(responseId) ? item.id : responseId;
+    keys.add(key);
     return {
-      key: responseId ?? item.id,
+      key,
       item,
       files: itemFiles(item),
       role: item.role === "user" ? "user" : "assistant",

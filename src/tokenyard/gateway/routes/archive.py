@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from tokenyard.chat.archive import Archive, Hit, Share
-from tokenyard.chat.rendering import render_item
+from tokenyard.chat.rendering import render_message
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Operation, Query, json_answer, read_int
 from tokenyard.protocol.archive import (
@@ -94,7 +94,7 @@ class ArchiveRoutes:
 
     async def _view(self, request: Request) -> ASGIApp:
         view = await self._archive.view(request.path_params["secret"])
-        items = [render_item(item) for item in view.items]
+        items = [render_message(item) for item in view.items]
         body = SharedConversation(title=view.title, shared_at=int(view.created_at), items=items)
         return json_answer(body, headers=_PRIVATE)
 

@@ -13,6 +13,7 @@ from tokenyard.chat.records import Ask
 from tokenyard.chat.responses import Permit
 from tokenyard.chat.rules.resume import Cursor, Refused, parse_event_id
 from tokenyard.chat.stream_office import StreamOffice
+from tokenyard.chat.streams import LiveStream
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, Patience, while_connected
 from tokenyard.gateway.doorway import Doorway, request_id
@@ -30,6 +31,7 @@ from tokenyard.protocol.responses import (
     ResponseDeleted,
 )
 from tokenyard.protocol.socket_frames import ClientFrame, ServerFrame
+from tokenyard.protocol.sse import comment
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
@@ -242,6 +244,7 @@ class ResponseRoutes:
             patience=patience,
             headers={"x-response-id": id},
             closed=lambda reason: self._metrics.readers_closed.labels(reason).inc(),
+            waiting=lambda: _tell_progress(reading.stream),
         )
 
     async def _frames(
@@ -264,6 +267,19 @@ class ResponseRoutes:
                 reading = await self._readings.resync_reader(caller, id)
         finally:
             self._metrics.stream_readers.dec()
+
+
+def _tell_progress(stream: LiveStream | None) -> bytes | None:
+    """What a reader is told while the answer waits for its first words.
+
+    A comment, because it is not part of the answer: it has no number, and nobody is told it again.
+    """
+    if stream is None or not stream.waits:
+        return None
+    read = stream.progress
+    if read is None:
+        return comment("waiting")
+    return comment(f"reading {read.processed} of {read.total}, {read.cache} known")
 
 
 def _draw(request_id: str) -> float:
