@@ -19,12 +19,11 @@ from tokenyard.protocol.chat_completions import (
     Timings,
 )
 from tokenyard.protocol.errors import ErrorResponse
-from tokenyard.protocol.response_tools import NO_OFFER, Offer
 from tokenyard.protocol.tools import ToolCallDelta
 from tokenyard.protocol.turns import spell_turns
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Upstream
 from tokenyard.vocabulary.errors import UpstreamFailed
-from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.generation import NO_OFFER, Offer, SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tokenyard.protocol.response_tools import NO_OFFER, Offer
-from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.generation import NO_OFFER, Offer, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     FileId,

@@ -5,13 +5,13 @@ Source: OpenAI API reference, `FunctionTool` and `ToolChoiceParam`. Tools that O
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
 from tokenyard.protocol.tools import FunctionName
 from tokenyard.vocabulary.errors import InvalidRequest
+from tokenyard.vocabulary.generation import Offer
 from tokenyard.vocabulary.reasons import Reason
 
 Tree = dict[str, Any]
@@ -34,17 +34,6 @@ class _Choice(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: FunctionName | None = None
     mode: Literal["auto", "required"] | None = None
     tools: list[Tree] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a model is offered, as Chat Completions spells it; empty where it is offered nothing."""
-
-    tools: tuple[Tree, ...] = ()
-    tool_choice: str | Tree | None = None
-
-
-NO_OFFER = Offer()
 
 
 def read_tools(tools: Sequence[Tree]) -> list[Tree]:

@@ -21,10 +21,10 @@ from tokenyard.protocol.chat_completions import (
 )
 from tokenyard.protocol.models import SamplingDefaults
 from tokenyard.protocol.response_items import PARTS_MAX, InputItem, ItemBody, Word
-from tokenyard.protocol.response_tools import Offer, read_choice, read_tools
+from tokenyard.protocol.response_tools import read_choice, read_tools
 from tokenyard.protocol.tools import TOOLS_MAX
 from tokenyard.vocabulary.errors import InvalidRequest
-from tokenyard.vocabulary.generation import SamplingParameters, Usage
+from tokenyard.vocabulary.generation import Offer, SamplingParameters, Usage
 from tokenyard.vocabulary.messages import Role
 from tokenyard.vocabulary.reasons import Reason
 

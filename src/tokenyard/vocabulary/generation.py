@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class FinishReason(StrEnum):
@@ -29,6 +30,20 @@ class Usage:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Functions that a model may call, as Chat Completions spells them, and the choice among them.
+
+    Empty where it is offered nothing.
+    """
+
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] | None = None
+
+
+NO_OFFER = Offer()
 
 
 @dataclass(frozen=True, slots=True)
