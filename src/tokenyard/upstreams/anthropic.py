@@ -13,6 +13,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
+from tokenyard.protocol.turns import spell_messages
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, Tracing
@@ -141,8 +142,7 @@ class AnthropicUpstream:
         return msgspec.json.encode({**answer, **_usage(counts)})
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
-        said = spell_turns({"role": turn.role.value, "content": turn.content} for turn in turns)
-        asked = {"model": model, **said}
+        asked = {"model": model, **spell_turns(spell_messages(turns))}
         return (await self._http.fetch("/v1/messages/count_tokens", _Counted, asked)).input_tokens
 
     async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:

@@ -13,7 +13,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
-from tokenyard.protocol.turns import spell_turns
+from tokenyard.protocol.turns import spell_messages
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
 from tokenyard.upstreams.load import LoadReader
@@ -135,11 +135,13 @@ class HttpUpstream:
             return None
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
-        asked = {"model": model, "messages": spell_turns(turns)}
+        asked = {"model": model, "messages": spell_messages(turns)}
         return (await self.fetch("/tokenize", _Counted, asked)).count
 
     async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
-        told = {"prompt": prompt} if isinstance(prompt, str) else {"messages": spell_turns(prompt)}
+        told = (
+            {"prompt": prompt} if isinstance(prompt, str) else {"messages": spell_messages(prompt)}
+        )
         return (await self.fetch("/tokenize", _Tokens, {"model": model, **told})).tokens
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str | None:
