@@ -20,7 +20,7 @@ from tokenyard.protocol.chat_completions import (
 )
 from tokenyard.protocol.errors import ErrorResponse
 from tokenyard.protocol.tools import ToolCallDelta
-from tokenyard.protocol.turns import spell_messages
+from tokenyard.protocol.turns import write_messages
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Upstream
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.generation import NO_OFFER, Offer, SamplingParameters, Usage
@@ -99,7 +99,7 @@ def spell_request(
     """The body of a request for a streamed chat completion, with its usage at the end."""
     body: dict[str, object] = {
         "model": model,
-        "messages": spell_messages(turns),
+        "messages": write_messages(turns),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "stream": True,

@@ -6,7 +6,7 @@ from typing import Any
 from tokenyard.vocabulary.messages import Message
 
 
-def spell_messages(turns: Iterable[Message]) -> list[dict[str, Any]]:
+def write_messages(turns: Iterable[Message]) -> list[dict[str, Any]]:
     """The `messages` of a request."""
     return [_spell(turn) for turn in turns]
 

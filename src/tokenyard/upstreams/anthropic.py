@@ -13,7 +13,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
-from tokenyard.protocol.turns import spell_messages
+from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, Tracing
@@ -142,7 +142,7 @@ class AnthropicUpstream:
         return msgspec.json.encode({**answer, **_usage(counts)})
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
-        asked = {"model": model, **spell_turns(spell_messages(turns))}
+        asked = {"model": model, **spell_turns(write_messages(turns))}
         return (await self._http.fetch("/v1/messages/count_tokens", _Counted, asked)).input_tokens
 
     async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:

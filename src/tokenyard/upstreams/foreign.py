@@ -14,7 +14,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model, SamplingDefaults
 from tokenyard.protocol.sse import SseEvent
-from tokenyard.protocol.turns import spell_messages
+from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, Tracing
@@ -179,7 +179,7 @@ class ForeignUpstream:
                 return await self._http.tokenize(model, prompt)
             case Dialect.LLAMACPP:
                 if not isinstance(prompt, str):
-                    asked = {"messages": spell_messages(prompt)}
+                    asked = {"messages": write_messages(prompt)}
                     spelled = await self._http.fetch("/apply-template", _Spelled, asked)
                     prompt = spelled.prompt
                 told = {"content": prompt, "add_special": True, "parse_special": True}

@@ -13,7 +13,7 @@ import msgspec
 
 from tokenyard.protocol.models import Model, ModelList
 from tokenyard.protocol.sse import SseEvent, SseParser
-from tokenyard.protocol.turns import spell_messages
+from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
 from tokenyard.upstreams.load import LoadReader
@@ -135,12 +135,12 @@ class HttpUpstream:
             return None
 
     async def count_tokens(self, model: str, turns: Sequence[Message]) -> int | None:
-        asked = {"model": model, "messages": spell_messages(turns)}
+        asked = {"model": model, "messages": write_messages(turns)}
         return (await self.fetch("/tokenize", _Counted, asked)).count
 
     async def tokenize(self, model: str, prompt: str | Sequence[Message]) -> list[int] | None:
         told = (
-            {"prompt": prompt} if isinstance(prompt, str) else {"messages": spell_messages(prompt)}
+            {"prompt": prompt} if isinstance(prompt, str) else {"messages": write_messages(prompt)}
         )
         return (await self.fetch("/tokenize", _Tokens, {"model": model, **told})).tokens
 
