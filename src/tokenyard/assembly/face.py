@@ -28,11 +28,20 @@ _DRAIN_POLL_SECONDS = 0.05
 
 
 async def open_face(
-    ground: Ground, listener: socket, *, reception: Reception, jobs: JobOffice, pool: UpstreamPool
+    ground: Ground,
+    listener: socket,
+    *,
+    reception: Reception,
+    jobs: JobOffice,
+    pool: UpstreamPool,
+    webhook_secret: bytes = b"",
 ) -> str:
-    """Serve everything on the listener until the ground is closed; returns the address."""
+    """Serve everything on the listener until the ground is closed; returns the address.
+
+    webhook_secret: what warnings of budgets are signed with.
+    """
     settings = ground.settings
-    ledger = await open_ledger(ground)
+    ledger = await open_ledger(ground, webhook_secret)
     chat = make_chat_office(
         ground.store,
         settings.chat,

@@ -1,19 +1,29 @@
 """The ledger with what keeps it true while nobody asks: its beat, its budgets, its warnings."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from tokenyard.assembly.ground import Ground
 from tokenyard.ledger.budgets import BudgetWarning
 from tokenyard.ledger.ledger import Ledger
-from tokenyard.upstreams.webhooks import Webhooks
+from tokenyard.runtime.ledger_settings import LedgerSettings
+from tokenyard.upstreams.webhooks import Webhooks, read_secret
+from tokenyard.vocabulary.errors import StartError
 
 
-async def open_ledger(ground: Ground) -> Ledger:
+async def open_ledger(ground: Ground, webhook_secret: bytes) -> Ledger:
     """The started ledger; it beats until the ground is closed."""
     settings = ground.settings.ledger
     ledger = make_ledger(ground)
     await ledger.start()
-    webhooks = Webhooks(settings, tasks=ground.tasks, clock=ground.clock, log=ground.log)
+    webhooks = Webhooks(
+        settings,
+        tasks=ground.tasks,
+        clock=ground.clock,
+        log=ground.log,
+        secret=webhook_secret,
+    )
     ground.stack.push_async_callback(webhooks.close)
 
     async def tell(warning: BudgetWarning) -> None:
@@ -24,6 +34,20 @@ async def open_ledger(ground: Ground) -> Ledger:
         keeping = ground.tasks.spawn(f"ledger.{name}", work)
         ground.stack.push_async_callback(ground.tasks.end, keeping)
     return ledger
+
+
+def read_webhook_secret(settings: LedgerSettings, environment: Mapping[str, str]) -> bytes:
+    """What warnings are signed with; raises StartError naming the variable that is wrong."""
+    variable = settings.webhook_secret_variable
+    if not variable:
+        return b""
+    try:
+        secret = read_secret(environment.get(variable, ""))
+    except ValueError as error:
+        raise StartError(f"ledger.webhook_secret_variable: {variable}: {error}.") from None
+    if not secret:
+        raise StartError(f"ledger.webhook_secret_variable: the variable {variable} is not set.")
+    return secret
 
 
 def make_ledger(ground: Ground) -> Ledger:

@@ -23,6 +23,7 @@ from tokenyard.assembly.model_servers import (
     read_server_keys,
     start_replicas,
 )
+from tokenyard.assembly.money import read_webhook_secret
 from tokenyard.assembly.people import start_reception
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.assembly.services import LOOPBACK, listens, open_stores, write_private
@@ -52,6 +53,7 @@ async def open_scaled_yard(
 ) -> AsyncIterator[Yard]:
     """All of it; leaving the context drains the gateways, then stops what they stand on."""
     keys = read_server_keys(settings.upstreams, environment)
+    secret = read_webhook_secret(settings.ledger, environment)
     model = served_model(settings.engine, home / MODELS_FOLDER) if settings.fleet.engines else None
     async with AsyncExitStack() as stack:
         # First of all, so that a taken port is told before anything is started.
@@ -70,7 +72,9 @@ async def open_scaled_yard(
         jobs = await open_jobs(ground)
         office = bind(msgspec.structs.replace(face, host=LOOPBACK, port=0))
         stack.callback(office.close)
-        inside = await open_face(ground, office, reception=reception, jobs=jobs, pool=pool)
+        inside = await open_face(
+            ground, office, reception=reception, jobs=jobs, pool=pool, webhook_secret=secret
+        )
         doors, url = await _open_doors(workshop, settings)
         log.info(Event.STARTED, url=url, inside=inside, pid=os.getpid())
         shown = model or first_model(settings.upstreams)

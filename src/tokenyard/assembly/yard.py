@@ -18,7 +18,7 @@ from tokenyard.assembly.model_servers import (
     read_server_keys,
     start_replicas,
 )
-from tokenyard.assembly.money import make_ledger
+from tokenyard.assembly.money import make_ledger, read_webhook_secret
 from tokenyard.assembly.people import open_reception, start_reception
 from tokenyard.assembly.scheduling import open_jobs
 from tokenyard.fleet.engines.choice import served_model
@@ -103,6 +103,7 @@ async def open_yard(
     environment: holds the keys of model servers that the settings name.
     """
     keys = read_server_keys(settings.upstreams, environment)
+    secret = read_webhook_secret(settings.ledger, environment)
     model = served_model(settings.engine, home / MODELS_FOLDER) if settings.fleet.engines else None
     async with AsyncExitStack() as stack:
         # First of all, so that a taken port is told before anything is started.
@@ -115,7 +116,9 @@ async def open_yard(
         replicas = start_replicas(ground, pool, model)
         reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)
-        url = await open_face(ground, listener, reception=reception, jobs=jobs, pool=pool)
+        url = await open_face(
+            ground, listener, reception=reception, jobs=jobs, pool=pool, webhook_secret=secret
+        )
         log.info(Event.STARTED, url=url, pid=os.getpid())
         shown = model or first_model(settings.upstreams)
         yield Yard(url, shown, reception.identity, replicas, pool, ground.clock)
@@ -132,6 +135,7 @@ async def open_gateway(
     bound: where it listens, which is not where the platform is found.
     """
     keys = read_server_keys(settings.upstreams, environment)
+    secret = read_webhook_secret(settings.ledger, environment)
     model = served_model(settings.engine, home / MODELS_FOLDER) if settings.fleet.engines else None
     async with AsyncExitStack() as stack:
         listener = bind(bound)
@@ -142,7 +146,9 @@ async def open_gateway(
         follow_neighbours(ground, pool, model)
         reception = await start_reception(ground, environment)
         jobs = await open_jobs(ground)
-        url = await open_face(ground, listener, reception=reception, jobs=jobs, pool=pool)
+        url = await open_face(
+            ground, listener, reception=reception, jobs=jobs, pool=pool, webhook_secret=secret
+        )
         log.info(Event.STARTED, url=url, pid=os.getpid())
         yield url
         log.info(Event.STOPPING)

@@ -87,6 +87,14 @@ class LedgerSettings(Branch, frozen=True):
     webhook_attempts_max: Annotated[
         Count, Meta(description="How often the warning of a budget is sent until it is taken.")
     ] = 5
+    webhook_secret_variable: Annotated[
+        str,
+        Meta(
+            description="The environment variable that holds the secret with which warnings are "
+            "signed, `whsec_` and base64 or any text; empty signs none.",
+            pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        ),
+    ] = ""
     webhook_hosts: Annotated[
         tuple[str, ...],
         Meta(description="Hosts, as name or name:port, that warnings may be sent to; no others."),
