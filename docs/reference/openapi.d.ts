@@ -1639,6 +1639,7 @@ export type JobBody = {
   preemptions: number;
   failures: Record<string, number>;
   saved_seconds: number;
+  saved_step: number | null;
   gpu_seconds: number;
   lost_gpu_seconds: number;
   labels: Record<string, string>;
@@ -1665,6 +1666,7 @@ export type ExplanationBody = {
   ahead: string[];
   predicted_start: number | null;
   prediction: "played" | "reckoned" | null;
+  resumes_at_step: number | null;
   what_if: string[];
 };
 
@@ -1683,6 +1685,7 @@ export type JobEventBody = {
   reason: string | null;
   detail: string | null;
   by: string | null;
+  step: number | null;
 };
 
 export type AttemptBody = {
@@ -1694,6 +1697,8 @@ export type AttemptBody = {
   exit_status: number | null;
   gpu_seconds: number;
   lost_gpu_seconds: number;
+  resumed_step: number | null;
+  saved_step: number | null;
   cost: Cost | null;
   seats: SeatBody[];
 };

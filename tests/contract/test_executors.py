@@ -125,6 +125,20 @@ async def who_is_stopped_before_he_starts_never_starts(stage: Stage) -> None:
     assert (await stage.executor.report())[order.id].phase is MemberPhase.EXITED
 
 
+async def the_last_checkpoint_is_told_of_and_outlives_the_member(stage: Stage) -> None:
+    saves = "from tokenyard.jobs.executors.checkpoints import checkpoint; checkpoint(7)"
+    order = stage.launch(f"{saves}; import time; time.sleep(60)", epoch=5)
+    await stage.executor.launch(order)
+    for _ in range(int(SECONDS_MAX / 0.05)):
+        report = await stage.wait_for(order.id, over=False)
+        if report.step is not None:
+            break
+        await stage.pass_time(0.05)
+    assert (report.phase, report.step) == (MemberPhase.RUNNING, 7)
+    await stage.executor.stop(order.id, stage.node, grace_seconds=0.0, epoch=5)
+    assert (await stage.wait_for(order.id, over=True)).step == 7
+
+
 Check = Callable[[Stage], Awaitable[None]]
 # In this order: the later ones speak for a newer leader.
 CHECKS: list[Check] = [
@@ -133,13 +147,16 @@ CHECKS: list[Check] = [
     an_end_that_is_forgotten_is_not_begun_again,
     an_old_leader_is_not_heard,
     who_is_stopped_before_he_starts_never_starts,
+    the_last_checkpoint_is_told_of_and_outlives_the_member,
 ]
 
 
 @asynccontextmanager
 async def fake_stage(folder: Path) -> AsyncIterator[Stage]:
     def script(launch: Launch) -> Outcome:
-        return Outcome(60.0 if "sleep" in launch.spec.command[-1] else 0.1)
+        code = launch.spec.command[-1]
+        steps = ((0.1, 7),) if "checkpoint" in code else ()
+        return Outcome(60.0 if "sleep" in code else 0.1, steps=steps)
 
     clock = SimulatedClock()
     nodes = make_nodes(1, 4)

@@ -28,6 +28,7 @@ const event = (kind: string, at: number): JobEventBody => ({
   reason: null,
   detail: null,
   by: null,
+  step: null,
 });
 
 describe("an address of the API", () => {

@@ -18,6 +18,8 @@ def say_explanation(told: ExplanationBody) -> str:
     if told.predicted_start is not None:
         about = "about " if told.prediction == "reckoned" else ""
         lines.append(f"should start {about}{when(told.predicted_start)}")
+    if told.resumes_at_step is not None:
+        lines.append(f"resumes at   step {told.resumes_at_step}")
     lines.extend(f"what if      {words}" for words in told.what_if)
     return "\n".join(lines)
 
@@ -32,7 +34,12 @@ def say_timeline(told: TimelineBody) -> str:
     for one in told.attempts:
         cost = "not billed yet" if one.cost is None else spell(one.cost)
         lost = f", {one.lost_gpu_seconds:.0f} lost" if one.lost_gpu_seconds else ""
-        lines.append(f"try {one.number}: {one.gpu_seconds:.0f} GPU-seconds{lost}, {cost}")
+        steps = ""
+        if one.resumed_step is not None:
+            steps += f", resumed at step {one.resumed_step}"
+        if one.saved_step is not None:
+            steps += f", saved at step {one.saved_step}"
+        lines.append(f"try {one.number}: {one.gpu_seconds:.0f} GPU-seconds{lost}{steps}, {cost}")
     if told.cost is not None:
         lines.append(f"in all: {spell(told.cost)}")
     return "\n".join(lines)

@@ -123,6 +123,7 @@ def say_job(job: JobBody) -> str:
         ("exit status", "-" if job.exit_status is None else str(job.exit_status)),
         ("GPUs", f"{job.gpus:g}"),
         ("GPU-seconds", f"{job.gpu_seconds:.0f}, lost {job.lost_gpu_seconds:.0f}"),
+        ("saved", "-" if job.saved_step is None else f"at step {job.saved_step}"),
         ("failures", _counts(job.failures)),
         ("preemptions", str(job.preemptions)),
     ]

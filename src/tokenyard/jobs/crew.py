@@ -83,4 +83,5 @@ def _launch(record: JobRecord, seat: MemberSeat, member: MemberId, epoch: int) -
         master=first.node,
         array_index=record.array_index,
         epoch=epoch,
+        resumed_step=record.saved_step,
     )

@@ -35,6 +35,8 @@ class Patience:
     launch_seconds: float
     back_off_seconds: float
     back_off_seconds_max: float
+    # Between two writes of the step that a running job has reached.
+    step_seconds: float
 
 
 class Draft:
@@ -66,12 +68,13 @@ class Draft:
         reason: Reason | None = None,
         detail: str | None = None,
         by: str | None = None,
+        step: int | None = None,
         **fields: Any,
     ) -> None:
         """Into another state; Conflict when it is not a legal one."""
         advance(self.record.state, state)
         self.record = replace(self.record, state=state, reason=reason, detail=detail, **fields)
-        self.note(kind, reason=reason, detail=detail, by=by)
+        self.note(kind, reason=reason, detail=detail, by=by, step=step)
 
     def note(
         self,
@@ -80,10 +83,11 @@ class Draft:
         reason: Reason | None = None,
         detail: str | None = None,
         by: str | None = None,
+        step: int | None = None,
     ) -> None:
         """A line of the timeline."""
-        record = self.record
-        self.events.append(JobEvent(record.id, self.now, kind, record.attempt, reason, detail, by))
+        job, attempt = self.record.id, self.record.attempt
+        self.events.append(JobEvent(job, self.now, kind, attempt, reason, detail, by, step))
 
     def start(self, seats: tuple[MemberSeat, ...], how: Reason | None = None) -> None:
         """Take those seats for the next attempt; its members are still to be launched."""
@@ -94,6 +98,7 @@ class Draft:
             State.STARTING,
             EventKind.LAUNCHED,
             detail=_places(seats),
+            step=record.saved_step,
             seats=seats,
             held_seats=(),
             members=len(seats),
@@ -104,10 +109,11 @@ class Draft:
             running_at=None,
             incomplete_since=None,
             exit_status=None,
+            saved_at=None,
+            resumed_step=record.saved_step,
             first_started_at=self.now if first is None else first,
         )
-        again = f", from {record.saved_seconds:.0f} s of saved work" if record.saved_seconds else ""
-        told = f"{_places(seats)}{again}"
+        told = f"{_places(seats)}{_resumed(record)}"
         self.events[-1] = replace(self.events[-1], reason=how, detail=told)
 
     def stop(
@@ -160,6 +166,7 @@ class Draft:
             # Bad nodes are the quarantine's business; a job that avoided many could never sit.
             avoid_nodes=(),
             stop_at=None,
+            saved_at=None,
             saved_seconds=saved,
             gpu_seconds=record.gpu_seconds + took,
             lost_gpu_seconds=record.lost_gpu_seconds + lost,
@@ -184,17 +191,30 @@ def _attempt_of(record: JobRecord) -> Attempt:
         record.seats,
         running_at=record.running_at,
         exit_status=record.exit_status,
+        resumed_step=record.resumed_step,
+        saved_step=None if record.saved_at is None else record.saved_step,
     )
 
 
 def _saved(record: JobRecord, ran: float, by_signal: bool) -> float:
     checkpoint = record.spec.checkpoint
-    worked = max(ran - (checkpoint.restart_seconds if record.saved_seconds else 0.0), 0.0)
+    restart = checkpoint.restart_seconds if record.saved_seconds else 0.0
+    worked = max(ran - restart, 0.0)
+    if record.saved_at is not None and record.running_at is not None:
+        # What the job has told of outweighs what its file promises.
+        kept = record.saved_at - record.running_at - restart
+        return record.saved_seconds + min(max(kept, 0.0), worked)
     if checkpoint.on_signal and by_signal:
         return record.saved_seconds + worked
     if checkpoint.interval_seconds is None:
         return record.saved_seconds
     return record.saved_seconds + worked - worked % checkpoint.interval_seconds
+
+
+def _resumed(record: JobRecord) -> str:
+    if record.saved_step is not None:
+        return f", resumed at step {record.saved_step}"
+    return f", from {record.saved_seconds:.0f} s of saved work" if record.saved_seconds else ""
 
 
 def _places(seats: Sequence[MemberSeat]) -> str:
@@ -245,8 +265,10 @@ def settle(
     ]
     # What it did on a node that is lost is known only until that was last heard of.
     draft.heard_at = min([draft.now, *(lost[s.node] for s in record.seats if s.node in lost)])
+    is_over = all(member.is_over for member in members)
+    _take_step(draft, reports, 0.0 if is_over else patience.step_seconds)
     if record.state is State.STOPPING:
-        if all(member.is_over for member in members):
+        if is_over:
             _gone(draft, members, patience)
         return
     if record.cancel_wanted:
@@ -259,12 +281,23 @@ def settle(
         failures = [kind for kind in (member.failure for member in members) if kind]
         kind = classify(failures)
         draft.record = replace(draft.record, exit_status=_status(members))
-        if all(member.is_over for member in members):
+        if is_over:
             _fail(draft, kind, _detail(members, kind), patience)
         else:
             draft.stop(Reason(kind.value), detail=_detail(members, kind))
     else:
         _go_on(draft, members, patience)
+
+
+def _take_step(draft: Draft, reports: Mapping[MemberId, MemberReport], step_seconds: float) -> None:
+    """Note the last checkpoint that a member has told of, now and then while the job runs."""
+    record = draft.record
+    told = [reports.get(member_of(record, seat)) for seat in record.seats]
+    steps = [report.step for report in told if report is not None and report.step is not None]
+    if not steps or (record.saved_at is not None and max(steps) == record.saved_step):
+        return
+    if record.saved_at is None or draft.heard_at - record.saved_at >= step_seconds:
+        draft.record = replace(record, saved_step=max(steps), saved_at=draft.heard_at)
 
 
 def _member(
@@ -362,8 +395,9 @@ def _gone(draft: Draft, members: Sequence[_Member], patience: Patience) -> None:
     draft.record = replace(record, exit_status=record.exit_status or status)
     kind = _KINDS.get(reason)
     preempted = kind is None or kind is FailureKind.PREEMPTED
-    if members and preempted and all(member.succeeded for member in members):
-        # It has finished before it could be stopped.
+    saves = record.spec.checkpoint.on_signal
+    if members and preempted and not saves and all(member.succeeded for member in members):
+        # It has finished before it could be stopped; one that saves its work may only say so.
         _succeed(draft)
         return
     if reason is Reason.CANCELLED_BY_USER or record.cancel_wanted:
@@ -385,6 +419,8 @@ def _gone(draft: Draft, members: Sequence[_Member], patience: Patience) -> None:
 def _requeue(draft: Draft, reason: Reason, members: Sequence[_Member], patience: Patience) -> None:
     """A preempted job waits again in its old place, unless it may not be preempted so often."""
     graceful = all(m.phase is MemberPhase.EXITED and m.status != _KILLED for m in members)
+    # A step of an earlier try is not news.
+    step = None if draft.record.saved_at is None else draft.record.saved_step
     draft.end_attempt(reason, saved_by_signal=graceful)
     record = draft.record
     kind = FailureKind.PREEMPTED
@@ -392,7 +428,16 @@ def _requeue(draft: Draft, reason: Reason, members: Sequence[_Member], patience:
     counted: dict[str, Any] = {"failures": failures, "preemptions": record.preemptions + 1}
     follows = _next(record, kind, failures, patience)
     if isinstance(follows, Again):
-        draft.move(State.QUEUED, EventKind.REQUEUED, reason=reason, not_before=0.0, **counted)
+        told = None if step is None else f"saved at step {step}"
+        draft.move(
+            State.QUEUED,
+            EventKind.REQUEUED,
+            reason=reason,
+            detail=told,
+            step=step,
+            not_before=0.0,
+            **counted,
+        )
         return
     draft.move(State.FAILED, EventKind.FAILED, reason=reason, ended_at=draft.now, **counted)
     if follows.exhausted:

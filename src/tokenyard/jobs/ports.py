@@ -156,6 +156,8 @@ class MemberReport:
     detail: str | None = None
     # It was told to stop before it ended.
     stopped: bool = False
+    # The step of the last checkpoint that it has told of.
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,8 @@ class Launch:
     array_index: int | None
     # Executors refuse the commands of a leader that was replaced.
     epoch: int
+    # The step of the checkpoint to go on from, as far as the job has told.
+    resumed_step: int | None = None
     # Where the members meet; without a port the executor chooses one.
     master_address: str = "127.0.0.1"
     master_port: int | None = None

@@ -81,6 +81,12 @@ class JobRecord:
     # The owner wants it gone.
     cancel_wanted: bool = False
     saved_seconds: float = 0.0
+    # The step that its last checkpoint holds, by the job's own word; where the next try goes on.
+    saved_step: int | None = None
+    # When that was heard of; None while the open attempt has said nothing.
+    saved_at: float | None = None
+    # The step that the open attempt, or the last one, went on from.
+    resumed_step: int | None = None
     preemptions: int = 0
     # How often it failed, by kind, since it was last replayed by hand.
     failures: Mapping[FailureKind, int] = field(default_factory=dict)
@@ -110,6 +116,9 @@ class Attempt:
     gpu_seconds: float = 0.0
     # Of those, what no checkpoint has kept.
     lost_gpu_seconds: float = 0.0
+    # The step that it went on from, and that of its last checkpoint.
+    resumed_step: int | None = None
+    saved_step: int | None = None
     # What it was billed at; None until it is.
     cost: Money | None = None
 
@@ -149,6 +158,8 @@ class JobEvent:
     detail: str | None = None
     # The job or user that caused it.
     by: str | None = None
+    # The step of the checkpoint from which a try goes on, or which a stop has left.
+    step: int | None = None
 
 
 class NodeState(StrEnum):

@@ -16,7 +16,7 @@ from tokenyard.jobs.records import (
 )
 from tokenyard.jobs.roster import Roster
 from tokenyard.jobs.rules.explain import Explanation
-from tokenyard.jobs.rules.states import State, holds_seats
+from tokenyard.jobs.rules.states import State, holds_seats, is_final
 from tokenyard.jobs.rules.workload import GPU_MILLI
 from tokenyard.jobs.shape import gpus_of, gpus_wanted
 from tokenyard.protocol.jobs import (
@@ -92,6 +92,7 @@ def render_job(
         preemptions=record.preemptions,
         failures={kind.value: count for kind, count in record.failures.items()},
         saved_seconds=record.saved_seconds,
+        saved_step=record.saved_step,
         gpu_seconds=record.gpu_seconds,
         lost_gpu_seconds=record.lost_gpu_seconds,
         labels=dict(spec.labels),
@@ -119,6 +120,7 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
             ahead=[],
             predicted_start=None,
             prediction=None,
+            resumes_at_step=_resumes_at(record),
             what_if=[],
         )
     blocked = found.blocked
@@ -148,8 +150,14 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
         prediction=None
         if found.predicted_start is None
         else ("played" if found.prediction_is_exact else "reckoned"),
+        resumes_at_step=_resumes_at(record),
         what_if=list(found.what_if),
     )
+
+
+def _resumes_at(record: JobRecord) -> int | None:
+    waits = not holds_seats(record.state) and not is_final(record.state)
+    return record.saved_step if waits else None
 
 
 def render_timeline(
@@ -167,6 +175,7 @@ def render_timeline(
                 reason=None if event.reason is None else event.reason.value,
                 detail=event.detail,
                 by=event.by,
+                step=event.step,
             )
             for number, event in events
         ],
@@ -180,6 +189,8 @@ def render_timeline(
                 exit_status=one.exit_status,
                 gpu_seconds=one.gpu_seconds,
                 lost_gpu_seconds=one.lost_gpu_seconds,
+                resumed_step=one.resumed_step,
+                saved_step=one.saved_step,
                 cost=_cost([one]),
                 seats=_seats(record, one.seats),
             )

@@ -89,6 +89,7 @@ class Scheduler:
             self._settings.launch_seconds,
             self._settings.back_off_seconds,
             self._settings.back_off_seconds_max,
+            self._settings.step_seconds,
         )
         self._lease: Lease | None = None
         self._sequence = 0

@@ -68,6 +68,7 @@ def job_of(record: JobRecord) -> Job:
         checkpoint_seconds=0.0 if checkpoint.on_signal else checkpoint.interval_seconds,
         restart_seconds=checkpoint.restart_seconds,
         saved_seconds=record.saved_seconds,
+        saved_at=record.saved_at,
         preemptions=record.preemptions,
     )
 

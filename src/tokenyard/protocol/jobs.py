@@ -149,6 +149,8 @@ class JobBody(msgspec.Struct, kw_only=True):
     preemptions: int
     failures: dict[str, int]
     saved_seconds: float
+    # The step of its last checkpoint, as the job has told; null when it has not.
+    saved_step: int | None
     gpu_seconds: float
     lost_gpu_seconds: float
     labels: dict[str, str]
@@ -191,6 +193,8 @@ class ExplanationBody(msgspec.Struct, kw_only=True):
     ahead: list[str]
     predicted_start: float | None
     prediction: Literal["played", "reckoned"] | None
+    # The step that it will go on from; null when it begins anew, or has not told.
+    resumes_at_step: int | None
     what_if: list[str]
 
 
@@ -204,6 +208,8 @@ class JobEventBody(msgspec.Struct, kw_only=True):
     reason: str | None
     detail: str | None
     by: str | None
+    # Of the checkpoint that a try went on from, or that a stop has left.
+    step: int | None
 
 
 class AttemptBody(msgspec.Struct, kw_only=True):
@@ -217,6 +223,9 @@ class AttemptBody(msgspec.Struct, kw_only=True):
     exit_status: int | None
     gpu_seconds: float
     lost_gpu_seconds: float
+    # The steps that it went on from and that its last checkpoint holds, as the job has told.
+    resumed_step: int | None
+    saved_step: int | None
     # What it was billed; null until it is. What the platform lost by itself costs nothing.
     cost: Cost | None
     seats: list[SeatBody]

@@ -143,6 +143,9 @@ class JobSettings(Branch, frozen=True):
     log_bytes_max: Annotated[
         Count, Meta(description="A member's log that grows past this is kept once, as `….1`.")
     ] = 16 * 1024 * 1024
+    step_seconds: Annotated[
+        Seconds, Meta(description="A step that a running job tells is stored at most this often.")
+    ] = 5.0
     open_files_max: Annotated[Count, Meta(description="Files that a member may have open.")] = 4_096
     clerk_seconds: Annotated[
         Seconds, Meta(description="How often ended attempts are billed and old jobs forgotten.")

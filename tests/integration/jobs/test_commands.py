@@ -128,6 +128,30 @@ def test_priority_and_what_a_job_cost(desk: Desk) -> None:
     assert "2 GPU" in desk.ask("jobs", "timeline", runs) or told["attempts"][0]["gpu_seconds"] > 2
 
 
+def test_a_drained_job_says_at_which_step_it_goes_on(desk: Desk) -> None:
+    code = """
+import json, os, time
+from pathlib import Path
+said = os.environ["TOKENYARD_RESUMED_STEP"]
+Path(os.environ["TOKENYARD_CHECKPOINT_FILE"]).write_text(json.dumps({"step": 1200}))
+time.sleep(0 if said else 60)
+"""
+    (job,) = desk.submit(code)
+    wait_for(lambda: desk.show(job)["saved_step"] == 1200)
+    desk.ask("cluster", "node", "local", "draining")
+    desk.wait_for(job, "queued")
+    assert "resumes at   step 1200" in desk.ask("jobs", "explain", job)
+    desk.ask("cluster", "node", "local", "open")
+    desk.wait_for(job, "succeeded")
+    assert "at step 1200" in desk.ask("jobs", "show", job)
+    told = desk.ask("jobs", "timeline", job)
+    for words in ("saved at step 1200", "on local, resumed at step 1200", "try 2:"):
+        assert words in told
+    spoken = json.loads(desk.ask("jobs", "timeline", job, "--json"))
+    assert [one["step"] for one in spoken["events"] if one["kind"] == "launched"] == [None, 1200]
+    assert [one["resumed_step"] for one in spoken["attempts"]] == [None, 1200]
+
+
 def test_a_cordoned_node_takes_nobody(desk: Desk) -> None:
     desk.ask("cluster", "node", "local", "cordoned")
     (job,) = desk.submit(NOW)

@@ -160,6 +160,16 @@ time.sleep(60)
     assert (forced.status, forced.stopped) == (-9, True)
 
 
+@pytest.mark.parametrize(
+    "told", ['{"step": -1}', '{"step": "9"}', '{"step": true}', "[9]", "{", '{"step": 1e3}']
+)
+async def test_what_is_no_step_is_not_taken_for_one(executor: LocalExecutor, told: str) -> None:
+    code = f"import os; open(os.environ['TOKENYARD_CHECKPOINT_FILE'], 'w').write({told!r})"
+    one = launch(code)
+    await executor.launch(one)
+    assert (await end_of(executor, one.id)).step is None
+
+
 async def test_who_takes_too_much_memory_is_ended_for_it(executor: LocalExecutor) -> None:
     code = "import time\nheld = bytearray(300 << 20)\ntime.sleep(30)"
     one = launch(code, roles=(RoleSpec(memory_mib=128),))

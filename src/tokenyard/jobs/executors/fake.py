@@ -27,6 +27,10 @@ class Outcome:
     start_seconds: float = 0.0
     # From being told to go until it has gone.
     stop_seconds: float = 0.0
+    # How it ends when told to go, if it is gone in time.
+    stop_status: int = -15
+    # (seconds from its start, step): the checkpoints that it tells of.
+    steps: tuple[tuple[float, int], ...] = ()
 
 
 Script = Callable[[Launch], Outcome]
@@ -118,10 +122,12 @@ class FakeExecutor:
             return
         if held.end.stopped and grace_seconds > 0:
             return
-        wish = held.outcome.stop_seconds if held.outcome is not None else 0.0
+        outcome = held.outcome
+        wish = 0.0 if outcome is None else outcome.stop_seconds
         ends_at = now + min(wish, grace_seconds)
         if ends_at < held.ends_at and held.node not in self._silent:
-            status = -9 if wish > grace_seconds else -15
+            polite = -15 if outcome is None else outcome.stop_status
+            status = -9 if wish > grace_seconds else polite
             held.ends_at = ends_at
             held.end = MemberReport(member, held.node, MemberPhase.EXITED, status, stopped=True)
 
@@ -166,9 +172,18 @@ class FakeExecutor:
 
     def _report(self, member: MemberId, held: _Member) -> MemberReport:
         now = self._clock.now()
+        step = _step(held, min(now, held.ends_at, self._silent.get(held.node, now)))
         if now >= held.ends_at and held.node not in self._silent:
-            return held.end
+            return replace(held.end, step=step)
         # What a silent node does is not known: the last that was heard.
         begun = held.outcome is None or now >= held.began + held.outcome.start_seconds
         phase = MemberPhase.RUNNING if begun else MemberPhase.STARTING
-        return MemberReport(member, held.node, phase, stopped=held.end.stopped)
+        return MemberReport(member, held.node, phase, stopped=held.end.stopped, step=step)
+
+
+def _step(held: _Member, at: float) -> int | None:
+    """Of the last checkpoint until then."""
+    if held.outcome is None:
+        return None
+    worked = at - held.began - held.outcome.start_seconds
+    return max((step for after, step in held.outcome.steps if after <= worked), default=None)

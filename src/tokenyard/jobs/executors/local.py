@@ -1,7 +1,7 @@
 """Runs members as processes of this machine, each with a keeper beside it.
 
     jobs/<job>/work                    the working folder, kept through all attempts
-    jobs/<job>/<attempt>.<rank>.<turn> spec, log, and how the member ended
+    jobs/<job>/<attempt>.<rank>.<turn> spec, log, its last checkpoint, and how the member ended
     jobs/open/…                        a name for each member whose end is not yet stored
 
 A member's folder is made once and for ever, so a second order to start it finds it and does
@@ -19,11 +19,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokenyard.jobs.executors import keeper
+from tokenyard.jobs.executors.checkpoints import FILE_VARIABLE, STEP_VARIABLE, read_step
 from tokenyard.jobs.executors.devices import Devices, Gauge
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.jobs.ports import Launch, LogText, MemberId, MemberPhase, MemberReport
@@ -34,6 +35,7 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.ids import JobId, NodeName
 
 LOCAL = "local"
+CHECKPOINT_FILE = "checkpoint.json"
 # Of our own environment members see only these; the rest may hold secrets.
 _PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
 _QUIT_SECONDS_MAX = 10.0
@@ -44,6 +46,8 @@ class _Member:
     process: LocalProcess | None
     report: MemberReport
     told: float | None = None
+    # The checkpoint file when it was last read: time and size.
+    stamp: tuple[int, int] = (0, 0)
 
 
 class LocalExecutor:
@@ -115,7 +119,20 @@ class LocalExecutor:
 
     async def report(self) -> Mapping[MemberId, MemberReport]:
         """All members that it has started and not forgotten."""
+        running = [held for held in self._members.values() if not held.report.phase.is_over]
+        if running:
+            await asyncio.to_thread(self._read_steps, running)
         return {member: held.report for member, held in self._members.items()}
+
+    def _read_steps(self, running: Sequence[_Member]) -> None:
+        for held in running:
+            path = self._folder_of(held.report.id) / CHECKPOINT_FILE
+            with suppress(OSError):
+                seen = path.stat()
+                stamp = (seen.st_mtime_ns, seen.st_size)
+                if stamp != held.stamp:
+                    held.stamp = stamp
+                    held.report = replace(held.report, step=read_step(path))
 
     async def launch(self, launch: Launch) -> None:
         """Start a member, unless it was ever started; refused silently for an old epoch."""
@@ -222,6 +239,8 @@ class LocalExecutor:
             "CUDA_VISIBLE_DEVICES": ",".join(str(gpu) for gpu in launch.gpus),
             "TOKENYARD_JOB_ID": member.job,
             "TOKENYARD_ATTEMPT": str(member.attempt),
+            FILE_VARIABLE: str(self._folder_of(member) / CHECKPOINT_FILE),
+            STEP_VARIABLE: "" if launch.resumed_step is None else str(launch.resumed_step),
             "TOKENYARD_ROLE": launch.spec.roles[launch.role].name,
             "TOKENYARD_ARRAY_INDEX": "" if launch.array_index is None else str(launch.array_index),
             **launch.spec.environment,
@@ -296,13 +315,14 @@ def _find_open(root: Path, node: NodeName) -> list[MemberReport]:
 
 def _read_end(folder: Path, member: MemberId, node: NodeName) -> MemberReport:
     """How it ended; lost where nobody has written that down."""
+    step = read_step(folder / CHECKPOINT_FILE)
     try:
         told: dict[str, Any] = json.loads((folder / "ended.json").read_text())
     except (OSError, ValueError):
         detail = "its keeper died"
-        return MemberReport(member, node, MemberPhase.LOST, None, detail)
+        return MemberReport(member, node, MemberPhase.LOST, None, detail, step=step)
     phase = MemberPhase(told["phase"])
-    return MemberReport(member, node, phase, told["status"], told["detail"], told["stopped"])
+    return MemberReport(member, node, phase, told["status"], told["detail"], told["stopped"], step)
 
 
 def _end_group(folder: Path, member: MemberId) -> None:

@@ -397,16 +397,29 @@ def progressed(entry: Entry, now: float, *, preempted: bool = False) -> Job:
     job = entry.job
     ran = max(now - entry.started_at - (job.restart_seconds if job.saved_seconds else 0.0), 0.0)
     saved = job.saved_seconds
-    if job.checkpoint_seconds is not None:
-        saved += ran - ran % job.checkpoint_seconds if job.checkpoint_seconds else ran
+    if job.checkpoint_seconds == 0.0:
+        saved += ran
+    elif job.saved_at is not None:
+        saved += min(max(job.saved_at - entry.started_at, 0.0), ran)
+    elif job.checkpoint_seconds is not None:
+        saved += ran - ran % job.checkpoint_seconds
     return replace(
-        job, saved_seconds=saved, preemptions=job.preemptions + preempted, not_before=0.0
+        job,
+        saved_seconds=saved,
+        saved_at=None,
+        preemptions=job.preemptions + preempted,
+        not_before=0.0,
     )
 
 
 def seconds_lost(entry: Entry, now: float) -> float:
     """What a stop now would throw away: work since the last checkpoint, and the restart."""
     ran = max(now - entry.started_at, 0.0)
-    checkpoint = entry.job.checkpoint_seconds
-    lost = ran if checkpoint is None else (ran % checkpoint if checkpoint else 0.0)
+    checkpoint, saved_at = entry.job.checkpoint_seconds, entry.job.saved_at
+    if checkpoint == 0.0:
+        lost = 0.0
+    elif saved_at is not None:
+        lost = min(max(now - saved_at, 0.0), ran)
+    else:
+        lost = ran if checkpoint is None else ran % checkpoint
     return lost + entry.job.restart_seconds

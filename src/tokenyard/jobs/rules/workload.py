@@ -133,6 +133,8 @@ class Job:
     restart_seconds: float = 0.0
     # Work already saved by checkpoints of earlier attempts.
     saved_seconds: float = 0.0
+    # When this attempt told of a checkpoint; None when it has not, and the interval is believed.
+    saved_at: float | None = None
     preemptions: int = 0
 
     def __post_init__(self) -> None:

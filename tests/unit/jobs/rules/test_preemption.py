@@ -98,6 +98,15 @@ def test_a_restart_costs_before_it_saves() -> None:
     assert seconds_lost(entry, 59.0) == 9.0 + 30.0
 
 
+def test_a_checkpoint_that_was_told_of_outweighs_one_that_was_promised() -> None:
+    board = board_of(1)
+    run(board, job("j", checkpoint_seconds=600.0, saved_at=970.0, saved_seconds=5.0), 0, 0, 400.0)
+    entry = board.running[JobId("j")]
+    assert seconds_lost(entry, 1000.0) == 30.0
+    assert progressed(entry, 1000.0).saved_seconds == 575.0
+    assert progressed(entry, 1000.0).saved_at is None
+
+
 @pytest.mark.parametrize(
     ("shortest", "preemptible", "gone"), [(0.0, True, 1), (500.0, True, 0), (0.0, False, 0)]
 )

@@ -9,6 +9,7 @@ from support.job_worlds import World, make_nodes
 from tokenyard.jobs.executors.fake import Outcome
 from tokenyard.jobs.ports import Launch, MemberPhase
 from tokenyard.jobs.records import Change, EventKind, NodeState
+from tokenyard.jobs.rules.profile import YARD
 from tokenyard.jobs.rules.retries import FailureKind
 from tokenyard.jobs.rules.states import State
 from tokenyard.protocol.jobs import CheckpointSpec, RetrySpec, RoleSpec
@@ -244,6 +245,67 @@ async def test_urgent_work_displaces_with_grace_and_the_victim_comes_back() -> N
     assert waiting.saved_seconds == pytest.approx(8.0, abs=1.5)
     await world.pass_time(45)
     assert (await world.get(victim)).state is State.RUNNING
+
+
+async def test_a_preempted_job_goes_on_at_the_step_that_it_has_told() -> None:
+    launches: list[Launch] = []
+
+    def script(launch: Launch) -> Outcome:
+        launches.append(launch)
+        step = launch.resumed_step or 0
+        return Outcome(60.0, steps=((10.0, step + 100), (20.0, step + 200), (21.0, step + 210)))
+
+    world = World(script, nodes=make_nodes(1, 4), profile=replace(YARD, run_seconds_min=0.0))
+    victim = await world.submit(gpus=4)
+    await world.pass_time(22.5)
+    # Of two steps within a moment the second is stored when there is a reason, or it is time.
+    assert (await world.get(victim)).saved_step == 200
+    await world.pass_time(2.5)
+    urgent = await world.submit(gpus=4, priority=1000)
+    await world.pass_time(3)
+    waiting = await world.get(victim)
+    assert (waiting.state, waiting.saved_step, waiting.preemptions) == (State.QUEUED, 210, 1)
+    assert waiting.saved_seconds == pytest.approx(25.0, abs=1.0)
+    # Only what came after the checkpoint is lost.
+    assert waiting.lost_gpu_seconds == pytest.approx(0.0, abs=4.0)
+    assert (await world.get(urgent)).state is State.RUNNING
+    await world.pass_time(61)
+    assert (await world.get(victim)).state is State.RUNNING
+    assert [one.resumed_step for one in launches if one.id.job == victim] == [None, 210]
+    events = [event for _, event in await world.store.events(victim, after=0, limit=99)]
+    requeued, launched = [e for e in events if e.step is not None]
+    assert (requeued.kind, requeued.step) == (EventKind.REQUEUED, 210)
+    assert (launched.kind, launched.step) == (EventKind.LAUNCHED, 210)
+    assert "resumed at step 210" in (launched.detail or "")
+    first, second = await world.store.attempts(victim)
+    assert (first.resumed_step, first.saved_step) == (None, 210)
+    assert (second.resumed_step, second.saved_step) == (210, None)
+
+
+async def test_work_after_the_last_step_is_lost() -> None:
+    world = World(lambda one: Outcome(60.0, steps=((10.0, 5),)), nodes=make_nodes(2, 4))
+    promised = CheckpointSpec(interval_seconds=1.0)
+    job = await world.submit(gpus=4, checkpoint=promised)
+    await world.pass_time(30)
+    world.executor.lose_node((await world.get(job)).seats[0].node)
+    await world.pass_time(4)
+    hit = await world.get(job)
+    assert (hit.saved_step, hit.failures) == (5, {FailureKind.NODE_LOST: 1})
+    assert hit.saved_seconds == pytest.approx(10.0, abs=1.0)
+    assert hit.lost_gpu_seconds == pytest.approx(4 * 22.0, abs=8.0)
+
+
+async def test_who_saves_on_the_signal_and_ends_well_has_not_finished() -> None:
+    world = World(
+        lambda one: Outcome(40.0, stop_seconds=2.0, stop_status=0),
+        nodes=make_nodes(1, 4),
+        profile=replace(YARD, run_seconds_min=0.0),
+    )
+    victim = await world.submit(gpus=4, checkpoint=CheckpointSpec(on_signal=True))
+    await world.pass_time(5)
+    await world.submit(gpus=4, priority=1000)
+    await world.pass_time(4)
+    assert (await world.get(victim)).state is State.QUEUED
 
 
 async def test_a_drained_node_is_left_and_a_cordoned_one_keeps_whom_it_has() -> None:
