@@ -4,8 +4,6 @@ from tokenyard.assembly.ground import Ground
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.limits import GuardedLimits, LimitBook, MemoryLimits
 from tokenyard.gateway.ports import LimitStore
-from tokenyard.storage.redis.connection import open_redis
-from tokenyard.storage.redis.limits import RedisLimits
 from tokenyard.upstreams.pool import UpstreamPool
 
 
@@ -30,6 +28,10 @@ async def open_door(ground: Ground, pool: UpstreamPool) -> Admission:
 async def _open_counts(ground: Ground) -> LimitStore:
     if not ground.settings.storage.redis_url:
         return MemoryLimits()
+    # Loads the client, which costs a single process 8 MB that it does not need.
+    from tokenyard.storage.redis.connection import open_redis  # noqa: PLC0415
+    from tokenyard.storage.redis.limits import RedisLimits  # noqa: PLC0415
+
     connection = await ground.stack.enter_async_context(open_redis(ground.settings.storage))
     return GuardedLimits(
         RedisLimits(connection, ground.tasks),

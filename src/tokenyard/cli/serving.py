@@ -20,6 +20,7 @@ from tokenyard.fleet.engines.choice import EngineKind, check_startable
 from tokenyard.fleet.engines.contract import hold_lifeline
 from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
+from tokenyard.runtime import garbage
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.lifecycle import StopSignal, hold_home
 from tokenyard.runtime.randomness import SystemRandomness
@@ -57,6 +58,7 @@ def serve_all(
                 stop.listen()
                 began = clock.monotonic()
                 async with opening(settings, home, log, environment) as yard:
+                    garbage.settle()
                     click.echo(f"Tokenyard {__version__}: {_loading(settings, yard)} …")
                     if await _ready_or_stopped(yard, stop):
                         seconds = clock.monotonic() - began
@@ -89,6 +91,7 @@ def serve_gateway(
             stop.listen()
             hold_lifeline(partial(os.kill, os.getpid(), signal.SIGTERM))
             async with open_gateway(settings, home, log, environment, bound):
+                garbage.settle()
                 await stop.wait()
 
         run(main())

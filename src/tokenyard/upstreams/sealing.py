@@ -4,11 +4,14 @@ AES-256-GCM, with the server's name as associated data, so that a sealed key can
 another server's name. Source: NIST SP 800-38D.
 """
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tokenyard.runtime.randomness import Randomness
 from tokenyard.vocabulary.errors import InternalFailure
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -18,7 +21,7 @@ class Sealer:
     """Seals and opens with one key of 32 bytes."""
 
     def __init__(self, key: bytes, randomness: Randomness) -> None:
-        self._cipher = AESGCM(key)
+        self._key = key
         self._randomness = randomness
 
     def seal(self, name: str, secret: str) -> bytes:
@@ -28,6 +31,8 @@ class Sealer:
 
     def open(self, name: str, sealed: bytes) -> str:
         """The secret again; raises InternalFailure when key, name or bytes are others."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             return self._cipher.decrypt(nonce, rest, name.encode()).decode()
@@ -36,3 +41,10 @@ class Sealer:
                 f"The key of the model server {name!r} cannot be opened: it was sealed with "
                 "another key file. Set it anew."
             ) from None
+
+    @cached_property
+    def _cipher(self) -> "AESGCM":
+        # Most installations seal nothing, and need not load the library.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+        return AESGCM(self._key)
