@@ -57,7 +57,6 @@ def check_claims(
 
 def _does_not_hold(error: Exception) -> TokenyardError:
     return Unauthenticated(
-        "The sign-in with the provider failed: "
-        f"its token does not hold ({type(error).__name__}).",
+        f"The sign-in with the provider failed: its token does not hold ({type(error).__name__}).",
         reason=Reason.SIGN_IN_FAILED,
     )
