@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from tokenyard.gateway.server import bind, serve
 from tokenyard.protocol.errors import error_response
 from tokenyard.protocol.models import ModelList
-from tokenyard.protocol.sse import DONE, frame
+from tokenyard.protocol.sse import DONE, data_of, frame
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.settings import GatewaySettings, UpstreamSettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -131,14 +132,21 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         yield upstream, script
 
 
-async def text_of(upstream: Upstream, seen: Callable[[int], None] = lambda count: None) -> str:
+async def text_of(
+    upstream: Upstream, seen: Callable[[int], None] = lambda count: None, *, lenient: bool = False
+) -> str:
+    """lenient: events of a server that breaks may lack everything."""
     pieces: list[str] = []
     async for event in upstream.stream(CALL):
-        for choice in json.loads(event.data)["choices"]:
+        for choice in json.loads(event.data).get("choices", [] if lenient else None):
             if content := choice["delta"].get("content"):
                 pieces.append(content)
                 seen(len(pieces))
     return "".join(pieces)
+
+
+async def frames_of(upstream: Upstream) -> bytes:
+    return b"".join([block async for block in upstream.frames(CALL)])
 
 
 async def test_health_follows_the_server(pair: Pair) -> None:
@@ -165,6 +173,13 @@ async def test_stream_ends_with_the_usage_and_without_done(pair: Pair) -> None:
     assert await text_of(pair[0]) == "Hello, world."
 
 
+async def test_frames_are_the_events_of_the_stream(pair: Pair) -> None:
+    events = [event.data async for event in pair[0].stream(CALL)]
+    blocks = [block async for block in pair[0].frames(CALL)]
+    assert [data for block in blocks for data in data_of(block)] == events
+    assert b"".join(blocks) == b"".join(map(frame, events))
+
+
 async def test_whole_answer(pair: Pair) -> None:
     call = GenerationCall(GenerationPath.CHAT, b'{"model":"scripted"}', "req_2")
     body = json.loads(await pair[0].complete(call))
@@ -185,7 +200,7 @@ async def test_refusal_keeps_kind_reason_field_and_wait(
 ) -> None:
     upstream, script = pair
     script.script = Script(refuse=refusal)
-    for ask in (text_of(upstream), upstream.complete(CALL)):
+    for ask in (text_of(upstream), frames_of(upstream), upstream.complete(CALL)):
         with pytest.raises(type(refusal)) as caught:
             await ask
         error = caught.value
@@ -207,6 +222,21 @@ async def test_abort_ends_the_stream_with_what_was_counted(pair: Pair) -> None:
     choices = [choice for event in events for choice in event["choices"]]
     said = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]
     assert "".join(said) in {"Hello", "Hello, "}
+    assert choices[-1]["finish_reason"] == "abort"
+    assert events[-1]["usage"]["completion_tokens"] == len(said)
+
+
+async def test_abort_ends_the_frames_with_what_was_counted(pair: Pair) -> None:
+    upstream, script = pair
+    script.script = Script(hold_after=2)
+    events: list[dict[str, Any]] = []
+    async for block in upstream.frames(CALL):
+        told = [json.loads(data) for data in data_of(block)]
+        if len(events) < 2 <= len(events) + len(told):
+            await upstream.abort(CALL.request_id)
+        events += told
+    choices = [choice for event in events for choice in event["choices"]]
+    said = [choice["delta"]["content"] for choice in choices if choice["delta"].get("content")]
     assert choices[-1]["finish_reason"] == "abort"
     assert events[-1]["usage"]["completion_tokens"] == len(said)
 
@@ -296,10 +326,18 @@ FAULTS = {
 async def test_fault_is_named_and_never_taken_for_the_end(fault: str, kind: str) -> None:
     answer, hang, reason = FAULTS[fault]
     async with raw_server(answer, hang=hang, kind=kind) as upstream:
-        with pytest.raises((UpstreamFailed, Unavailable)) as caught:
-            async for _ in upstream.stream(CALL):
-                pass
-    assert caught.value.reason is reason
+        for ask in (text_of(upstream, lenient=True), frames_of(upstream)):
+            with pytest.raises((UpstreamFailed, Unavailable)) as caught:
+                await ask
+            assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize("data", [b"{{{", b"{}{}", b'{"choices":[{', b"[]", b"x"])
+async def test_garbage_of_another_make_is_not_passed_on(data: bytes) -> None:
+    answer = HEAD + chunk(frame(data)) + chunk(DONE)
+    async with raw_server(answer, hang=True, kind="foreign") as upstream:
+        with pytest.raises(UpstreamFailed, match="sent something"):
+            await frames_of(upstream)
 
 
 @pytest.mark.parametrize("kind", ["http", "foreign"])

@@ -6,7 +6,6 @@ asked for it, sent on with what it cost. Does not know connections, limits or ho
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from tokenyard.ledger.ledger import Ledger
 from tokenyard.ledger.records import Reservation, UsageRow
 from tokenyard.protocol.chat_completions import UsageBody
 from tokenyard.protocol.errors import error_response
-from tokenyard.protocol.sse import DONE, SseEvent, frame
+from tokenyard.protocol.sse import DONE, data_of, frame
 from tokenyard.runtime.clock import Clock
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.ports import GenerationCall
@@ -36,11 +35,15 @@ class _Told(UsageBody, kw_only=True):
     completion_tokens: int = 0
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
 class _Head(msgspec.Struct):
     """The part of an answer or event that the bill needs."""
 
     usage: _Told | None = None
-    choices: list[dict[str, Any]] = []
+    choices: list[_Choice] = []
 
 
 class Relay:
@@ -88,18 +91,17 @@ class Relay:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answer's frames, `[DONE]` included; what the server refuses at first is raised."""
         try:
-            stream = self._upstream.stream(self._call)
-            async for event in stream if self._tier is None else _mark(stream, self._tier):
-                self._note_event()
-                if _USAGE in event.data and not any(empty in event.data for empty in _NO_USAGE):
-                    told = await self._bill_event(event)
-                    if told is not None:
-                        yield told
+            frames = self._upstream.frames(self._call)
+            async for block in frames if self._tier is None else _mark(frames, self._tier):
+                self._note_events()
+                if _USAGE in block and block.count(_USAGE) > sum(map(block.count, _NO_USAGE)):
+                    for data in data_of(block):
+                        told = await self._pass_on(data)
+                        if told is not None:
+                            yield told
                 else:
-                    self._events += 1
-                    if _LENGTH in event.data and self._finish is FinishReason.STOP:
-                        self._finish = FinishReason.LENGTH
-                    yield frame(event.data)
+                    self._see(block)
+                    yield block
             yield DONE
         except TokenyardError as error:
             self._metrics.upstream_errors.labels(error.reason).inc()
@@ -115,14 +117,13 @@ class Relay:
         """The whole answer's body with what it cost."""
         try:
             body = await self._upstream.complete(self._call)
-            self._note_event()
-            tree = msgspec.json.decode(body)
-            head = msgspec.convert(tree, _Head)
+            self._note_events()
+            head = msgspec.json.decode(body, type=_Head)
             if head.usage is None:
                 raise UpstreamFailed("The model server did not tell what it counted.")
             row = await self._settle(head.usage.usage(), _finish_of(head.choices))
             tier = {} if self._tier is None else {"service_tier": self._tier}
-            return msgspec.json.encode({**tree, **tier, "cost": _cost(row)})
+            return _add(body, {**tier, **_cost(row)})
         except msgspec.MsgspecError as error:
             raise UpstreamFailed("The model server answered something unreadable.") from error
         except TokenyardError as error:
@@ -142,19 +143,22 @@ class Relay:
             self._ledger.release(self._reservation)
             self._lease.release()
 
-    async def _bill_event(self, event: SseEvent) -> bytes | None:
+    async def _pass_on(self, data: bytes) -> bytes | None:
         """Settle by the event that carries the usage; what the client gets of it."""
+        if _USAGE not in data or any(empty in data for empty in _NO_USAGE):
+            told = frame(data)
+            self._see(told)
+            return told
         try:
-            tree = msgspec.json.decode(event.data)
-            head = msgspec.convert(tree, _Head)
+            head = msgspec.json.decode(data, type=_Head)
         except msgspec.MsgspecError as error:
             raise UpstreamFailed("The model server sent something unreadable.") from error
         if head.usage is None:
-            return frame(event.data)
+            return frame(data)
         row = await self._settle(head.usage.usage(), self._finish)
         if not self._include_usage:
             return None
-        return frame(msgspec.json.encode({**tree, "cost": _cost(row)}))
+        return frame(_add(data, _cost(row)))
 
     async def _settle(self, usage: Usage, finish: FinishReason) -> UsageRow:
         self._settled = True
@@ -167,7 +171,14 @@ class Relay:
             upstream=self._upstream.served_by,
         )
 
-    def _note_event(self) -> None:
+    def _see(self, block: bytes) -> None:
+        """Note what events that are passed on say of the answer."""
+        self._events += block.count(b"\n\n")
+        if _LENGTH in block and self._finish is FinishReason.STOP:
+            self._finish = FinishReason.LENGTH
+
+    def _note_events(self) -> None:
+        """Some have come at this moment."""
         now = self._clock.monotonic()
         waited, self._began = now - self._began, now
         if self._events:
@@ -176,26 +187,32 @@ class Relay:
             self._metrics.first_token.labels(self._reservation.model).observe(waited)
 
 
-async def _mark(
-    stream: AsyncGenerator[SseEvent, None], tier: str
-) -> AsyncGenerator[SseEvent, None]:
+async def _mark(frames: AsyncGenerator[bytes, None], tier: str) -> AsyncGenerator[bytes, None]:
     """The events with the tier in each of them."""
-    async with aclosing(stream) as events:
-        async for event in events:
-            try:
-                tree = msgspec.json.decode(event.data, type=dict[str, Any])
-            except msgspec.MsgspecError:
-                yield event
-            else:
-                yield replace(event, data=msgspec.json.encode({**tree, "service_tier": tier}))
+    async with aclosing(frames) as blocks:
+        async for block in blocks:
+            for data in data_of(block):
+                try:
+                    told = _add(data, {"service_tier": tier})
+                except msgspec.MsgspecError:
+                    told = data
+                yield frame(told)
 
 
 def _cost(row: UsageRow) -> dict[str, Any]:
-    return {"nanos": row.cost.nanos, "currency": row.cost.currency}
+    return {"cost": {"nanos": row.cost.nanos, "currency": row.cost.currency}}
 
 
-def _finish_of(choices: list[dict[str, Any]]) -> FinishReason:
-    reasons = {choice.get("finish_reason") for choice in choices}
+def _add(body: bytes, fields: dict[str, Any]) -> bytes:
+    """An object with these fields, everything else as it came."""
+    told = body.rstrip()
+    if told.endswith(b"}") and not any(f'"{name}"'.encode() in told for name in fields):
+        return told[:-1] + b"," + msgspec.json.encode(fields)[1:]
+    return msgspec.json.encode({**msgspec.json.decode(body, type=dict[str, Any]), **fields})
+
+
+def _finish_of(choices: list[_Choice]) -> FinishReason:
+    reasons = {str(choice.finish_reason) for choice in choices}
     if "abort" in reasons:
         return FinishReason.ABORT
     return FinishReason.LENGTH if "length" in reasons else FinishReason.STOP

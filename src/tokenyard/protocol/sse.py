@@ -113,3 +113,57 @@ class SseParser:
         if not data:
             return None
         return SseEvent(b"\n".join(data), event or "message", self._id)
+
+
+class SseCutter:
+    """Feed it chunks cut anywhere; it gives back whole events as they came, several at a time.
+
+    For streams that are passed on: only where events end is looked for, not what they say.
+    """
+
+    def __init__(self, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The events that are whole by now; raises ValueError when one passes the size limit."""
+        rest = self._rest
+        if not rest and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            return chunk
+        # The end may lie across the border, and a CR at the border may be half of a CR LF.
+        start = max(len(rest) - 1, 0)
+        rest += chunk
+        if b"\r" in rest:
+            held = rest.endswith(b"\r") and not rest.endswith(b"\r\r")
+            plain = bytes(rest[:-1] if held else rest)
+            rest[:] = plain.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if held:
+                rest += b"\r"
+            start = 0
+        end = rest.rfind(b"\n\n", start)
+        block = b""
+        if end >= 0:
+            block = bytes(rest[: end + 2])
+            del rest[: end + 2]
+        if len(rest) > self._event_bytes_max:
+            raise ValueError(f"an event is longer than {self._event_bytes_max} bytes")
+        return block
+
+
+def count_plain(block: bytes) -> int:
+    """How many events a block of whole ones has; 0 unless each is one line of data with JSON."""
+    count = block.count(b"\n\n")
+    plain = (
+        block.startswith(b"data: {")
+        and block.count(b"\ndata: {") == count - 1
+        and block.count(b"}\n\n") == count
+        and block.count(b"\n") == 2 * count
+    )
+    return count if plain else 0
+
+
+def data_of(block: bytes) -> list[bytes]:
+    """The data of every event in a block, whatever else it holds."""
+    if count_plain(block):
+        return [part[6:] for part in block[:-2].split(b"\n\n")]
+    return [event.data for event in SseParser().feed(block)]

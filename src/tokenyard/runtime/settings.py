@@ -152,6 +152,9 @@ class UpstreamSettings(_Branch, frozen=True):
     between_tokens_seconds: Annotated[
         Seconds, Meta(description="Longest silence inside an answer.")
     ] = 60.0
+    answer_bytes_max: Annotated[
+        Count, Meta(description="Longest whole answer; a longer one is a failed call.")
+    ] = 256 * 1024 * 1024
     health_seconds: Annotated[
         Seconds, Meta(description="How often each model server is asked for its health.")
     ] = 1.0

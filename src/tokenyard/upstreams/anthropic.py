@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tokenyard.protocol.models import Model
-from tokenyard.protocol.sse import SseEvent
+from tokenyard.protocol.sse import SseEvent, frame
 from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
@@ -125,6 +125,11 @@ class AnthropicUpstream:
             for chunk in reader.stop():
                 yield _event(chunk)
         yield _event({**reader.finish(), **_usage(reader.counts)})
+
+    async def frames(self, call: GenerationCall) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self.stream(call)) as events:
+            async for event in events:
+                yield frame(event.data)
 
     async def complete(self, call: GenerationCall) -> bytes:
         sent = self._translate(call)

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 import msgspec
 
 from tokenyard.protocol.models import Model, SamplingDefaults
-from tokenyard.protocol.sse import SseEvent
+from tokenyard.protocol.sse import SseEvent, data_of, frame
 from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import UpstreamSettings
@@ -22,7 +22,9 @@ from tokenyard.upstreams.dialects import (
     Counts,
     Dialect,
     Tree,
+    count_texts,
     has_text,
+    is_ours,
     last_event,
     mend_answer,
     mend_event,
@@ -128,32 +130,44 @@ class ForeignUpstream:
         return offered
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+        async with aclosing(self.frames(call)) as blocks:
+            async for block in blocks:
+                for data in data_of(block):
+                    yield SseEvent(data)
+
+    async def frames(self, call: GenerationCall) -> AsyncGenerator[bytes, None]:
         sent = self._translate(call)
-        last: Tree | None = None
+        last = b""
         counts: Counts | None = None
         pieces = 0
         with self._calls.watch(call.request_id) as watched:
-            async with aclosing(self._http.stream(sent)) as events:
+            async with aclosing(self._http.frames(sent)) as blocks:
                 while not watched.stopped:
-                    event = await watched.run(anext(events, None))
-                    if event is None:
+                    block = await watched.run(anext(blocks, None))
+                    if block is None:
                         break
-                    tree = _read(event.data)
-                    counts = take_counts(tree) or counts
-                    last = tree
-                    if not tree.get("choices"):
+                    last = block
+                    if is_ours(block):
+                        pieces += count_texts(block)
+                        yield block
                         continue
-                    mend_event(tree)
-                    pieces += has_text(tree)
-                    yield SseEvent(msgspec.json.encode(tree))
-        if last is None:
+                    for data in data_of(block):
+                        tree = _read(data)
+                        counts = take_counts(tree) or counts
+                        if tree.get("choices"):
+                            mend_event(tree)
+                            pieces += has_text(tree)
+                            yield frame(msgspec.json.encode(tree))
+        if not last:
             return
+        tree = _read(data_of(last)[-1])
+        take_counts(tree)
         if watched.stopped:
-            yield SseEvent(msgspec.json.encode(last_event(last, call.path)))
+            yield frame(msgspec.json.encode(last_event(tree, call.path)))
             # A server that told nothing on the way: each text was a token or more.
             counts = counts or Counts(0, pieces, 0)
         if counts is not None:
-            yield SseEvent(msgspec.json.encode({**last, "choices": [], **_usage(counts)}))
+            yield frame(msgspec.json.encode({**tree, "choices": [], **_usage(counts)}))
 
     async def complete(self, call: GenerationCall) -> bytes:
         sent = self._translate(call)

@@ -1,6 +1,7 @@
 """A model server at an HTTP address: our engine, vLLM, llama.cpp or any that speaks OpenAI's API.
 
-Knows the wire and its failures; does not know which server to ask, nor what an answer costs.
+Knows the wire and its failures; does not know which server to ask, nor what an answer costs. What
+generates goes over `connections`, all else over aiohttp.
 """
 
 import asyncio
@@ -12,10 +13,11 @@ import aiohttp
 import msgspec
 
 from tokenyard.protocol.models import Model, ModelList
-from tokenyard.protocol.sse import SseEvent, SseParser
+from tokenyard.protocol.sse import SseCutter, SseEvent, SseParser, count_plain, frame
 from tokenyard.protocol.turns import write_messages
 from tokenyard.runtime.settings import UpstreamSettings
 from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
+from tokenyard.upstreams.connections import Connection, Connections
 from tokenyard.upstreams.load import LoadReader
 from tokenyard.upstreams.ports import GenerationCall, Health
 from tokenyard.vocabulary.errors import (
@@ -33,6 +35,7 @@ from tokenyard.vocabulary.reasons import Reason
 _HEALTH_SECONDS = 2.0
 _METRICS_BYTES_MAX = 1024 * 1024
 _ABORT_SECONDS = 2.0
+_REFUSAL_BYTES_MAX = 1024 * 1024
 # The word of llama.cpp for a prompt that is too long.
 _TOO_LONG = "exceed_context_size_error"
 # How a server says that a stream is whole: OpenAI's word and Anthropic's.
@@ -100,18 +103,28 @@ class HttpUpstream:
         continues: bool = True,
     ) -> None:
         self._tracing = tracing
+        # Whoever traces has to see every event.
+        self._traces = tracing is not NO_TRACING
         self.continues = continues
         self._url = url.rstrip("/")
         self._settings = settings
         self._load = LoadReader()
         key = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        own = {**key, **(headers or {})}
+        self._connections = Connections(
+            self._url,
+            headers={"content-type": "application/json", **own},
+            connect_seconds=settings.connect_seconds,
+            idle_seconds=idle_seconds,
+            resolver=(connecting or {}).get("resolver"),
+        )
         self._session = aiohttp.ClientSession(
             # Shorter than the server's own patience with an idle connection: one that it closes in
             # the moment in which we use it again is a failed call.
             connector=aiohttp.TCPConnector(
                 limit=0, keepalive_timeout=idle_seconds, **(connecting or {})
             ),
-            headers={**key, **(headers or {})},
+            headers=own,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds),
             auto_decompress=False,
         )
@@ -161,20 +174,16 @@ class HttpUpstream:
                 ) as answer:
                     body = await answer.read()
                     if answer.status != 200:
-                        raise _refusal(answer, body)
+                        raise _refusal(answer.status, answer.headers.get("retry-after"), body)
             return msgspec.json.decode(body, type=kind)
         except (*_BROKEN, TimeoutError, msgspec.MsgspecError) as error:
             raise UpstreamFailed(f"The model server did not answer {path}: {error}.") from error
 
     async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
         parser = SseParser()
-        async with self._open(call) as (answer, span):
-            if not answer.content_type.startswith("text/event-stream"):
-                raise UpstreamFailed("The model server answered a stream request without a stream.")
+        async with self._open(call, streams=True) as (connection, span):
             while True:
-                chunk = await self._next_chunk(answer)
-                if not chunk:
-                    raise UpstreamFailed("The model server ended its answer half-way.")
+                chunk = await self._next_chunk(connection)
                 try:
                     events = parser.feed(chunk)
                 except ValueError as error:
@@ -185,18 +194,40 @@ class HttpUpstream:
                     span.see(event.data)
                     yield event
 
+    async def frames(self, call: GenerationCall) -> AsyncGenerator[bytes, None]:
+        cutter = SseCutter()
+        async with self._open(call, streams=True) as (connection, span):
+            while True:
+                chunk = await self._next_chunk(connection)
+                try:
+                    block = cutter.feed(chunk)
+                    if not block:
+                        continue
+                    if count_plain(block) and not self._traces:
+                        yield block
+                        continue
+                    events = SseParser().feed(block)
+                except ValueError as error:
+                    raise UpstreamFailed(f"The model server sent too much: {error}.") from error
+                for event in events:
+                    if event.data == _DONE:
+                        return
+                    span.see(event.data)
+                    yield frame(event.data)
+
     async def complete(self, call: GenerationCall) -> bytes:
         seconds = call.seconds_max or self._settings.first_token_seconds
-        async with self._open(call) as (answer, span):
+        async with self._open(call) as (connection, span):
             try:
-                async with asyncio.timeout(seconds):
-                    body = await answer.read()
-                span.see(body)
-                return body
-            except _BROKEN as error:
-                raise UpstreamFailed(f"The model server broke off: {error}.") from error
+                body = await connection.read_all(seconds, self._settings.answer_bytes_max)
             except TimeoutError:
                 raise _too_slow(seconds) from None
+            except OSError as error:
+                raise UpstreamFailed(f"The model server broke off: {error}.") from error
+            except ValueError as error:
+                raise UpstreamFailed(f"The model server sent too much: {error}.") from error
+            span.see(body)
+            return body
 
     async def load(self) -> Load | None:
         try:
@@ -223,63 +254,76 @@ class HttpUpstream:
             return
 
     async def close(self) -> None:
+        self._connections.close()
         await self._session.close()
 
     @asynccontextmanager
     async def _open(
-        self, call: GenerationCall
-    ) -> AsyncIterator[tuple[aiohttp.ClientResponse, GenerationSpan]]:
-        """Send the call, and trace it to its end."""
+        self, call: GenerationCall, *, streams: bool = False
+    ) -> AsyncIterator[tuple[Connection, GenerationSpan]]:
+        """Send the call and wait for its headers, which come with the first token at the latest.
+
+        Traced to its end.
+        """
         span = self._tracing.generation(self._url, call.path, call.body)
+        connection: Connection | None = None
+        broken = True
         try:
-            async with self._send(call, span.headers) as answer:
-                yield answer, span
+            connection = await self._send(call, span.headers)
+            if connection.status != 200:
+                raise await self._refusal(connection)
+            kind = connection.headers.get(b"content-type", b"").lower()
+            if streams and not kind.startswith(b"text/event-stream"):
+                raise UpstreamFailed("The model server answered a stream request without a stream.")
+            yield connection, span
+            broken = False
         except TokenyardError as error:
             span.fail(error.reason)
             raise
         finally:
+            if connection is not None:
+                self._connections.give_back(connection, ending=not broken)
             span.end()
 
-    @asynccontextmanager
-    async def _send(
-        self, call: GenerationCall, more: Mapping[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send the call and wait for its headers, which come with the first token at the latest."""
-        headers = {"content-type": "application/json", "x-request-id": call.request_id, **more}
-        url = f"{self._url}/v1{call.path}"
+    async def _send(self, call: GenerationCall, more: Mapping[str, str]) -> Connection:
         seconds = call.seconds_max or self._settings.first_token_seconds
+        headers = {"x-request-id": call.request_id, **more}
         try:
-            async with asyncio.timeout(seconds):
-                answer = await self._session.post(
-                    url, data=call.body, headers=headers, allow_redirects=False
-                )
+            return await self._connections.post(f"/v1{call.path}", call.body, headers, seconds)
         except TimeoutError:
             raise _too_slow(seconds) from None
-        except _BROKEN as error:
+        except OSError as error:
             raise Unavailable(
                 "The model server cannot be reached; it is being started again.",
                 reason=Reason.UPSTREAM_UNAVAILABLE,
                 retry_after_seconds=2,
             ) from error
-        try:
-            if answer.status != 200:
-                raise _refusal(answer, await self._next_chunk(answer))
-            yield answer
-        finally:
-            # Not released to the pool: an answer that was not read to its end must not be reused.
-            if answer.content.at_eof():
-                answer.release()
-            else:
-                answer.close()
 
-    async def _next_chunk(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _next_chunk(self, connection: Connection) -> bytes:
+        seconds = self._settings.between_tokens_seconds
         try:
-            async with asyncio.timeout(self._settings.between_tokens_seconds):
-                return await answer.content.readany()
+            chunk = await connection.read(seconds)
         except TimeoutError:
-            raise _too_slow(self._settings.between_tokens_seconds) from None
-        except _BROKEN as error:
+            raise _too_slow(seconds) from None
+        except OSError as error:
             raise UpstreamFailed(f"The model server broke off: {error}.") from error
+        if not chunk:
+            raise UpstreamFailed("The model server ended its answer half-way.")
+        return chunk
+
+    async def _refusal(self, connection: Connection) -> TokenyardError:
+        """What the server refused; of words that do not come to their end, nothing."""
+        seconds = self._settings.between_tokens_seconds
+        try:
+            body = await connection.read_all(seconds, _REFUSAL_BYTES_MAX)
+        except TimeoutError:
+            return _too_slow(seconds)
+        except OSError as error:
+            return UpstreamFailed(f"The model server broke off: {error}.")
+        except ValueError:
+            body = b""
+        wait = connection.headers.get(b"retry-after")
+        return _refusal(connection.status, None if wait is None else wait.decode("latin-1"), body)
 
 
 def _too_slow(seconds: float) -> UpstreamFailed:
@@ -288,25 +332,25 @@ def _too_slow(seconds: float) -> UpstreamFailed:
     )
 
 
-def _refusal(answer: aiohttp.ClientResponse, body: bytes) -> TokenyardError:
+def _refusal(status: int, retry_after: str | None, body: bytes) -> TokenyardError:
     """What the server refused, as an error of ours with its words, field and reason."""
     told = _read_refusal(body)
-    if answer.status in (401, 403):
+    if status in (401, 403):
         return UpstreamFailed("The model server refused the key that this gateway has for it.")
     if told is None or not told.message:
-        return UpstreamFailed(f"The model server answered {answer.status} without an explanation.")
+        return UpstreamFailed(f"The model server answered {status} without an explanation.")
     kinds: dict[int, type[TokenyardError]] = {
         404: NotFound,
         429: LimitReached,
         503: Unavailable,
         _OVERLOADED: Unavailable,
     }
-    kind = kinds.get(answer.status, InvalidRequest if answer.status < 500 else UpstreamFailed)
+    kind = kinds.get(status, InvalidRequest if status < 500 else UpstreamFailed)
     return kind(
         told.message,
         reason=_reason_of(told),
         param=told.param,
-        retry_after_seconds=_retry_after(answer.headers.get("retry-after")),
+        retry_after_seconds=_retry_after(retry_after),
     )
 
 

@@ -68,6 +68,10 @@ class Upstream(Protocol):
         """
         ...
 
+    def frames(self, call: GenerationCall) -> AsyncIterator[bytes]:
+        """The same, to be passed on: whole events as they are framed, one or several at a time."""
+        ...
+
     async def complete(self, call: GenerationCall) -> bytes:
         """The body of a whole answer; raises like `stream`."""
         ...

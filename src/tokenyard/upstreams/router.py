@@ -4,10 +4,10 @@ Keeps the contract of `ports.Upstream`, so that whoever generates need not know 
 each server's breaker what became of its calls. Does not choose servers; the pool does.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,10 @@ from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailabl
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
 from tokenyard.vocabulary.reasons import Reason
+
+T = TypeVar("T")
+# How a call is begun at a server.
+Opening = Callable[[Upstream, GenerationCall], AsyncIterator[T]]
 
 
 class Switchboard(Protocol):
@@ -74,7 +78,13 @@ class RoutedUpstream:
         """Whether that server goes on from tokens of the model that was asked for."""
         return self._asked == self._model and self._upstream().continues
 
-    async def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+    def stream(self, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
+        return self._follow(call, lambda upstream, told: upstream.stream(told))
+
+    def frames(self, call: GenerationCall) -> AsyncGenerator[bytes, None]:
+        return self._follow(call, lambda upstream, told: upstream.frames(told))
+
+    async def _follow(self, call: GenerationCall, open_at: Opening[T]) -> AsyncGenerator[T, None]:
         if self._moderation is not None:
             await self._moderation.check(call)
         ends = self._clock.monotonic() + self._total_seconds
@@ -83,7 +93,7 @@ class RoutedUpstream:
         while True:
             begun = False
             try:
-                async with aclosing(_open(self._upstream(), call)) as events:
+                async with aclosing(_open(open_at(self._upstream(), call))) as events:
                     async for event in events:
                         if not begun:
                             begun = True
@@ -174,8 +184,7 @@ class RoutedUpstream:
         return call if self._asked == self._model else _with_model(call, self._asked)
 
 
-def _open(upstream: Upstream, call: GenerationCall) -> AsyncGenerator[SseEvent, None]:
-    stream = upstream.stream(call)
+def _open(stream: AsyncIterator[T]) -> AsyncGenerator[T, None]:
     if not isinstance(stream, AsyncGenerator):
         raise TypeError("a stream is an async generator, so that it can be closed")
     return stream

@@ -23,7 +23,7 @@ from tokenyard.protocol.chat_completions import (
 )
 from tokenyard.protocol.embeddings import Embedding, EmbeddingList, EmbeddingUsage
 from tokenyard.protocol.models import Model
-from tokenyard.protocol.sse import SseEvent
+from tokenyard.protocol.sse import SseEvent, frame
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
 from tokenyard.vocabulary.errors import TokenyardError
 from tokenyard.vocabulary.generation import Usage
@@ -105,6 +105,10 @@ class ScriptedUpstream:
             reason = "abort"
         yield _event(self._chunk([_choice(Delta(), reason)]))
         yield _event(self._chunk([], UsageBody.of(self._usage(said))))
+
+    async def frames(self, call: GenerationCall) -> AsyncIterator[bytes]:
+        async for event in self.stream(call):
+            yield frame(event.data)
 
     async def complete(self, call: GenerationCall) -> bytes:
         if call.path is GenerationPath.EMBEDDINGS:

@@ -16,15 +16,17 @@ class StoppableCall:
 
     def __init__(self) -> None:
         self.stopped = False
-        self._waiting: asyncio.Timeout | None = None
+        self._cancelled = False
+        self._waiting: asyncio.Task[object] | None = None
 
     async def run(self, work: Awaitable[T]) -> T | None:
         """The result, or None when the call was stopped before it was there."""
+        waiting = self._waiting = asyncio.current_task()
         try:
-            async with asyncio.timeout(None) as self._waiting:
-                return await work
-        except TimeoutError:
-            if not self.stopped:
+            return await work
+        except asyncio.CancelledError:
+            # Ours, unless somebody has cancelled the task beside us (as in `asyncio.timeout`).
+            if waiting is None or not self._cancelled or waiting.uncancel() > 0:
                 raise
             return None
         finally:
@@ -33,8 +35,9 @@ class StoppableCall:
     def stop(self) -> None:
         """Leave it as it stands."""
         self.stopped = True
-        if self._waiting is not None:
-            self._waiting.reschedule(0)
+        if self._waiting is not None and not self._cancelled:
+            self._cancelled = True
+            self._waiting.cancel()
 
 
 class StoppableCalls:

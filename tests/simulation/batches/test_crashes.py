@@ -166,6 +166,9 @@ class FakeServer:
     def stream(self, call: GenerationCall) -> AsyncIterator[SseEvent]:
         raise AssertionError("lines are answered whole")
 
+    def frames(self, call: GenerationCall) -> AsyncIterator[bytes]:
+        raise AssertionError("lines are answered whole")
+
     async def abort(self, request_id: str) -> None:
         raise AssertionError("lines are broken off by closing")
 
