@@ -206,7 +206,11 @@ def _cost(row: UsageRow) -> dict[str, Any]:
 def _add(body: bytes, fields: dict[str, Any]) -> bytes:
     """An object with these fields, everything else as it came."""
     told = body.rstrip()
-    if told.endswith(b"}") and not any(f'"{name}"'.encode() in told for name in fields):
+    if (
+        told.endswith(b"}")
+        and told != b"{}"
+        and not any(f'"{name}"'.encode() in told for name in fields)
+    ):
         return told[:-1] + b"," + msgspec.json.encode(fields)[1:]
     return msgspec.json.encode({**msgspec.json.decode(body, type=dict[str, Any]), **fields})
 
