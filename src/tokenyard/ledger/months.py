@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +30,11 @@ def month_of(at: float) -> Month:
 
 def period_of(at: float) -> int:
     """The number of the month (UTC) in which that time lies: 12 * year + month - 1."""
-    day = datetime.fromtimestamp(at, UTC)
+    return _period_of_hour(int(at // 3600))
+
+
+@lru_cache(maxsize=64)
+def _period_of_hour(hour: int) -> int:
+    # Months begin with an hour, and most bills are of this one.
+    day = datetime.fromtimestamp(3600 * hour, UTC)
     return 12 * day.year + day.month - 1

@@ -14,8 +14,9 @@ from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.sql.outage import Outage
+from tokenyard.storage.sql.prepared import insert_new
 from tokenyard.storage.sql.sqlite import SqliteDatabase
-from tokenyard.storage.sql.writer import GroupWriter, Together, insert_new
+from tokenyard.storage.sql.writer import GroupWriter, Together
 from tokenyard.telemetry.logs import Log
 from tokenyard.vocabulary.errors import Conflict, InternalFailure, Unavailable
 from tokenyard.vocabulary.reasons import Reason

@@ -29,15 +29,16 @@ from tokenyard.ledger.rules.journal import enter_release, enter_reservation, ent
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.dialect import add_or_insert, insert_or_ignore
 from tokenyard.storage.sql.ledger_tables import ledger_balances, ledger_entries, ledger_open
+from tokenyard.storage.sql.prepared import Prepared, insert_new
 from tokenyard.storage.sql.schema import usage_rows
-from tokenyard.storage.sql.writer import Together, insert_new
+from tokenyard.storage.sql.writer import Together
 from tokenyard.vocabulary.ids import KeyId, OrganisationId, ProjectId, ReservationId, UserId
 
 # The balance of what is reserved now belongs to no month.
 RESERVED = 0
 
 _NEW_USAGE = insert_new(usage_rows)
-_NEW_ENTRY = insert(ledger_entries)
+_NEW_ENTRY = Prepared(insert(ledger_entries))
 _NEW_OPEN = insert_new(ledger_open)
 _TAKE_OPEN = (
     delete(ledger_open)
@@ -45,9 +46,12 @@ _TAKE_OPEN = (
     .returning(*ledger_open.c)
 )
 _ZERO_BALANCE = insert_or_ignore(ledger_balances, *ledger_balances.primary_key.columns)
-_ADD_BALANCE = add_or_insert(
-    ledger_balances, list(ledger_balances.primary_key.columns), ledger_balances.c.nanos
+_ADD_BALANCE = Prepared(
+    add_or_insert(
+        ledger_balances, list(ledger_balances.primary_key.columns), ledger_balances.c.nanos
+    )
 )
+_Payer = tuple[OrganisationId, ProjectId, UserId, KeyId | None, str, int]
 _PLACE = ("scope", "subject", "period", "currency")
 _LOCK_BALANCES = (
     select(ledger_balances)
@@ -153,21 +157,28 @@ def write_entries(connection: Connection, entries: Sequence[Entry]) -> None:
     """Add lines to the journal and to the balances of everybody they concern."""
     if not entries:
         return
-    connection.execute(_NEW_ENTRY, [_entry_values(entry) for entry in entries])
-    changes: Counter[tuple[str, str, int, str]] = Counter()
+    _NEW_ENTRY.run(connection, [_entry_values(entry) for entry in entries])
+    # By payer first: entries that come at the same time often have the same one.
+    moves: dict[_Payer, list[int]] = {}
     for entry in entries:
         period = period_of(entry.at)
-        for scope, subject in subjects_of(entry.organisation, entry.project, entry.user, entry.key):
-            changes[scope.value, subject, RESERVED, entry.currency] += entry.reserved_nanos
-            changes[scope.value, subject, period, entry.currency] += entry.spent_nanos
+        payer = entry.organisation, entry.project, entry.user, entry.key, entry.currency, period
+        moved = moves.setdefault(payer, [0, 0])
+        moved[0] += entry.reserved_nanos
+        moved[1] += entry.spent_nanos
+    changes: Counter[tuple[str, str, int, str]] = Counter()
+    for (organisation, project, user, key, currency, period), (reserved, spent) in moves.items():
+        for scope, subject in subjects_of(organisation, project, user, key):
+            changes[scope.value, subject, RESERVED, currency] += reserved
+            changes[scope.value, subject, period, currency] += spent
     # In one order everywhere, so that two processes never wait for each other.
-    moved = [
+    changed = [
         dict(zip(_PLACE, place, strict=True), nanos=nanos)
         for place, nanos in sorted(changes.items())
         if nanos
     ]
-    if moved:
-        connection.execute(_ADD_BALANCE, moved)
+    if changed:
+        _ADD_BALANCE.run(connection, changed)
 
 
 def _take_open(

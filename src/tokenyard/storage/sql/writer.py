@@ -18,12 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Insert, Table, UpdateBase
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import Connection, Engine, UpdateBase
 
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.dialect import insert_or_ignore, running_transaction, was_committed
+from tokenyard.storage.sql.dialect import running_transaction, was_committed
 from tokenyard.storage.sql.failures import explain, is_lost
 from tokenyard.storage.sql.outage import ConnectionLost, Outage
 from tokenyard.telemetry.logs import Event, Log
@@ -32,32 +31,6 @@ from tokenyard.vocabulary.reasons import Reason
 
 T = TypeVar("T")
 Change = Callable[[Connection], T]
-
-
-@dataclass(frozen=True, slots=True)
-class Insertion:
-    """How rows come into a table unless their id is there. Built once: building is what costs."""
-
-    one: Insert
-    # Tells the ids that were new.
-    many: ReturningInsert[Any]
-
-    def add(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[bool]:
-        """Insert rows; which of them were new. Of two equal ids the first is the new one."""
-        if len(rows) == 1:
-            return [connection.execute(self.one, rows[0]).rowcount == 1]
-        added = set(connection.execute(self.many, rows).scalars())
-        told = []
-        for row in rows:
-            told.append(row["id"] in added)
-            added.discard(row["id"])
-        return told
-
-
-def insert_new(table: Table) -> Insertion:
-    """The insertion into a table whose primary key is `id`."""
-    statement = insert_or_ignore(table, table.c.id)
-    return Insertion(statement, statement.returning(table.c.id))
 
 
 @dataclass(frozen=True, slots=True)

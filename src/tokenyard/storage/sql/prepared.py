@@ -1,0 +1,72 @@
+"""Statements of the hot path, whose words and order of values are made once.
+
+To SQLite rows go as they are, in a tenth of the time that it takes to look at each value first;
+so they hold nothing but texts and numbers. Other databases take the usual way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Insert, Table
+from sqlalchemy.sql.dml import ReturningInsert
+
+from tokenyard.storage.sql.dialect import POSTGRES, insert_or_ignore
+
+Values = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """An insertion of rows that all have the same columns."""
+
+    statement: Insert
+    _words: str = ""
+    _order: tuple[str, ...] = field(default=())
+
+    def run(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Insert them, in their order."""
+        if connection.dialect.name == POSTGRES:
+            connection.execute(self.statement, rows)
+            return
+        if not self._words:
+            compiled = self.statement.compile(dialect=connection.dialect, column_keys=[*rows[0]])
+            self._words, self._order = str(compiled), tuple(compiled.positiontup or ())
+        order = self._order
+        connection.exec_driver_sql(
+            self._words, [tuple([row[name] for name in order]) for row in rows]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """How rows come into a table unless their id is there."""
+
+    each: Prepared
+    # Tells the ids that were new.
+    many: ReturningInsert[Any]
+    there: str
+
+    def add(self, connection: Connection, rows: Sequence[Values]) -> list[bool]:
+        """Insert rows; which of them were new. Of two equal ids the first is the new one."""
+        if connection.dialect.name == POSTGRES:
+            added = set(connection.execute(self.many, rows).scalars())
+        else:
+            # Nobody else writes meanwhile: the transaction holds the lock from its beginning.
+            wanted = tuple(row["id"] for row in rows)
+            look = f"{self.there} ({', '.join('?' * len(wanted))})"
+            added = {*wanted} - {*connection.exec_driver_sql(look, wanted).scalars()}
+            if added:
+                self.each.run(connection, rows)
+        told = []
+        for row in rows:
+            told.append(row["id"] in added)
+            added.discard(row["id"])
+        return told
+
+
+def insert_new(table: Table) -> Insertion:
+    """The insertion into a table whose primary key is `id`."""
+    statement = insert_or_ignore(table, table.c.id)
+    there = f"SELECT id FROM {table.name} WHERE id IN"
+    return Insertion(Prepared(statement), statement.returning(table.c.id), there)
