@@ -3,7 +3,7 @@
 Knows the wire: connections that are kept and used again, answers in pieces, time that runs out,
 and what is broken. Does not know what a status means, nor events or JSON. It does what a gateway
 needs of the protocol and no more: no redirects, cookies, proxies or compression. Every other call
-takes aiohttp (docs/decisions/0029). Sources: RFC 9112; RFC 9110, sections 9.2.2 and 15.
+takes aiohttp (docs/decisions/0030). Sources: RFC 9112; RFC 9110, sections 9.2.2 and 15.
 """
 
 import asyncio
