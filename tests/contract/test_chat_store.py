@@ -20,9 +20,9 @@ from contract.samples import (
     usage_row,
 )
 from tokenyard.chat.ports import ChatStore
-from tokenyard.chat.records import FunctionCall, Item, ItemKind, ResponseStatus
+from tokenyard.chat.records import FunctionCall, Item, ItemKind, ResponseStatus, Tip
 from tokenyard.ledger.ports import GroupBy
-from tokenyard.vocabulary.errors import InternalFailure, InvalidRequest, NotFound
+from tokenyard.vocabulary.errors import Conflict, InternalFailure, InvalidRequest, NotFound
 from tokenyard.vocabulary.ids import ConversationId, ItemId, ResponseId
 from tokenyard.vocabulary.reasons import Reason
 
@@ -186,6 +186,30 @@ async def test_a_response_without_a_conversation(chat: ChatStore) -> None:
     assert await chat.find_response(opened.id, MINE) == done
 
 
+async def test_a_conversation_is_answered_once_at_a_time(chat: ChatStore) -> None:
+    """Of many who ask at the same time one does, from whichever process."""
+    await chat.add_conversation(FIRST, [])
+    asking = [response(number, conversation=FIRST.id) for number in range(1, 21)]
+    outcomes = await asyncio.gather(
+        *(chat.open_response(one, [item(one.id)], AT, tip=Tip(None)) for one in asking),
+        return_exceptions=True,
+    )
+    [first] = [one for one, outcome in zip(asking, outcomes, strict=True) if outcome is None]
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert {getattr(one, "reason", one) for one in refused} == {Reason.CONVERSATION_BUSY}
+    assert await chat.list_active([FIRST.id, ConversationId("conv_none")]) == {FIRST.id: first.id}
+    assert await chat.count_items(FIRST.id) == 1
+    answer = item("answer", parent=ItemId(f"msg_{first.id}"), response=first.id)
+    assert await chat.finish_response(finished(first, output=(answer,)), None)
+    assert await chat.list_active([FIRST.id]) == {}
+    late = response(30, conversation=FIRST.id)
+    for tip in (Tip(None), Tip(ItemId(f"msg_{first.id}"))):
+        with pytest.raises(Conflict):
+            # Its question was made before the answer was there.
+            await chat.open_response(late, [item("late")], AT, tip=tip)
+    await chat.open_response(late, [item("late")], AT, tip=Tip(answer.id))
+
+
 async def test_an_answer_may_have_several_items(chat: ChatStore) -> None:
     """A thought, words and a call, one below the other; one of them can be deleted by itself."""
     opened = response(conversation=FIRST.id)
@@ -320,10 +344,10 @@ async def test_the_same_id_twice_is_refused_whole(chat: ChatStore) -> None:
         await chat.add_conversation(conversation(2), [item("x"), item("a")])
     with pytest.raises(InternalFailure):
         await chat.add_conversation(conversation(2), [item("x"), item("x")])
-    with pytest.raises(InternalFailure):
+    with pytest.raises((InternalFailure, Conflict)):
         await chat.open_response(opened, [item("x")], AT + 9)
     with pytest.raises(InternalFailure):
-        await chat.open_response(response(2, conversation=FIRST.id), [item("a")], AT + 9)
+        await chat.open_response(response(2), [item("a")], AT + 9)
     with pytest.raises(InternalFailure):
         await chat.finish_response(finished(opened, output=(item("a"),)), usage_row())
     assert await chat.find_conversation(FIRST.id, MINE) == replace(FIRST, leaf=ItemId("msg_b"))

@@ -12,6 +12,7 @@ from tokenyard.chat.records import (
     Item,
     Node,
     Response,
+    Tip,
 )
 from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
@@ -96,11 +97,21 @@ class ChatStore(Protocol):
         asked: Sequence[Item],
         at: float,
         production: Production | None = None,
+        *,
+        tip: Tip | None = None,
     ) -> None:
         """Store a response in progress and what was asked, below the parents that it names.
 
-        In a conversation, the last of what was asked becomes the leaf.
+        In a conversation, the last of what was asked becomes the leaf. tip: the leaf that it must
+        still have. Raises Conflict when it has another one, or is being answered, whichever
+        process does so.
         """
+        ...
+
+    async def list_active(
+        self, conversations: Sequence[ConversationId]
+    ) -> Mapping[ConversationId, ResponseId]:
+        """The responses in progress of these conversations, each of which has one at most."""
         ...
 
     async def finish_response(

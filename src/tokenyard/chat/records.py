@@ -219,6 +219,13 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Tip:
+    """The end of the branch in use as a question saw it; None in an empty conversation."""
+
+    item: ItemId | None
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """One answer: what was asked, how far it came, what it used."""
 

@@ -5,7 +5,7 @@ gateway does), nor how one response is written (`writer` does).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokenyard.chat.generation import Generated, Manner, spell_request
@@ -13,7 +13,7 @@ from tokenyard.chat.log_ports import LogStore, Orphan, Production
 from tokenyard.chat.log_writer import LogWriter
 from tokenyard.chat.ports import ThreadStore
 from tokenyard.chat.progress import Progress, read_progress
-from tokenyard.chat.records import Ask, Item, Response, ResponseStatus
+from tokenyard.chat.records import Ask, Item, Response, ResponseStatus, Tip
 from tokenyard.chat.rendering import render_response
 from tokenyard.chat.streams import LiveStream, StreamRegistry
 from tokenyard.chat.transcript import Transcript, begin_answer
@@ -23,10 +23,9 @@ from tokenyard.ledger.records import Reservation
 from tokenyard.protocol.responses import ResponseBody
 from tokenyard.runtime.randomness import Randomness, mint
 from tokenyard.telemetry.logs import Event
-from tokenyard.vocabulary.errors import Conflict, NotFound
+from tokenyard.vocabulary.errors import NotFound
 from tokenyard.vocabulary.identity import Principal
 from tokenyard.vocabulary.ids import ConversationId, IdPrefix, ItemId, ProducerId, ResponseId
-from tokenyard.vocabulary.reasons import Reason
 
 _READ_CHUNKS = 500
 # How long running answers may take to be left to others.
@@ -72,7 +71,6 @@ class Responses:
         self._log_writer = log_writer
         self._randomness = randomness
         self._runs: dict[ResponseId, Run] = {}
-        self._busy: dict[ConversationId, ResponseId] = {}
 
     async def create(self, caller: Principal, ask: Ask, permit: Permit) -> LiveStream:
         """Open a response and start writing it; the permit is used up in any case.
@@ -83,15 +81,12 @@ class Responses:
         new = ResponseId(mint(IdPrefix.RESPONSE, self._randomness))
         opened = False
         try:
-            if ask.conversation is not None:
-                self._claim(ask.conversation, new)
             run = await self._open(caller, ask, permit, new)
             self._start(run, permit)
             opened = True
             return run.pen.stream
         finally:
             if not opened:
-                self._unclaim(ask.conversation, new)
                 self._ledger.release(permit.reservation)
                 permit.release()
 
@@ -133,17 +128,16 @@ class Responses:
         await self._store.delete_response(id, caller.project)
         await self._streams.forget(id)
 
-    def active(self, conversation: ConversationId) -> ResponseId | None:
-        """The response that is being written in the conversation."""
-        return self._busy.get(conversation)
+    async def active(
+        self, conversations: Sequence[ConversationId]
+    ) -> Mapping[ConversationId, ResponseId]:
+        """The responses that are being written in these conversations, wherever that is done."""
+        return await self._store.list_active(conversations)
 
-    async def stop_in(self, conversation: ConversationId) -> None:
+    async def stop_in(self, caller: Principal, conversation: ConversationId) -> None:
         """Cancel what is being written in the conversation and wait for its end."""
-        writing = self._busy.get(conversation)
-        run = None if writing is None else self._runs.get(writing)
-        if run is not None:
-            self._stop(run, ResponseStatus.CANCELLED)
-            await run.done.wait()
+        for writing in (await self.active([conversation])).values():
+            await self.cancel(caller, writing)
 
     def stop(self, id: ResponseId) -> None:
         """Somebody elsewhere wants this one cancelled."""
@@ -182,8 +176,6 @@ class Responses:
             generated=Generated(pieces=progress.pieces, tokens=progress.tokens),
             stopped=ResponseStatus.CANCELLED if orphan.production.cancelled else None,
         )
-        if orphan.response.conversation is not None:
-            self._busy.setdefault(orphan.response.conversation, mine)
         self._desk.metrics.takeovers.labels("gateway").inc()
         self._desk.log.info(
             Event.RESPONSE_TAKEN, response=mine, epoch=epoch, events=progress.following
@@ -232,18 +224,6 @@ class Responses:
         self._runs[run.response.id] = run
         self._desk.tasks.spawn(f"response {run.response.id}", self._write(run, permit))
 
-    def _claim(self, conversation: ConversationId, id: ResponseId) -> None:
-        if self._busy.setdefault(conversation, id) != id:
-            raise Conflict(
-                "This conversation is being answered. Wait for the end, or cancel that response.",
-                reason=Reason.CONVERSATION_BUSY,
-                param="conversation",
-            )
-
-    def _unclaim(self, conversation: ConversationId | None, id: ResponseId) -> None:
-        if conversation is not None and self._busy.get(conversation) == id:
-            del self._busy[conversation]
-
     async def _open(self, caller: Principal, ask: Ask, permit: Permit, id: ResponseId) -> Run:
         question = await self._windows.prepare(caller, ask)
         now = self._clock.now()
@@ -282,7 +262,8 @@ class Responses:
             ),
         )
         production = Production(id, self.producer, 1, item, tip, request)
-        await self._store.open_response(response, asked, now, production)
+        tip_then = None if ask.branches or ask.conversation is None else Tip(question.tip)
+        await self._store.open_response(response, asked, now, production, tip=tip_then)
         if ask.conversation is not None and not asked and tip is not None:
             # The new answer is a sibling of the old one, whose branch is left with this.
             await self._threads.set_leaf(ask.conversation, caller.project, tip)
@@ -313,7 +294,6 @@ class Responses:
             self._ledger.release(permit.reservation)
             permit.release()
             self._runs.pop(run.response.id, None)
-            self._unclaim(run.response.conversation, run.response.id)
             if run.leaving and not run.pen.fenced.is_set():
                 self._streams.hand_over(run.pen.stream)
             else:

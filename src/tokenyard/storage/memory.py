@@ -18,6 +18,7 @@ from tokenyard.chat.records import (
     Item,
     Response,
     ResponseStatus,
+    Tip,
 )
 from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
@@ -37,7 +38,12 @@ from tokenyard.storage.memory_replays import MemoryReplayStore
 from tokenyard.storage.memory_servers import MemoryServerStore
 from tokenyard.storage.memory_streams import MemoryStreamStore, StreamState
 from tokenyard.storage.memory_threads import MemoryThreadStore
-from tokenyard.storage.refusals import already_there, no_conversation, unknown_cursor
+from tokenyard.storage.refusals import (
+    already_there,
+    conversation_busy,
+    no_conversation,
+    unknown_cursor,
+)
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
@@ -243,6 +249,8 @@ class MemoryChatStore:
         asked: Sequence[Item],
         at: float,
         production: Production | None = None,
+        *,
+        tip: Tip | None = None,
     ) -> None:
         """Store a response in progress and append what was asked to its conversation."""
         state = self._state
@@ -253,6 +261,9 @@ class MemoryChatStore:
             held = await self.find_conversation(response.conversation, response.project)
             if held is None:
                 raise no_conversation()
+            moved = tip is not None and tip.item != held.leaf
+            if moved or await self.list_active([held.id]):
+                raise conversation_busy()
         state.responses[response.id] = replace(response, metadata=dict(response.metadata))
         if production is not None:
             state.streams.productions[response.id] = production
@@ -261,6 +272,18 @@ class MemoryChatStore:
         if asked:
             state.move_leaf(response.conversation, asked[-1].id)
         state.touch(response.conversation, at)
+
+    async def list_active(
+        self, conversations: Sequence[ConversationId]
+    ) -> Mapping[ConversationId, ResponseId]:
+        """The responses in progress of these conversations."""
+        return {
+            held.conversation: held.id
+            for held in self._state.responses.values()
+            if held.status is ResponseStatus.IN_PROGRESS
+            and held.conversation is not None
+            and held.conversation in conversations
+        }
 
     async def finish_response(
         self, response: Response, usage: UsageRow | None, ending: Chunk | None = None

@@ -14,6 +14,15 @@ def no_conversation() -> NotFound:
     return NotFound("There is no such conversation.", param="conversation")
 
 
+def conversation_busy() -> Conflict:
+    """Two answers at once would each be asked without the other."""
+    return Conflict(
+        "This conversation is being answered. Wait for the end, or cancel that response.",
+        reason=Reason.CONVERSATION_BUSY,
+        param="conversation",
+    )
+
+
 def unknown_cursor() -> InvalidRequest:
     """A page was asked for after an object that is not in the list."""
     return InvalidRequest(

@@ -8,8 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from support.asgi import Answer
 from support.yards import MODEL, FakeYard, open_fake_yard
+from tokenyard.chat.records import Ask, Draft
+from tokenyard.chat.responses import Permit
 from tokenyard.chat.rules.resume import Cursor
 from tokenyard.chat.stream_office import StreamOffice, make_stream_office
 from tokenyard.ledger.ports import GroupBy
@@ -19,8 +23,12 @@ from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.scripted import Script
+from tokenyard.vocabulary.errors import Conflict
+from tokenyard.vocabulary.generation import SamplingParameters
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT, DEFAULT_USER, Principal
-from tokenyard.vocabulary.ids import ResponseId
+from tokenyard.vocabulary.ids import ConversationId, ModelName, ResponseId
+from tokenyard.vocabulary.messages import Role
+from tokenyard.vocabulary.reasons import Reason
 
 PATH = "/v1/responses"
 ASK: dict[str, Any] = {"model": MODEL, "input": "Hi", "stream": True}
@@ -128,3 +136,43 @@ async def test_20_37_a_reader_elsewhere_follows_from_any_place() -> None:
             await yard.clock.advance(1.0)
             for after, reader in zip((0, 3, 5), readers, strict=True):
                 assert [event.sequence for event in await reader] == list(range(after + 1, 12))
+
+
+async def test_a_conversation_that_another_process_answers_is_busy_here() -> None:
+    async with open_fake_yard() as yard, second_process(yard) as other:
+        made = (await yard.client.call("POST", "/v1/conversations", body=b"")).json()["id"]
+        yard.upstream.script = Script(hold_after=2)
+        call = yard.client.open("POST", PATH, json_body={**ASK, "conversation": made})
+        first = await call.until(lambda answer: len(answer.data()) == 6)
+        asked = Ask(
+            model=ModelName(MODEL),
+            turns=(Draft(Role.USER, "And?"),),
+            sampling=SamplingParameters(),
+            conversation=ConversationId(made),
+        )
+        with pytest.raises(Conflict) as refused:
+            await other.responses.create(CALLER, asked, await permit(yard))
+        assert refused.value.reason is Reason.CONVERSATION_BUSY
+        # Whoever looks sees who answers it, and can stop that from anywhere.
+        active = await other.responses.active([ConversationId(made)])
+        assert list(active.values()) == [first.headers["x-response-id"]]
+        async with TaskSupervisor(lambda name, error: None) as tasks:
+            stopping = tasks.spawn("stop", other.responses.stop_in(CALLER, ConversationId(made)))
+            await yard.clock.advance(0.2)
+            await yard.takeover.look()
+            await yard.clock.advance(0.5)
+            await stopping
+        assert (await call.finish()).data()[-1]["response"]["status"] == "cancelled"
+        yard.upstream.script = Script()
+        stream = await other.responses.create(CALLER, asked, await permit(yard))
+        await stream.ended()
+        items = await yard.client.call("GET", f"/v1/conversations/{made}/items?order=asc")
+        texts = [item["content"][0]["text"] for item in items.json()["data"]]
+        assert texts == ["Hi", "Hello, ", "And?", "Hello, world."]
+
+
+async def permit(yard: FakeYard) -> Permit:
+    held = await yard.ledger.reserve(
+        CALLER, ModelName(MODEL), prompt_tokens=9, completion_tokens_max=9
+    )
+    return Permit(held, lambda: None)

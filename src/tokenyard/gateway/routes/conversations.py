@@ -167,9 +167,10 @@ class ConversationRoutes:
                 archived=read_flag(request, _ARCHIVED),
             ),
         )
+        active = await self._responses.active([one.id for one in found])
         return json_answer(
             ConversationList(
-                data=[render_conversation(one, self._responses.active(one.id)) for one in found],
+                data=[render_conversation(one, active.get(one.id)) for one in found],
                 has_more=more,
                 first_id=found[0].id if found else "",
                 last_id=found[-1].id if found else "",
@@ -179,7 +180,7 @@ class ConversationRoutes:
     async def _get(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         found = await self._conversations.get(caller, _id(request))
-        return json_answer(render_conversation(found, self._responses.active(found.id)))
+        return json_answer(await self._render(found))
 
     async def _update(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -191,12 +192,12 @@ class ConversationRoutes:
         details = _change_details(changed, asked)
         if details != details_of(changed):
             changed = await self._conversations.set_details(caller, wanted, details)
-        return json_answer(render_conversation(changed, self._responses.active(changed.id)))
+        return json_answer(await self._render(changed))
 
     async def _delete(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         wanted = await self._conversations.get(caller, _id(request))
-        await self._responses.stop_in(wanted.id)
+        await self._responses.stop_in(caller, wanted.id)
         await self._conversations.delete(caller, wanted.id)
         return json_answer(ConversationDeleted(id=wanted.id))
 
@@ -228,7 +229,7 @@ class ConversationRoutes:
     async def _delete_item(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         left = await self._conversations.delete_item(caller, _id(request), _item_id(request))
-        return json_answer(render_conversation(left, self._responses.active(left.id)))
+        return json_answer(await self._render(left))
 
     async def _tree(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
@@ -240,12 +241,12 @@ class ConversationRoutes:
         caller = await self._doorway.caller(request)
         asked = decode_request(SwitchRequest, await self._doorway.body(request))
         found = await self._conversations.switch(caller, _id(request), ItemId(asked.item_id))
-        return json_answer(render_conversation(found, self._responses.active(found.id)))
+        return json_answer(await self._render(found))
 
     async def _compact(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(CompactRequest, await self._doorway.body(request))
-        if self._responses.active(_id(request)) is not None:
+        if await self._responses.active([_id(request)]):
             raise Conflict(
                 "This conversation is being answered. Wait for the end.",
                 reason=Reason.CONVERSATION_BUSY,
@@ -259,6 +260,10 @@ class ConversationRoutes:
         finally:
             lease.release()
         return json_answer(render_item(summary))
+
+    async def _render(self, conversation: Conversation) -> ConversationBody:
+        active = await self._responses.active([conversation.id])
+        return render_conversation(conversation, active.get(conversation.id))
 
 
 def _change_details(held: Conversation, asked: UpdateConversationRequest) -> ConversationDetails:

@@ -34,10 +34,11 @@ from tokenyard.chat.records import (
     Item,
     Response,
     ResponseStatus,
+    Tip,
 )
 from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.ledger.records import UsageRow
-from tokenyard.storage.refusals import no_conversation, unknown_cursor
+from tokenyard.storage.refusals import conversation_busy, no_conversation, unknown_cursor
 from tokenyard.storage.sql import rows
 from tokenyard.storage.sql.database import Readers
 from tokenyard.storage.sql.journal import post
@@ -109,6 +110,9 @@ _LIST_ITEMS_AFTER = {
 }
 
 _ADD_RESPONSE = insert(responses)
+_LIST_ACTIVE = select(responses.c.id, responses.c.conversation_id).where(
+    _IN_PROGRESS, responses.c.conversation_id.in_(bindparam("b_ids", expanding=True))
+)
 _FIND_RESPONSE = select(responses).where(responses.c.id == _ID, responses.c.project_id == _PROJECT)
 _HAS_RESPONSE = select(responses.c.id).where(responses.c.id == _ID)
 _FINISH_RESPONSE = (
@@ -274,16 +278,19 @@ class SqlChatStore:
         asked: Sequence[Item],
         at: float,
         production: Production | None = None,
+        *,
+        tip: Tip | None = None,
     ) -> None:
         """Store a response in progress and append what was asked to its conversation."""
         row = rows.write_response(response)
         turns = rows.write_items(asked, response.conversation, response.id)
 
         def change(connection: Connection) -> None:
-            if response.conversation is not None and not _touch(
-                connection, response.conversation, response.project, at
-            ):
-                raise no_conversation()
+            if response.conversation is not None:
+                # Holds the conversation's row, so that of two processes one comes after the other.
+                if not _touch(connection, response.conversation, response.project, at):
+                    raise no_conversation()
+                _check_free(connection, response.conversation, tip)
             connection.execute(_ADD_RESPONSE, row)
             if production is not None:
                 add_production(connection, production)
@@ -292,6 +299,13 @@ class SqlChatStore:
                 _move_leaf(connection, response.conversation, turns[-1]["id"])
 
         await self._writer.write(change)
+
+    async def list_active(
+        self, conversations: Sequence[ConversationId]
+    ) -> Mapping[ConversationId, ResponseId]:
+        """The responses in progress of these conversations."""
+        found = await self._readers.all(_LIST_ACTIVE, b_ids=list(conversations))
+        return {ConversationId(row.conversation_id): ResponseId(row.id) for row in found}
 
     async def finish_response(
         self, response: Response, usage: UsageRow | None, ending: Chunk | None = None
@@ -389,6 +403,14 @@ def _touch(
     """Move a conversation up in its list, never down; False when it is not there."""
     values = {"b_id": conversation, "b_project": project, "b_at": at}
     return connection.execute(_TOUCH_CONVERSATION, values).rowcount == 1
+
+
+def _check_free(connection: Connection, conversation: ConversationId, tip: Tip | None) -> None:
+    """Refuse a second answer at a time, and one whose history has grown meanwhile."""
+    if connection.execute(_LIST_ACTIVE, {"b_ids": [conversation]}).first() is not None:
+        raise conversation_busy()
+    if tip is not None and connection.execute(_LEAF, {"b_id": conversation}).scalar() != tip.item:
+        raise conversation_busy()
 
 
 def _move_leaf(connection: Connection, conversation: ConversationId, leaf: str | None) -> None:
