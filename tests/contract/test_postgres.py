@@ -15,10 +15,11 @@ from sqlalchemy import Connection, create_engine, text
 
 from contract.comparison import configure_comparison
 from contract.conftest import Opener
-from contract.samples import AT, MINE, STRANGE_TEXT, conversation, item, usage_row
+from contract.samples import AT, MINE, STRANGE_TEXT, conversation, item, response, usage_row
 from contract.test_sqlite import CHILD, SOURCE, TESTS
 from support.job_records import make_job, submitted
 from support.postgres_server import PostgresServer, run_postgres
+from tokenyard.chat.records import Tip
 from tokenyard.ledger.ports import GroupBy
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -280,3 +281,27 @@ async def test_a_failure_tells_the_log_its_cause_but_no_prompt(opener: Opener) -
     assert "NotNullViolation 23502" in logged
     assert 'duplicate key value violates unique constraint \\"pk_conversations\\"' in logged
     assert "my secret" not in logged + refusal.value.message
+
+
+async def test_of_two_gateways_one_answers_a_conversation(opener: Opener) -> None:
+    async with opener.open() as one, opener.open() as other:
+        talks = [conversation(number) for number in range(1, 9)]
+        for talk in talks:
+            await one.chat.add_conversation(talk, [])
+        asked = [
+            store.chat.open_response(
+                response(10 * number + place, conversation=talk.id),
+                [item(f"{number}_{place}")],
+                AT,
+                tip=Tip(None),
+            )
+            for number, talk in enumerate(talks, start=1)
+            for place, store in enumerate((one, other, one, other))
+        ]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        for start in range(0, len(outcomes), 4):
+            refused = [one for one in outcomes[start : start + 4] if one is not None]
+            assert [getattr(one, "reason", one) for one in refused] == 3 * [
+                Reason.CONVERSATION_BUSY
+            ]
+        assert len(await other.chat.list_active([talk.id for talk in talks])) == len(talks)
