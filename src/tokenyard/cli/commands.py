@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokenyard import __version__
+from tokenyard.cli.conversation_commands import conversations
 from tokenyard.cli.found import settings_beside
 from tokenyard.cli.identity_commands import audit, keys, people, projects, sign_in_link
 from tokenyard.cli.job_commands import cluster, jobs, queues
@@ -22,7 +23,18 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @click.group(
     context_settings=_HELP,
-    commands=(jobs, queues, cluster, simulate, keys, people, projects, audit, sign_in_link),
+    commands=(
+        conversations,
+        jobs,
+        queues,
+        cluster,
+        simulate,
+        keys,
+        people,
+        projects,
+        audit,
+        sign_in_link,
+    ),
 )
 @click.version_option(__version__, prog_name="tokenyard")
 def main() -> None:

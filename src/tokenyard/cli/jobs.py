@@ -25,13 +25,8 @@ class Desk:
     """Where the server is, and how its answers are shown."""
 
     def __init__(self, url: str, key: str | None, *, as_json: bool) -> None:
-        if not key:
-            raise StartError(
-                "Say who you are: set TOKENYARD_API_KEY or give --key. "
-                "`tokenyard keys create --name NAME` makes a key."
-            )
         self._url = url
-        self._key = key
+        self._key = need_key(key)
         self._as_json = as_json
 
     def show(
@@ -73,7 +68,7 @@ class Desk:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[JobsClient]:
-        async with JobsClient(self._url, self._key or "") as client:
+        async with JobsClient(self._url, self._key) as client:
             yield client
 
     def _spell(self, answer: T, say: Callable[[T], str]) -> str:
@@ -87,6 +82,16 @@ def _until_interrupted(main: Callable[[], Any]) -> None:
         run(main())
     except KeyboardInterrupt:
         click.echo()
+
+
+def need_key(key: str | None) -> str:
+    """The key; raises StartError where there is none."""
+    if not key:
+        raise StartError(
+            "Say who you are: set TOKENYARD_API_KEY or give --key. "
+            "`tokenyard keys create --name NAME` makes a key."
+        )
+    return key
 
 
 def read_spec(path: str) -> JobSpec:

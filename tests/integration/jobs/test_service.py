@@ -10,7 +10,8 @@ import pytest
 
 from support.job_server import Server, is_alive, wait_for
 from tokenyard.protocol.jobs import CheckpointSpec, JobSpec, RoleSpec
-from tokenyard.upstreams.jobs_client import JobsClient, ServerRefused
+from tokenyard.upstreams.jobs_client import JobsClient
+from tokenyard.upstreams.server_client import ServerRefused
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.reasons import Reason
 
