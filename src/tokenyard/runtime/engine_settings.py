@@ -57,16 +57,17 @@ class EngineSettings(Branch, frozen=True):
     ] = "auto"
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
     kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
-        256 * 1024 * 1024
+        128 * 1024 * 1024
     )
     kv_format: Annotated[
         str,
         Meta(
-            description="How the KV cache is kept on the CPU: fp32, exact, or fp16 or int8, which "
-            "hold twice and nearly four times the tokens; the page on engines has what they cost.",
-            pattern="^(fp32|fp16|int8)$",
+            description="How the KV cache is kept on the CPU: fp32, exact; fp16 or int8, which "
+            "hold twice and nearly four times the tokens; or auto for the format of the weights. "
+            "The page on engines has what they cost.",
+            pattern="^(auto|fp32|fp16|int8)$",
         ),
-    ] = "fp32"
+    ] = "auto"
     context_tokens_max: Annotated[
         Count, Meta(description="Longest sequence; the model's own limit applies as well.")
     ] = 8192

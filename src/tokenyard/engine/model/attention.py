@@ -73,27 +73,30 @@ class StepLayout:
 
     positions: Tensor
     slots: Tensor
+    # Places behind the newest token of blocks that begin in this step: what another text left
+    # there is read with the block, and masked, which does not help against a NaN.
+    stale: Tensor
     whole: View
     windowed: View
 
 
-def lay_out(
-    spans: Sequence[Span], pool: KvPool, block_tokens: int, *, window: int = 0
-) -> StepLayout:
+def lay_out(spans: Sequence[Span], pool: KvPool, *, window: int = 0) -> StepLayout:
     """Plan a step whose rows are the tokens of `spans` in order.
 
     Spans of one token come first, in order of length; `order_spans` gives such an order.
     window: tokens that a windowed layer sees, the row's own included; 0 without such layers.
     """
-    slots = [_slots_of(span, block_tokens) for span in spans]
-    whole = _view(spans, slots, pool, 0)
+    size = pool.block_tokens
+    whole = _view(spans, pool, 0)
+    stale = [
+        _slots(span, span.end, -(-span.end // size) * size, size) for span in _fresh(spans, size)
+    ]
     return StepLayout(
         positions=torch.from_numpy(np.concatenate([np.arange(s.start, s.end) for s in spans])),
-        slots=torch.from_numpy(
-            np.concatenate([held[s.start :] for s, held in zip(spans, slots, strict=True)])
-        ),
+        slots=torch.from_numpy(np.concatenate([_slots(s, s.start, s.end, size) for s in spans])),
+        stale=torch.from_numpy(np.concatenate([np.empty(0, np.int64), *stale])),
         whole=whole,
-        windowed=_view(spans, slots, pool, window) if window else whole,
+        windowed=_view(spans, pool, window) if window else whole,
     )
 
 
@@ -145,30 +148,46 @@ def attend(view: View, layer: int, pool: KvPool, qkv: Tensor, heads: int) -> Ten
     return result.view(rows, heads * width)
 
 
-def _view(
-    spans: Sequence[Span], slots: Sequence[NDArray[np.int64]], pool: KvPool, window: int
-) -> View:
+def _view(spans: Sequence[Span], pool: KvPool, window: int) -> View:
     single = sum(1 for span in spans if span.end - span.start == 1)
-    seen = [held[-window:] for held in slots[:single]]
+    decodes = [_Held(span, pool.block_tokens, window) for span in spans[:single]]
     prompts = []
     row = single
-    for span, held in zip(spans[single:], slots[single:], strict=True):
-        prompts.append(_lay_out_prompt(row, span, held, pool, window))
+    for span in spans[single:]:
+        prompts.append(_lay_out_prompt(row, span, pool, window))
         row += span.end - span.start
     return View(
         tuple(
-            _lay_out_decodes(first, seen[first:last], pool)
-            for first, last in _bucket([len(held) for held in seen])
+            _lay_out_decodes(first, decodes[first:last], pool)
+            for first, last in _bucket([held.count for held in decodes])
         ),
         tuple(prompts),
     )
 
 
-def _slots_of(span: Span, block_tokens: int) -> NDArray[np.int64]:
-    """The slots of tokens [0, end) of a sequence."""
-    blocks = np.asarray(span.blocks, dtype=np.int64)
-    slots = (blocks[:, None] * block_tokens + np.arange(block_tokens)).reshape(-1)
-    return slots[: span.end]
+def _fresh(spans: Sequence[Span], size: int) -> list[Span]:
+    """Those whose last block begins in this step, and is not filled by it."""
+    return [span for span in spans if span.start <= span.end // size * size < span.end]
+
+
+def _slots(span: Span, first: int, last: int, size: int) -> NDArray[np.int64]:
+    """The slots of places [first, last) of a sequence."""
+    places = np.arange(first, last)
+    return np.asarray(span.blocks, dtype=np.int64)[places // size] * size + places % size
+
+
+class _Held:
+    """The blocks that the newest token of a sequence looks at, or those that its window touches."""
+
+    __slots__ = ("blocks", "count", "first")
+
+    def __init__(self, span: Span, size: int, window: int) -> None:
+        begin = max(0, span.end - window) if window else 0
+        skipped = begin // size
+        self.blocks = span.blocks[skipped : -(-span.end // size)]
+        # Of the tokens in these blocks, [first, count) are looked at.
+        self.first = begin - skipped * size
+        self.count = span.end - skipped * size
 
 
 def _bucket(lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -188,29 +207,29 @@ def _bucket(lengths: Sequence[int]) -> list[tuple[int, int]]:
     return list(pairwise(reversed(edges)))
 
 
-def _lay_out_decodes(first: int, held: Sequence[NDArray[np.int64]], pool: KvPool) -> _Decodes:
-    longest = max(map(len, held))
-    slots = np.zeros((len(held), longest), dtype=np.int64)
-    mask = np.full((len(held), 1, longest), -np.inf, dtype=np.float32)
+def _lay_out_decodes(first: int, held: Sequence[_Held], pool: KvPool) -> _Decodes:
+    longest = max(len(one.blocks) for one in held)
+    blocks = np.zeros((len(held), longest), dtype=np.int64)
+    mask = np.full((len(held), 1, longest * pool.block_tokens), -np.inf, dtype=np.float32)
     for row, one in enumerate(held):
-        slots[row, : len(one)] = one
-        mask[row, 0, : len(one)] = 0
-    rows = pool.rows_of(torch.from_numpy(slots.reshape(-1)))
+        blocks[row, : len(one.blocks)] = one.blocks
+        mask[row, 0, one.first : one.count] = 0
+    rows = pool.rows_of(torch.from_numpy(blocks.reshape(-1)))
     return _Decodes(first, first + len(held), rows, torch.from_numpy(mask))
 
 
-def _lay_out_prompt(
-    row: int, span: Span, held: NDArray[np.int64], pool: KvPool, window: int
-) -> _Prompt:
+def _lay_out_prompt(row: int, span: Span, pool: KvPool, window: int) -> _Prompt:
     last = row + span.end - span.start
     narrow = 0 < window < span.end
     if span.start == 0 and not narrow and pool.exact:
         return _Prompt(row, last, None, None)
+    size = pool.block_tokens
+    skipped = max(0, span.start - window + 1) // size if narrow else 0
+    blocks = torch.tensor(span.blocks[skipped : -(-span.end // size)])
     # `is_causal` aligns the triangle to the top left, which is wrong with a cached prefix.
-    first = max(0, span.start - window + 1) if narrow else 0
-    columns = torch.arange(first, span.end)
+    columns = torch.arange(skipped * size, (skipped + len(blocks)) * size)
     positions = torch.arange(span.start, span.end).unsqueeze(1)
     mask = columns <= positions
     if narrow:
         mask &= columns > positions - window
-    return _Prompt(row, last, pool.rows_of(torch.from_numpy(held[first:])), mask)
+    return _Prompt(row, last, pool.rows_of(blocks), mask)

@@ -19,6 +19,7 @@ from tokenyard.engine.model.attention import StepLayout, attend
 from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_weight
 from tokenyard.engine.model.kv_pool import KvPool
 from tokenyard.engine.model.linear import Linear, WeightFormat, make_linear
+from tokenyard.engine.model.padding import PaddingDropper
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,18 @@ class Decoder:
 
     def __init__(self, file: Checkpoint, shape: DecoderShape, kind: WeightFormat) -> None:
         self.shape = shape
-        loader = _Loader(file, kind)
+        with PaddingDropper() as padding:
+            self._load(file, kind, padding)
+
+    def _load(self, file: Checkpoint, kind: WeightFormat, padding: PaddingDropper) -> None:
+        shape = self.shape
+        loader = _Loader(file, kind, padding)
         table = torch.empty(shape.vocabulary, shape.width)
         load_weight(file, "token_embd.weight", table.numpy())
         self._embedding = file.open_rows("token_embd.weight")
         if "output.weight" in file.tensors:
             load_weight(file, "output.weight", table.numpy())
-        self._head = make_linear(table, kind)
+        self._head = make_linear(table, kind, padding)
         del table
         self._epsilon = torch.tensor(shape.epsilon)
         self._final_norm = loader.vector("output_norm.weight", shape.width)
@@ -149,9 +155,10 @@ class _Part:
 class _Loader:
     """Reads weights through one scratch buffer, so that loading leaves no holes in the heap."""
 
-    def __init__(self, file: Checkpoint, kind: WeightFormat) -> None:
+    def __init__(self, file: Checkpoint, kind: WeightFormat, padding: PaddingDropper) -> None:
         self._file = file
         self._kind = kind
+        self._padding = padding
         self._scratch = torch.empty(0)
 
     def vector(self, name: str, size: int) -> Tensor:
@@ -173,7 +180,7 @@ class _Loader:
             if bias is not None:
                 self._fill(f"{part.name}.bias", bias[place], part)
             first += part.outputs
-        return make_linear(weight, self._kind, bias)
+        return make_linear(weight, self._kind, self._padding, bias)
 
     def _fill(self, name: str, result: Tensor, part: _Part) -> None:
         load_weight(self._file, name, result.numpy())

@@ -1,4 +1,4 @@
-"""The memory behind the blocks: keys and values of every layer, addressed by slot.
+"""The memory behind the blocks: keys and values of every layer, written by slot, read by block.
 
 They are kept as float32, as float16, or as int8 with one float32 scale for each head's key or value
 of a token: a half and a quarter of the memory, and not exact.
@@ -54,23 +54,27 @@ class KvPool:
         block_tokens: int,
         kind: KvFormat = KvFormat.FP32,
     ) -> None:
-        self._rows = 2 * shape.kv_heads
-        self.slot_count = (block_count + 1) * block_tokens
-        size = (self._rows, self.slot_count, shape.head_width)
+        self.block_tokens = block_tokens
+        self._rows, self._width = 2 * shape.kv_heads, shape.head_width
+        size = (self._rows, (block_count + 1) * block_tokens, shape.head_width)
         # Whether what is read is what was written.
         self.exact = kind is KvFormat.FP32
         self._layers = [_zeros(size, _TYPES[kind]) for _ in range(shape.layers)]
-        self._flat = [layer.view(-1, shape.head_width) for layer in self._layers]
+        self._blocks = [layer.view(-1, block_tokens * shape.head_width) for layer in self._layers]
         # (2 * kv_heads, slots, 1); empty when nothing is scaled.
         self._scales = [
             _zeros((*size[:2], 1), np.float32)
             for _ in range(shape.layers if kind is KvFormat.INT8 else 0)
         ]
-        self._first_row = torch.arange(self._rows).unsqueeze(1) * self.slot_count
+        self._first_row = torch.arange(self._rows).unsqueeze(1) * (block_count + 1)
+        # What was gathered last: new memory for each layer of each step would cost a page fault
+        # for every 4 KiB.
+        self._stored = torch.empty(0, dtype=self._layers[0].dtype)
+        self._found = torch.empty(0)
 
-    def rows_of(self, slots: Tensor) -> Tensor:
-        """Indices for `gather` of these slots; made once a step and used in every layer."""
-        return (self._first_row + slots).flatten()
+    def rows_of(self, blocks: Tensor) -> Tensor:
+        """Indices for `gather` of these blocks; made once a step and used in every layer."""
+        return (self._first_row + blocks).flatten()
 
     def write(self, layer: int, slots: Tensor, keys_values: Tensor) -> None:
         """Store (tokens, 2 * kv_heads, head_width) at `slots`."""
@@ -83,18 +87,34 @@ class KvPool:
         self._layers[layer].index_copy_(1, slots, rows.to(self._layers[layer].dtype))
 
     def gather(self, layer: int, rows: Tensor) -> Tensor:
-        """(2 * kv_heads, slots, head_width) float32 for the `rows` of some slots."""
-        found = self._flat[layer].index_select(0, rows)
+        """(2 * kv_heads, tokens, head_width) float32 for the `rows` of some blocks.
+
+        The next call writes over it.
+        """
+        blocks = self._blocks[layer]
+        size = (len(rows), blocks.shape[1])
+        self._stored = _at_least(self._stored, size)
+        found = torch.index_select(
+            blocks, 0, rows, out=self._stored[: size[0] * size[1]].view(size)
+        )
         if not self.exact:
-            found = found.float()
+            self._found = _at_least(self._found, size)
+            found = self._found[: found.numel()].view(size).copy_(found)
         if self._scales:
-            found.mul_(self._scales[layer].view(-1, 1).index_select(0, rows))
-        return found.view(self._rows, -1, found.shape[1])
+            scales = self._scales[layer].view(-1, self.block_tokens, 1).index_select(0, rows)
+            found.view(len(rows), self.block_tokens, -1).mul_(scales)
+        return found.view(self._rows, -1, self._width)
 
     def clear(self, slots: Tensor) -> None:
         """Set slots to zero, so that a NaN that was stored there cannot spread."""
         for layer in (*self._layers, *self._scales):
             layer.index_fill_(1, slots, 0)
+
+
+def _at_least(buffer: Tensor, size: tuple[int, int]) -> Tensor:
+    """The buffer, or a longer one of its type."""
+    count = size[0] * size[1]
+    return buffer if buffer.numel() >= count else torch.empty(count, dtype=buffer.dtype)
 
 
 def _zeros(size: tuple[int, ...], kind: _Number) -> Tensor:

@@ -11,6 +11,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from tokenyard.engine.model.padding import PaddingDropper
+
 Linear = Callable[[Tensor], Tensor]
 
 
@@ -26,7 +28,9 @@ def supports_packed_fp16() -> bool:
     return "fbgemm" in torch.backends.quantized.supported_engines
 
 
-def make_linear(weight: Tensor, kind: WeightFormat, bias: Tensor | None = None) -> Linear:
+def make_linear(
+    weight: Tensor, kind: WeightFormat, padding: PaddingDropper, bias: Tensor | None = None
+) -> Linear:
     """A function from (rows, in) float32 to (rows, out) float32.
 
     `weight` is (out, in) float32, and its memory is the caller's again afterwards.
@@ -34,6 +38,9 @@ def make_linear(weight: Tensor, kind: WeightFormat, bias: Tensor | None = None) 
     if kind is WeightFormat.FP32:
         kept = weight.clone()
         return lambda rows: torch.nn.functional.linear(rows, kept, bias)
-    packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+    outputs, inputs = weight.shape
+    packed = padding.pack(
+        outputs, inputs, lambda: torch.ops.quantized.linear_prepack_fp16(weight, bias)
+    )
     compute = torch.ops.quantized.linear_dynamic_fp16
     return lambda rows: compute(rows, packed)

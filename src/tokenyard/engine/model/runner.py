@@ -44,7 +44,8 @@ class _Computed:
 class TorchRunner:
     """Keeps the Runner port, with reports. Loading takes seconds and is in the constructor.
 
-    weights: "auto", "fp16" or "fp32". threads: 0 means one per core.
+    weights: "auto", "fp16" or "fp32". threads: 0 means one per core. kv_format: "auto" for the
+    format of the weights, or one by name.
     """
 
     reports_logprobs = True
@@ -60,7 +61,7 @@ class TorchRunner:
         threads: int,
         kv_cache_bytes: int,
         block_tokens: int,
-        kv_format: KvFormat = KvFormat.FP32,
+        kv_format: str = KvFormat.FP32,
     ) -> None:
         shape = read_shape(file)
         self.weight_format = _choose_format(weights)
@@ -68,7 +69,8 @@ class TorchRunner:
         self._use_threads()
         self.context_tokens = shape.context_tokens
         self.vocabulary_size = shape.vocabulary
-        token_bytes = kv_format.bytes_per_token(shape)
+        kind = KvFormat(self.weight_format if kv_format == "auto" else kv_format)
+        token_bytes = kind.bytes_per_token(shape)
         self.block_count = kv_cache_bytes // (token_bytes * block_tokens) - 1
         if self.block_count < 1:
             raise StartError(
@@ -81,7 +83,7 @@ class TorchRunner:
         self._adapters = AdapterBank(shape, {})
         with torch.inference_mode():
             self._decoder = Decoder(file, shape, self.weight_format)
-            self._pool = KvPool(shape, self.block_count, block_tokens, kv_format)
+            self._pool = KvPool(shape, self.block_count, block_tokens, kind)
 
     def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
         adapter = read_adapter(path, self._decoder.shape, rank_max=rank_max)
@@ -166,9 +168,10 @@ class TorchRunner:
             layout = lay_out(
                 [spans[index] for index in order],
                 self._pool,
-                self._block_tokens,
                 window=self._decoder.shape.window,
             )
+            if len(layout.stale):
+                self._pool.clear(layout.stale)
             chosen = self._adapters.chosen(adapters) if any(adapters) else None
             hidden = self._decoder.forward(torch.tensor(tokens), layout, self._pool, chosen)
             logits = self._decoder.logits(hidden[torch.tensor(wanted, dtype=torch.int64)])

@@ -274,7 +274,6 @@ def _load_runner(file: "Checkpoint", settings: EngineSettings) -> "TorchRunner |
             step_tokens_max=settings.step_tokens_max,
             sequences_max=settings.sequences_max,
         )
-    from tokenyard.engine.model.kv_pool import KvFormat  # noqa: PLC0415
     from tokenyard.engine.model.runner import TorchRunner  # noqa: PLC0415
 
     return TorchRunner(
@@ -283,7 +282,7 @@ def _load_runner(file: "Checkpoint", settings: EngineSettings) -> "TorchRunner |
         threads=settings.threads,
         kv_cache_bytes=settings.kv_cache_bytes,
         block_tokens=settings.block_tokens,
-        kv_format=KvFormat(settings.kv_format),
+        kv_format=settings.kv_format,
     )
 
 

@@ -305,16 +305,17 @@ def test_int8_keeps_each_value_to_half_a_step(tiny_model: Path) -> None:
     with GgufFile(tiny_model) as file:
         shape = read_shape(file)
     pool = KvPool(shape, 4, BLOCK, KvFormat.INT8)
-    slots = torch.tensor([5, 9, 6])
+    blocks, slots = torch.tensor([1, 2]), torch.tensor([5, 9, 6])
     values = torch.randn(3, 2 * shape.kv_heads, shape.head_width) * torch.tensor(
         [1e-3, 0.0, 50.0]
     ).view(3, 1, 1)
     pool.write(1, slots, values)
-    read = pool.gather(1, pool.rows_of(slots)).transpose(0, 1)
+    # The gathered tokens are those of blocks 1 and 2, so the first one is at slot 4.
+    read = pool.gather(1, pool.rows_of(blocks))[:, slots - BLOCK].transpose(0, 1).clone()
     steps = values.abs().amax(dim=-1, keepdim=True) / 127
     assert ((read - values).abs() <= 0.5001 * steps + 1e-12).all()
     pool.clear(slots)
-    assert pool.gather(1, pool.rows_of(slots)).abs().max() == 0
+    assert pool.gather(1, pool.rows_of(blocks)).abs().max() == 0
     # 3.7 times the tokens at a head width of 64, as with SmolLM2.
     wide = replace(shape, head_width=64)
     sizes = [kind.bytes_per_token(wide) for kind in (KvFormat.FP32, KvFormat.INT8)]
@@ -346,6 +347,41 @@ def test_a_nan_fails_its_own_sequence_and_is_swept_out(
     # The block with the NaN is given to someone else, who uses only a part of it.
     heir = Sequence(2, [6, 7], blocks=[1])
     assert runner.run([Chunk(heir, 0, 2, draws=True)], {2: GREEDY})[2] == drawn[1]
+
+
+def test_a_nan_of_a_text_that_ended_before_its_draw_reaches_nobody(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    table = np.random.default_rng(1).standard_normal((269, 32), dtype=np.float32)
+    table[5] = np.nan
+    path = write_model(tmp_path / "m.gguf", tied=False, replace={"token_embd": table})
+    expected = make_runner(path).run(
+        [Chunk(Sequence(0, [6, 7, 8], blocks=[1]), 0, 2, draws=True)], {0: GREEDY}
+    )
+    runner = make_runner(path)
+    # A chunk of a longer prompt: it draws nothing, so nobody sees the NaN, and then it is aborted.
+    runner.run([Chunk(Sequence(0, [6, 6, 6, 5, 6], blocks=[1, 2]), 0, 4, draws=False)], {})
+    heir = Sequence(1, [6, 7], blocks=[1])
+    for start, count in ((0, 2), (0, 1)):
+        drawn = runner.run([Chunk(heir, start, count, draws=True)], {1: GREEDY})
+        assert drawn[1] is not None
+    runner.run([Chunk(Sequence(2, [6, 6, 6, 5, 6], blocks=[1, 2]), 0, 4, draws=False)], {})
+    assert runner.run([Chunk(heir, 0, 2, draws=True)], {1: GREEDY})[1] == expected[0]
+
+
+def test_the_cache_has_the_format_of_the_weights_unless_told(tiny_model: Path) -> None:
+    for weights, kind in (("fp32", KvFormat.FP32), ("fp16", KvFormat.FP16)):
+        with GgufFile(tiny_model) as file:
+            size = kind.bytes_per_token(read_shape(file)) * BLOCK
+            runner = TorchRunner(
+                file,
+                weights=weights,
+                threads=1,
+                kv_cache_bytes=11 * size,
+                block_tokens=BLOCK,
+                kv_format="auto",
+            )
+        assert runner.block_count == 10
 
 
 @pytest.mark.parametrize(
