@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 DONE = b"data: [DONE]\n\n"
-HEARTBEAT = b": keep-alive\n\n"
 # An event longer than this is an attack or a fault, not a token.
 EVENT_BYTES_MAX = 8 * 1024 * 1024
 
@@ -31,8 +30,15 @@ def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> by
 
 
 def comment(text: str) -> bytes:
-    """A line that every reader passes over which does not look for it. text: one line."""
-    return b": " + text.encode() + b"\n\n"
+    """A line that every reader passes over which does not look for it. text: one line.
+
+    No empty line follows: to OpenAI's Python client that is an event without data, as soon as it
+    has seen an id.
+    """
+    return b": " + text.encode() + b"\n"
+
+
+HEARTBEAT = comment("keep-alive")
 
 
 class SseParser:

@@ -239,7 +239,7 @@ async def test_heartbeats_fill_a_silence(yard: FakeYard) -> None:
     async with open_fake_yard(Settings(gateway=GatewaySettings(heartbeat_seconds=0.01))) as quick:
         quick.upstream.script = Script(hold_after=1)
         call = quick.client.open("POST", PATH, json_body=STREAM)
-        answer = await call.until(lambda answer: b": keep-alive\n\n" in answer.body)
+        answer = await call.until(lambda answer: b": keep-alive\n" in answer.body)
         quick.upstream.go_on()
         answer = await call.finish()
     assert (

@@ -452,7 +452,7 @@ async def test_who_waits_hears_each_second_how_far_the_prompt_has_been_read(
     progress = PromptProgress(total=900, cache=100, processed=512, time_ms=1.0)
     yard.upstream.script = Script(progress=[progress], hold_after=0)
     call = yard.client.open("POST", PATH, json_body=STREAM)
-    told = b": reading 512 of 900, 100 known\n\n"
+    told = b": reading 512 of 900, 100 known\n"
     first = await call.until(lambda answer: answer.body.count(told) >= 2)
     assert len(first.data()) == 2
     yard.upstream.go_on()
