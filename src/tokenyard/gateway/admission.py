@@ -150,11 +150,8 @@ class Admission:
 
     async def _enter(self, caller: Principal, asking: Asking | None) -> Lease:
         subjects = subjects_of(caller, None if asking is None else asking.model)
-        limits = self.book.find(caller.organisation, subjects)
-        demands = [
-            Demand(limit, f"{limit.name}:{limit.subject}", self._need(limit, asking))
-            for limit in limits
-        ]
+        limits = self.book.find_counted(caller.organisation, subjects)
+        demands = [Demand(limit, bucket, self._need(limit, asking)) for limit, bucket in limits]
         place = mint(IdPrefix.LEASE, self._randomness)
         now = self._clock.now()
         # Counted before the wait, so that those who come meanwhile find the room taken.

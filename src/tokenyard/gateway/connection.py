@@ -59,6 +59,8 @@ async def while_connected(
     is cancelled at once. tick: called when `tick_seconds` have passed; tells when to call it again,
     or None to give up the reader.
     """
+    if tick is None:
+        return await _while_watched(work, receive, tasks=tasks, name=name, abandon=abandon)
     working = tasks.spawn(name, work)
     watching = tasks.spawn(f"reader of {name}", _wait_for_disconnect(receive))
     both: set[asyncio.Task[Any]] = {working, watching}
@@ -69,7 +71,7 @@ async def while_connected(
             )
             if done:
                 break
-            if tick is not None and (tick_seconds := await tick()) is None:
+            if (tick_seconds := await tick()) is None:
                 raise ReaderGone
         if working.done():
             return working.result()
@@ -81,6 +83,48 @@ async def while_connected(
         working.cancel()
         watching.cancel()
         await asyncio.wait(both)
+
+
+async def _while_watched(
+    work: Coroutine[Any, Any, T],
+    receive: Receive,
+    *,
+    tasks: TaskSupervisor,
+    name: str,
+    abandon: Abandon | None,
+) -> T:
+    """The same without ticks: the work needs no task of its own, only who watches the reader."""
+    working = asyncio.current_task()
+    gone = over = False
+
+    async def watch() -> None:
+        nonlocal gone
+        await _wait_for_disconnect(receive)
+        gone = True
+        if abandon is not None:
+            await abandon()
+            await asyncio.sleep(ABANDONED_SECONDS)
+        if working is not None and not over:
+            working.cancel()
+
+    watching = tasks.spawn(f"reader of {name}", watch())
+    try:
+        done = await work
+    except asyncio.CancelledError:
+        # Ours, unless somebody has cancelled this task beside us.
+        if not gone or working is None or working.uncancel() > 0:
+            raise
+        raise ReaderGone from None
+    except Exception as error:
+        if gone:
+            raise ReaderGone from error
+        raise
+    finally:
+        over = True
+        watching.cancel()
+    if gone:
+        raise ReaderGone
+    return done
 
 
 @dataclass(frozen=True, slots=True)

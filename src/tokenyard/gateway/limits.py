@@ -73,7 +73,7 @@ class LimitBook:
         self._clock = clock
         self._log = log
         self._default = default_limits(settings)
-        self._found: dict[Subjects, tuple[Limit, ...]] = {}
+        self._found: dict[Subjects, tuple[tuple[Limit, str], ...]] = {}
         self._stored: list[Limit] = []
 
     async def read(self) -> None:
@@ -106,11 +106,20 @@ class LimitBook:
 
         A limit of a subject's own stands in the place of the one for each of its level.
         """
+        return tuple(limit for limit, _ in self.find_counted(organisation, subjects))
+
+    def find_counted(
+        self, organisation: OrganisationId, subjects: Subjects
+    ) -> tuple[tuple[Limit, str], ...]:
+        """The same, each with the bucket in which it is counted."""
         found = self._found.get(subjects)
         if found is None:
             if len(self._found) >= _BUCKETS_KEPT:
                 self._found.clear()
-            found = self._found[subjects] = tuple(self._look(organisation, subjects))
+            found = self._found[subjects] = tuple(
+                (limit, f"{limit.name}:{limit.subject}")
+                for limit in self._look(organisation, subjects)
+            )
         return found
 
     async def put(self, limit: Limit) -> None:

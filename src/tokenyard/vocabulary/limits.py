@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from tokenyard.vocabulary.ids import LimitId, OrganisationId
 
@@ -70,8 +71,8 @@ class Limit:
         return self.burst or self.amount if self.window is Window.MINUTE else self.amount
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+# Tuples, since several of each are made for every request.
+class Demand(NamedTuple):
     """What one request asks of one limit, in the bucket of its subject."""
 
     limit: Limit
@@ -79,8 +80,7 @@ class Demand:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """What is left of a limit after a request was let through."""
 
     remaining: int

@@ -8,6 +8,7 @@ algorithm, with a cost for each cell.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tokenyard.vocabulary.limits import Grant, Limit, Window
 
@@ -16,8 +17,8 @@ DAY_SECONDS = 86_400.0
 _SLACK_SECONDS = 5e-7
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+# Tuples, since several of each are made for every request.
+class Bucket(NamedTuple):
     """The state of one limit for one subject.
 
     arrival_time: of a minute's limit. day, used: of a day's limit. places: who holds one now, and
@@ -30,8 +31,7 @@ class Bucket:
     places: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """Let it through, and keep `bucket`."""
 
     bucket: Bucket

@@ -3,6 +3,7 @@
 Decides the price of a usage. Knows neither where prices come from nor who pays.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,8 @@ from tokenyard.vocabulary.money import TOKENS_PER_PRICE, Money
 
 ANY = "*"
 MILLIS_PER_HOUR = 3_600_000
+# Names of models come from callers.
+_FOUND_MAX = 1000
 
 
 class Tier(StrEnum):
@@ -72,6 +75,15 @@ class PriceBook:
     entries: Sequence[PriceEntry]
     tiers: Mapping[Tier, Fraction] = field(default_factory=dict)
     gpu_hours: Mapping[str, int] = field(default_factory=dict)
+    # What was found before; prices change only when another entry begins.
+    _found: dict[tuple[str, str, Tier, int], Rates | None] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    _begins: tuple[float, ...] = field(default=(), init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        begins = tuple(sorted({entry.since for entry in self.entries}))
+        object.__setattr__(self, "_begins", begins)
 
     def find(
         self, model: str, at: float, *, upstream: str = "", tier: Tier = Tier.DEFAULT
@@ -80,6 +92,14 @@ class PriceBook:
 
         upstream: the one that served it; empty while that is not known.
         """
+        place = (model, upstream, tier, bisect_right(self._begins, at))
+        if place not in self._found:
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            self._found[place] = self._look(model, at, upstream, tier)
+        return self._found[place]
+
+    def _look(self, model: str, at: float, upstream: str, tier: Tier) -> Rates | None:
         begun = [entry for entry in self.entries if entry.since <= at]
         for entry in begun:
             if entry.model in (model, ANY) and entry.upstream in (upstream, ANY):
