@@ -73,7 +73,8 @@ class LimitBook:
         self._clock = clock
         self._log = log
         self._default = default_limits(settings)
-        self._found: dict[Subjects, tuple[tuple[Limit, str], ...]] = {}
+        # By the names alone, whose order tells their levels: words of an enumeration hash slowly.
+        self._found: dict[tuple[str, ...], tuple[tuple[Limit, str], ...]] = {}
         self._stored: list[Limit] = []
 
     async def read(self) -> None:
@@ -112,11 +113,12 @@ class LimitBook:
         self, organisation: OrganisationId, subjects: Subjects
     ) -> tuple[tuple[Limit, str], ...]:
         """The same, each with the bucket in which it is counted."""
-        found = self._found.get(subjects)
+        place = (organisation, *[name for _, name in subjects])
+        found = self._found.get(place)
         if found is None:
             if len(self._found) >= _BUCKETS_KEPT:
                 self._found.clear()
-            found = self._found[subjects] = tuple(
+            found = self._found[place] = tuple(
                 (limit, f"{limit.name}:{limit.subject}")
                 for limit in self._look(organisation, subjects)
             )

@@ -123,11 +123,12 @@ class Ledger:
         rates = self._rates_of(model, now, tier)
         if len(self._open) >= self._reservations_max:
             raise Unavailable("Too many requests are in progress.", retry_after_seconds=1.0)
+        # All that it may be billed at, wherever it is served; `rates` is one of them.
         cost = max(
             worst_cost(
                 one, prompt_tokens=prompt_tokens, completion_tokens_max=completion_tokens_max
             )
-            for one in (rates, *self._prices.find_all(model, now, tier=tier))
+            for one in self._prices.find_all(model, now, tier=tier)
         )
         made = ReservationId(mint(IdPrefix.RESERVATION, self._randomness))
         reservation = Reservation(

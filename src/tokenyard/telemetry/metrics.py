@@ -5,6 +5,7 @@ instance of its class and serves it as text in the Prometheus exposition format.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -28,6 +29,34 @@ LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.
 STEP_TOKENS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
+class _Counter(Counter):
+    """Finds what it has counted by labels before without a lock and without spelling them."""
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], Counter]:
+        return {}
+
+    def labels(self, *values: str) -> Counter:  # type: ignore[override]
+        found = self._known.get(values)
+        if found is None:
+            found = self._known[values] = super().labels(*values)
+        return found
+
+
+class _Histogram(Histogram):
+    """The same."""
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], Histogram]:
+        return {}
+
+    def labels(self, *values: str) -> Histogram:  # type: ignore[override]
+        found = self._known.get(values)
+        if found is None:
+            found = self._known[values] = super().labels(*values)
+        return found
+
+
 class _Metrics:
     """A registry of its own, so that two instances in one process never share a number."""
 
@@ -40,7 +69,7 @@ class _Metrics:
         return generate_latest(self.registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(name, meaning, labels, namespace=self._namespace, registry=self.registry)
+        return _Counter(name, meaning, labels, namespace=self._namespace, registry=self.registry)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         return Gauge(name, meaning, labels, namespace=self._namespace, registry=self.registry)
@@ -48,7 +77,7 @@ class _Metrics:
     def _histogram(
         self, name: str, meaning: str, buckets: Sequence[float], *labels: str
     ) -> Histogram:
-        return Histogram(
+        return _Histogram(
             name,
             meaning,
             labels,

@@ -197,9 +197,6 @@ def _count(tree: Tree, name: str) -> int:
 
 
 # Inside a text these quotes would be escaped, so they are the wire's own.
-_FOREIGN = (b'"timings"', b'"error"', b'"content":null', b'"content": null')
-_NO_USAGE = (b'"usage":null', b'"usage": null')
-_CHOICES = (b'"choices":[{', b'"choices": [{')
 _TEXTS = (b'"content":"', b'"content": "', b'"text":"', b'"text": "')
 
 
@@ -209,17 +206,32 @@ def is_ours(block: bytes) -> bool:
     Each has to be a whole object with choices, none tells counts or needs to be mended.
     """
     count = block.count(b"\n\n")
+    # Spelled out, as this is done for every chunk of every answer.
     return (
         block.count(b"}\n\n") == count
-        and sum(map(block.count, _CHOICES)) == count
-        and not any(mark in block for mark in _FOREIGN)
-        and (b'"usage"' not in block or block.count(b'"usage"') == sum(map(block.count, _NO_USAGE)))
+        and block.count(b'"choices":[{') + block.count(b'"choices": [{') == count
+        and b'"timings"' not in block
+        and b'"error"' not in block
+        and b'"content":null' not in block
+        and b'"content": null' not in block
+        and (b'"usage"' not in block or _is_silent(block))
     )
+
+
+def _is_silent(block: bytes) -> bool:
+    """Whether every usage in a block is null."""
+    told = block.count(b'"usage":null') + block.count(b'"usage": null')
+    return block.count(b'"usage"') == told
 
 
 def count_texts(block: bytes) -> int:
     """How many pieces of text frames that are ours carry."""
-    return sum(block.count(mark) - block.count(mark + b'"') for mark in _TEXTS)
+    count = 0
+    for mark in _TEXTS:
+        found = block.count(mark)
+        if found:
+            count += found - block.count(mark + b'"')
+    return count
 
 
 def mend_event(tree: Tree) -> None:

@@ -228,7 +228,7 @@ class ForeignUpstream:
     def _translate(self, call: GenerationCall) -> GenerationCall:
         defaults = self._defaults or SamplingDefaults()
         body = translate(call, self._dialect, defaults)
-        return replace(call, body=body)
+        return call if body is call.body else replace(call, body=body)
 
 
 def _health(status: int | None) -> Health:

@@ -76,7 +76,8 @@ def settle(bucket: Bucket, limit: Limit, change: int, now: float, *, place: str)
                 return bucket
             return Bucket(day=bucket.day, used=max(bucket.used + change, 0))
         case Window.NOW:
-            held = {one: until for one, until in (bucket.places or {}).items() if one != place}
+            held = dict(bucket.places or {})
+            held.pop(place, None)
             return Bucket(places=held)
 
 
@@ -108,7 +109,9 @@ def _take_day(bucket: Bucket, limit: Limit, amount: int, now: float) -> Taken | 
 def _take_place(
     bucket: Bucket, limit: Limit, now: float, place: str, until: float
 ) -> Taken | Denied:
-    held = {one: end for one, end in (bucket.places or {}).items() if end > now}
+    held = dict(bucket.places or {})
+    if held and min(held.values()) <= now:
+        held = {one: end for one, end in held.items() if end > now}
     if len(held) >= limit.amount:
         return Denied(1.0, 0)
     held[place] = until

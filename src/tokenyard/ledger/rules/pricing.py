@@ -80,10 +80,13 @@ class PriceBook:
         default_factory=dict, init=False, compare=False, repr=False
     )
     _begins: tuple[float, ...] = field(default=(), init=False, compare=False, repr=False)
+    _upstreams: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         begins = tuple(sorted({entry.since for entry in self.entries}))
         object.__setattr__(self, "_begins", begins)
+        upstreams = tuple(sorted({entry.upstream for entry in self.entries} | {""}))
+        object.__setattr__(self, "_upstreams", upstreams)
 
     def find(
         self, model: str, at: float, *, upstream: str = "", tier: Tier = Tier.DEFAULT
@@ -113,9 +116,12 @@ class PriceBook:
 
     def find_all(self, model: str, at: float, *, tier: Tier = Tier.DEFAULT) -> list[Rates]:
         """What the model may be billed at, wherever it is served."""
-        upstreams = {entry.upstream for entry in self.entries} | {""}
-        found = [self.find(model, at, upstream=name, tier=tier) for name in sorted(upstreams)]
-        return [rates for rates in found if rates is not None]
+        found: list[Rates] = []
+        for name in self._upstreams:
+            rates = self.find(model, at, upstream=name, tier=tier)
+            if rates is not None and not any(rates is one for one in found):
+                found.append(rates)
+        return found
 
     def _at_tier(self, rates: Rates, tier: Tier) -> Rates:
         factor = self.tiers.get(tier)
@@ -159,6 +165,8 @@ def price(usage: Usage, rates: Rates) -> Money:
 
 def saved_nanos(usage: Usage, rates: Rates) -> int:
     """What the prefix cache saved: the same usage without it, less what it cost."""
+    if not usage.cached_tokens:
+        return 0
     without = price(replace(usage, cached_tokens=0), rates)
     return without.nanos - price(usage, rates).nanos
 
