@@ -101,10 +101,12 @@ async def _while_watched(
         nonlocal gone
         await _wait_for_disconnect(receive)
         gone = True
+        if working is None:
+            return
         if abandon is not None:
             await abandon()
-            await asyncio.sleep(ABANDONED_SECONDS)
-        if working is not None and not over:
+            await asyncio.wait({working}, timeout=ABANDONED_SECONDS)
+        if not over:
             working.cancel()
 
     watching = tasks.spawn(f"reader of {name}", watch())

@@ -6,7 +6,7 @@ end, an end with counts for a call that is aborted, refusals in our words. The w
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -35,7 +35,7 @@ from tokenyard.upstreams.dialects import (
 )
 from tokenyard.upstreams.http import HttpUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
-from tokenyard.upstreams.stopping import StoppableCalls
+from tokenyard.upstreams.stopping import Left, StoppableCalls
 from tokenyard.vocabulary.errors import UpstreamFailed
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
@@ -140,11 +140,10 @@ class ForeignUpstream:
         last = b""
         counts: Counts | None = None
         pieces = 0
-        with self._calls.watch(call.request_id) as watched:
-            async with aclosing(self._http.frames(sent)) as blocks:
-                while not watched.stopped:
-                    block = await watched.run(anext(blocks, None))
-                    if block is None:
+        with self._calls.watch(call.request_id) as watched, suppress(Left):
+            async with aclosing(self._http.frames(sent, watched)) as blocks:
+                async for block in blocks:
+                    if watched.stopped:
                         break
                     last = block
                     if is_ours(block):

@@ -20,6 +20,7 @@ from tokenyard.telemetry.tracing import NO_TRACING, GenerationSpan, Tracing
 from tokenyard.upstreams.connections import Connection, Connections
 from tokenyard.upstreams.load import LoadReader
 from tokenyard.upstreams.ports import GenerationCall, Health
+from tokenyard.upstreams.stopping import Left, StoppableCall
 from tokenyard.vocabulary.errors import (
     InvalidRequest,
     LimitReached,
@@ -194,11 +195,19 @@ class HttpUpstream:
                     span.see(event.data)
                     yield event
 
-    async def frames(self, call: GenerationCall) -> AsyncGenerator[bytes, None]:
+    async def frames(
+        self, call: GenerationCall, stopping: StoppableCall | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """stopping: who may want to leave while it waits; then it raises Left."""
         cutter = SseCutter()
-        async with self._open(call, streams=True) as (connection, span):
+        async with self._open(call, streams=True, stopping=stopping) as (connection, span):
             while True:
-                chunk = await self._next_chunk(connection)
+                try:
+                    chunk = await self._next_chunk(connection)
+                except UpstreamFailed:
+                    if stopping is not None and stopping.stopped:
+                        raise Left from None
+                    raise
                 try:
                     block = cutter.feed(chunk)
                     if not block:
@@ -259,7 +268,11 @@ class HttpUpstream:
 
     @asynccontextmanager
     async def _open(
-        self, call: GenerationCall, *, streams: bool = False
+        self,
+        call: GenerationCall,
+        *,
+        streams: bool = False,
+        stopping: StoppableCall | None = None,
     ) -> AsyncIterator[tuple[Connection, GenerationSpan]]:
         """Send the call and wait for its headers, which come with the first token at the latest.
 
@@ -269,7 +282,12 @@ class HttpUpstream:
         connection: Connection | None = None
         broken = True
         try:
-            connection = await self._send(call, span.headers)
+            sending = self._send(call, span.headers)
+            connection = await (sending if stopping is None else stopping.run(sending))
+            if connection is None:
+                raise Left
+            if stopping is not None:
+                stopping.leave_by(connection.abort)
             if connection.status != 200:
                 raise await self._refusal(connection)
             kind = connection.headers.get(b"content-type", b"").lower()

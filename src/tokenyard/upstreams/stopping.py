@@ -4,11 +4,15 @@ For servers that have no call of their own for it: their streams are left, and t
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+class Left(Exception):
+    """The call was stopped; it is not that it broke."""
 
 
 class StoppableCall:
@@ -17,6 +21,7 @@ class StoppableCall:
     def __init__(self) -> None:
         self.stopped = False
         self._cancelled = False
+        self._hang_up: Callable[[], None] | None = None
         self._waiting: asyncio.Task[object] | None = None
 
     async def run(self, work: Awaitable[T]) -> T | None:
@@ -32,9 +37,16 @@ class StoppableCall:
         finally:
             self._waiting = None
 
+    def leave_by(self, hang_up: Callable[[], None]) -> None:
+        """From now on it is stopped by that, and need not be waited for in `run`."""
+        self._hang_up = hang_up
+
     def stop(self) -> None:
         """Leave it as it stands."""
         self.stopped = True
+        if self._hang_up is not None:
+            self._hang_up()
+            return
         if self._waiting is not None and not self._cancelled:
             self._cancelled = True
             self._waiting.cancel()
