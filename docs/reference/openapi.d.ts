@@ -2063,6 +2063,7 @@ export type RouteBody = {
   name: string;
   targets?: TargetBody[];
   fallbacks?: string[];
+  hedge_milliseconds?: number;
 };
 
 export type TargetBody = {

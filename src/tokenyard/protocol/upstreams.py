@@ -75,6 +75,8 @@ class RouteBody(msgspec.Struct, forbid_unknown_fields=True):
     name: ModelId
     targets: Annotated[list[TargetBody], Meta(max_length=100)] = []
     fallbacks: Annotated[list[ModelId], Meta(max_length=20)] = []
+    # Of silence, after which a second server is asked as well; 0 for never.
+    hedge_milliseconds: Annotated[int, Meta(ge=0, le=600_000)] = 0
 
 
 class RouteList(msgspec.Struct):

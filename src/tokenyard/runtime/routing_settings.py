@@ -26,6 +26,15 @@ class RouteSettings(Branch, frozen=True):
     fallbacks: Annotated[
         tuple[str, ...], Meta(description="Models to ask when those cannot answer, in order.")
     ] = ()
+    hedge_milliseconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="When a streamed answer has not begun after this long, a second server of "
+            "the model is asked as well, and the first to speak writes it; 0 never asks twice.",
+        ),
+    ] = 0
 
 
 class RoutingSettings(Branch, frozen=True):
@@ -44,6 +53,15 @@ class RoutingSettings(Branch, frozen=True):
             "fallbacks count.",
         ),
     ] = 3
+    hedge_share: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The share of the calls of routes with `hedge_milliseconds` for which a "
+            "second server may be asked.",
+        ),
+    ] = 0.05
     affinity: Annotated[
         bool,
         Meta(

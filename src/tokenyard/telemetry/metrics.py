@@ -251,6 +251,11 @@ class GatewayMetrics(_Metrics):
         self.upstream_retries = self._counter(
             "upstream_retries", "Calls that went on to another model server.", "upstream"
         )
+        self.upstream_hedges = self._counter(
+            "upstream_hedges",
+            "Answers for which two model servers were asked, by which spoke first.",
+            "winner",
+        )
         self.upstream_breaker_open = self._gauge(
             "upstream_breaker_open", "1 when a model server is not asked any more.", "upstream"
         )

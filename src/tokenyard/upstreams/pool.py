@@ -18,8 +18,9 @@ from tokenyard.upstreams.members import Member
 from tokenyard.upstreams.moderation import Moderation
 from tokenyard.upstreams.ports import Health, Upstream
 from tokenyard.upstreams.router import RoutedUpstream
-from tokenyard.upstreams.rules.aliases import ModelRoute, Target, fallbacks_of, resolve
+from tokenyard.upstreams.rules.aliases import ModelRoute, Target, fallbacks_of, hedge_of, resolve
 from tokenyard.upstreams.rules.breaker import BreakerRule, BreakerState, begin
+from tokenyard.upstreams.rules.hedging import HedgeRule, earn, spend
 from tokenyard.upstreams.rules.routing import Chosen, NoChoice, Readiness, choose
 from tokenyard.vocabulary.errors import NotFound, TokenyardError, Unavailable
 from tokenyard.vocabulary.load import Load
@@ -61,6 +62,8 @@ class UpstreamPool:
         self._breaker = BreakerRule(
             routing.breaker_failures, routing.breaker_seconds_min, routing.breaker_seconds_max
         )
+        # What calls have earned for second requests, all routes together.
+        self._hedge_credit = 0.0
         self._routes = {route.name: _read_route(route) for route in routing.routes}
 
     def expect(
@@ -205,6 +208,8 @@ class UpstreamPool:
             attempts_max=self._routing.attempts_max,
             total_seconds=self._routing.total_seconds,
             moderation=self.moderation,
+            hedge=self._earn_hedge(model),
+            tasks=self._tasks,
         )
         try:
             yield routed
@@ -219,6 +224,38 @@ class UpstreamPool:
         member, name = found
         member.breaker = begin(member.breaker, self._clock.monotonic(), self._breaker)
         return member, name
+
+    def hedge(self, first: Member, model: str) -> Member | None:
+        """Another server of the same model for a call at which the first one is silent."""
+        now = self._clock.monotonic()
+        left = [one.candidate(now) for one in self._members.values() if one is not first]
+        choice = choose(left, model, draw=self._draw())
+        credit = spend(self._hedge_credit)
+        if credit is None or not isinstance(choice, Chosen):
+            return None
+        self._hedge_credit = credit
+        member = self._members[choice.name]
+        member.breaker = begin(member.breaker, now, self._breaker)
+        member.in_flight += 1
+        return member
+
+    def leave(self, member: Member, error: TokenyardError | None) -> None:
+        """A call that two servers had is at the other one only."""
+        member.in_flight -= 1
+        if error is not None:
+            self.note(member, error)
+
+    def note_hedge(self, outcome: str) -> None:
+        """Which of two servers spoke first."""
+        self._metrics.upstream_hedges.labels(outcome).inc()
+
+    def _earn_hedge(self, model: str) -> HedgeRule | None:
+        seconds = hedge_of(self._routes, model)
+        if seconds is None:
+            return None
+        rule = HedgeRule(seconds, self._routing.hedge_share)
+        self._hedge_credit = earn(self._hedge_credit, rule)
+        return rule
 
     def move(self, before: Member, after: Member) -> None:
         """The call is at another server now."""
@@ -283,7 +320,7 @@ class UpstreamPool:
 
 def _read_route(route: RouteSettings) -> ModelRoute:
     targets = tuple(Target(target.model, target.weight) for target in route.targets)
-    return ModelRoute(route.name, targets, route.fallbacks)
+    return ModelRoute(route.name, targets, route.fallbacks, route.hedge_milliseconds)
 
 
 def _explain(choice: NoChoice, model: str) -> TokenyardError:

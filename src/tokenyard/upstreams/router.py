@@ -14,9 +14,12 @@ import msgspec
 from tokenyard.protocol.models import Model
 from tokenyard.protocol.sse import SseEvent
 from tokenyard.runtime.clock import Clock
+from tokenyard.runtime.tasks import TaskSupervisor
+from tokenyard.upstreams.hedging import Runner, race
 from tokenyard.upstreams.members import Member
 from tokenyard.upstreams.moderation import Moderation
 from tokenyard.upstreams.ports import GenerationCall, Health, Upstream
+from tokenyard.upstreams.rules.hedging import HedgeRule, may_hedge
 from tokenyard.vocabulary.errors import LimitReached, TokenyardError, Unavailable, UpstreamFailed
 from tokenyard.vocabulary.load import Load
 from tokenyard.vocabulary.messages import Message
@@ -29,6 +32,18 @@ Opening = Callable[[Upstream, GenerationCall], AsyncIterator[T]]
 
 class Switchboard(Protocol):
     """What the pool does for a call under way."""
+
+    def hedge(self, first: Member, model: str) -> Member | None:
+        """A second server for a call at which the first is silent; None when none may be asked."""
+        ...
+
+    def leave(self, member: Member, error: TokenyardError | None) -> None:
+        """The call goes on at another server; error: None when that one has not broken."""
+        ...
+
+    def note_hedge(self, outcome: str) -> None:
+        """Which of two servers spoke first: `first` or `second`."""
+        ...
 
     def another(self, model: str, tried: frozenset[str]) -> tuple[Member, str] | None:
         """The next server to try, and the model to ask it for; None when there is none."""
@@ -57,6 +72,8 @@ class RoutedUpstream:
         attempts_max: int,
         total_seconds: float,
         moderation: Moderation | None = None,
+        hedge: HedgeRule | None = None,
+        tasks: TaskSupervisor,
     ) -> None:
         self._board = board
         self._clock = clock
@@ -66,6 +83,8 @@ class RoutedUpstream:
         self._attempts_max = attempts_max
         self._total_seconds = total_seconds
         self._moderation = moderation
+        self._hedge = hedge
+        self._tasks = tasks
         self.member = member
 
     @property
@@ -93,7 +112,7 @@ class RoutedUpstream:
         while True:
             begun = False
             try:
-                async with aclosing(_open(open_at(self._upstream(), call))) as events:
+                async with aclosing(self._begin(call, open_at, tried)) as events:
                     async for event in events:
                         if not begun:
                             begun = True
@@ -111,6 +130,48 @@ class RoutedUpstream:
                     raise
                 tried.add(self.member.name)
                 call = self._turn(call, tried, error)
+
+    def _begin(
+        self, call: GenerationCall, open_at: Opening[T], tried: set[str]
+    ) -> AsyncGenerator[T, None]:
+        rule = self._hedge
+        if rule is None or not may_hedge(msgspec.json.decode(call.body)):
+            return _open(open_at(self._upstream(), call))
+        return self._hedged(call, open_at, rule, tried)
+
+    async def _hedged(
+        self, call: GenerationCall, open_at: Opening[T], rule: HedgeRule, tried: set[str]
+    ) -> AsyncGenerator[T, None]:
+        """The answer of whichever server speaks first; `member` is then that one."""
+        runners = [Runner(self.member, _open(open_at(self._upstream(), call)))]
+
+        def second() -> Runner[T] | None:
+            other = self._board.hedge(self.member, self._asked)
+            if other is None:
+                return None
+            if other.upstream is None:
+                self._board.leave(other, None)
+                return None
+            runners.append(Runner(other, _open(open_at(other.upstream, call))))
+            return runners[-1]
+
+        def lost(runner: Runner[T], error: TokenyardError | None) -> None:
+            if error is not None:
+                tried.add(runner.member.name)
+            if runner.member is self.member:
+                self.member = runners[-1].member
+            self._board.leave(runner.member, error)
+
+        winner, event = await race(
+            runners[0], rule.seconds, second, lost=lost, tasks=self._tasks, clock=self._clock
+        )
+        if len(runners) > 1:
+            self._board.note_hedge("first" if winner is runners[0] else "second")
+        async with aclosing(winner.stream) as rest:
+            if event is not None:
+                yield event
+            async for event in rest:
+                yield event
 
     async def complete(self, call: GenerationCall) -> bytes:
         if self._moderation is not None:

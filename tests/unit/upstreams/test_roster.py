@@ -141,7 +141,12 @@ async def test_a_server_at_a_foreign_address_or_with_a_taken_name_is_refused() -
 
 
 async def test_a_route_leads_to_a_model(yard: FakeYard) -> None:
-    route = {"name": "chat", "targets": [{"model": MODEL, "weight": 1}], "fallbacks": []}
+    route = {
+        "name": "chat",
+        "targets": [{"model": MODEL, "weight": 1}],
+        "fallbacks": [],
+        "hedge_milliseconds": 250,
+    }
     made = await yard.client.call("POST", ROUTES, json_body=route)
     assert made.json() == route
     assert (await yard.client.call("GET", ROUTES)).json()["data"] == [route]

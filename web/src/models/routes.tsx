@@ -126,7 +126,8 @@ function Form({ route, onDone }: { route: RouteBody | null; onDone: () => void }
   const store = async () => {
     if (targets === null) return;
     const fallbacks = others.split(",").flatMap((each) => each.trim() || []);
-    const body: RouteBody = { name: name.trim(), targets, fallbacks };
+    // What this form does not show stays as it is.
+    const body: RouteBody = { ...route, name: name.trim(), targets, fallbacks };
     if ((await act(() => ask("POST /api/model-routes", { body }))) !== null) onDone();
   };
   return (

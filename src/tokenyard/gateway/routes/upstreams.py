@@ -111,6 +111,7 @@ class UpstreamRoutes:
             asked.name,
             tuple(Target(target.model, target.weight) for target in asked.targets),
             tuple(asked.fallbacks),
+            asked.hedge_milliseconds,
         )
         await self._roster.put_route(route)
         return json_answer(_route_body(route))
@@ -171,4 +172,4 @@ def _add_stored(body: UpstreamBody, stored: StoredServer, operator: bool) -> Non
 
 def _route_body(route: ModelRoute) -> RouteBody:
     targets = [TargetBody(target.model, target.weight) for target in route.targets]
-    return RouteBody(route.name, targets, list(route.fallbacks))
+    return RouteBody(route.name, targets, list(route.fallbacks), route.hedge_milliseconds)

@@ -17,11 +17,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ModelRoute:
-    """Where requests for a name go, and which models are asked when those cannot answer."""
+    """Where requests for a name go, and which models are asked when those cannot answer.
+
+    hedge_milliseconds: of silence after which a second server is asked as well; 0 for never.
+    """
 
     name: str
     targets: tuple[Target, ...]
     fallbacks: tuple[str, ...] = ()
+    hedge_milliseconds: int = 0
 
 
 def resolve(routes: Mapping[str, ModelRoute], name: str, draw: float) -> str:
@@ -39,10 +43,28 @@ def resolve(routes: Mapping[str, ModelRoute], name: str, draw: float) -> str:
 
 def fallbacks_of(routes: Mapping[str, ModelRoute], model: str) -> tuple[str, ...]:
     """The models that may stand in for one, by the route of its name or that leads to it."""
+    route = _route_of(routes, model)
+    return () if route is None else tuple(name for name in route.fallbacks if name != model)
+
+
+def hedge_of(routes: Mapping[str, ModelRoute], model: str) -> float | None:
+    """Seconds of silence after which a second server is asked for a model; None for never."""
+    route = _route_of(routes, model)
+    return (
+        route.hedge_milliseconds / 1000 if route is not None and route.hedge_milliseconds else None
+    )
+
+
+def _route_of(routes: Mapping[str, ModelRoute], model: str) -> ModelRoute | None:
+    """The route of that name, or else the first that leads to it."""
     own = routes.get(model)
     if own is not None:
-        return own.fallbacks
-    for route in routes.values():
-        if any(target.model == model for target in route.targets):
-            return tuple(name for name in route.fallbacks if name != model)
-    return ()
+        return own
+    return next(
+        (
+            route
+            for route in routes.values()
+            if any(target.model == model for target in route.targets)
+        ),
+        None,
+    )
