@@ -273,6 +273,7 @@ export type KeyBody = {
   scopes: string[] | null;
   models: string[] | null;
   monthly_cap_nanos: number | null;
+  server_tags?: string[];
   value?: string | null;
   object?: "organization.project.api_key";
 };
@@ -299,6 +300,7 @@ export type KeyRequest = {
   models?: string[] | null;
   monthly_cap_nanos?: number | null;
   expires_at?: number | null;
+  server_tags?: string[];
   user_id?: string | null;
 };
 
@@ -308,6 +310,7 @@ export type ChangeKeyRequest = {
   models?: string[] | null;
   monthly_cap_nanos?: number | null;
   expires_at?: number | null;
+  server_tags?: string[];
 };
 
 export type RotateKeyRequest = {
@@ -2027,6 +2030,7 @@ export type UpstreamBody = {
   url?: string | null;
   kind?: string | null;
   has_key?: boolean;
+  tags?: string[];
   object?: "upstream";
 };
 
@@ -2047,6 +2051,7 @@ export type UpstreamRequest = {
   weight?: number;
   priority?: number;
   disabled?: boolean;
+  tags?: string[];
 };
 
 export type Removed = {
@@ -2064,6 +2069,7 @@ export type RouteBody = {
   targets?: TargetBody[];
   fallbacks?: string[];
   hedge_milliseconds?: number;
+  tags?: string[];
 };
 
 export type TargetBody = {

@@ -58,6 +58,7 @@ def batch(name: str = "a", **changes: Any) -> Batch:
         expires_at=AT + 86_400,
         metadata={"topic": STRANGE_TEXT},
         output_seconds=3_600,
+        server_tags=frozenset({"eu"}),
     )
     return replace(made, **changes)
 

@@ -191,6 +191,7 @@ async def test_a_key_is_edited_until_it_is_revoked(identity: IdentityStore) -> N
         models=(),
         monthly_cap_nanos=2**60,
         expires_at=AT + 9,
+        server_tags=("eu", "gold"),
     )
     assert await identity.edit_key(wanted, entry())
     assert await identity.get_key(KeyId("key_a"), MINE) == wanted

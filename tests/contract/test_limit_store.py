@@ -196,7 +196,7 @@ async def test_definitions_replace_each_other(store: Store) -> None:
 
 
 async def test_servers_and_routes_replace_each_other(store: Store) -> None:
-    one = StoredServer("a", "http://x", "vllm", ("m", "n"), 3, 2, False, b"\0sealed")
+    one = StoredServer("a", "http://x", "vllm", ("m", "n"), 3, 2, False, ("eu",), b"\0sealed")
     await store.servers.put_server(StoredServer("b", "http://y", disabled=True))
     await store.servers.put_server(replace(one, weight=1, sealed_key=None))
     await store.servers.put_server(one)
@@ -204,7 +204,7 @@ async def test_servers_and_routes_replace_each_other(store: Store) -> None:
     assert [server.name for server in await store.servers.list_servers()] == ["a", "b"]
     assert await store.servers.delete_server("b")
     assert not await store.servers.delete_server("b")
-    route = ModelRoute("chat", (Target("m", 9), Target("n")), ("spare",))
+    route = ModelRoute("chat", (Target("m", 9), Target("n")), ("spare",), 250, ("eu",))
     await store.servers.put_route(ModelRoute("chat", ()))
     await store.servers.put_route(route)
     assert await store.servers.list_routes() == [route]

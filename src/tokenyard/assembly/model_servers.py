@@ -73,7 +73,11 @@ def start_replicas(
     """The model servers that we run ourselves, of that model, until the ground is closed."""
     replicas = _build_replicas(ground, pool)
     for replica in replicas:
-        pool.expect(replica.name, frozenset({model} if model else ()))
+        pool.expect(
+            replica.name,
+            frozenset({model} if model else ()),
+            tags=frozenset(ground.settings.fleet.tags),
+        )
         keeping = ground.tasks.spawn(f"replica {replica.name}", replica.keep_running())
         ground.stack.push_async_callback(ground.tasks.end, keeping)
     return replicas
@@ -84,7 +88,9 @@ def follow_neighbours(ground: Ground, pool: UpstreamPool, model: ModelName | Non
     connect = _connect_engine(ground)
     for number in range(ground.settings.fleet.engines):
         name = _name_engine(number)
-        pool.expect(name, frozenset({model} if model else ()))
+        pool.expect(
+            name, frozenset({model} if model else ()), tags=frozenset(ground.settings.fleet.tags)
+        )
         neighbour = Neighbour(
             name,
             connect=connect,
@@ -166,6 +172,7 @@ async def attach_servers(
             ours=False,
             weight=server.weight,
             priority=server.priority,
+            tags=frozenset(server.tags),
         )
         await pool.attach(server.name, connect_server(ground, server, keys[server.name]))
 

@@ -52,7 +52,7 @@ class Asides:
         )
         name = mint(IdPrefix.CHAT_COMPLETION, self._randomness)
         try:
-            with self._pool.lend(model) as upstream:
+            with self._pool.lend(model, tags=caller.server_tags) as upstream:
                 told = await upstream.complete(self._call(model, turns, tokens_max, name))
             answer = _read(told)
             usage = answer.usage.usage()

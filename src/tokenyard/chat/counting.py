@@ -5,7 +5,7 @@ A model server that cannot count is replaced by an estimate that says that it is
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -36,13 +36,18 @@ class TokenCounts:
         self._cached_max = cached_max
         self._cached: OrderedDict[bytes, int] = OrderedDict()
 
-    async def count(self, model: ModelName, turns: Sequence[Message]) -> Count:
-        """The tokens of these turns as a prompt; raises what the pool and the server refuse."""
+    async def count(
+        self, model: ModelName, turns: Sequence[Message], tags: Iterable[str] = ()
+    ) -> Count:
+        """The tokens of these turns as a prompt; raises what the pool and the server refuse.
+
+        tags: that a server must have to be asked.
+        """
         told = msgspec.json.encode([model, turns])
         key = hashlib.blake2b(told, digest_size=16).digest()
         found = self._cached.get(key)
         if found is None:
-            with self._pool.lend(model) as upstream:
+            with self._pool.lend(model, tags=frozenset(tags)) as upstream:
                 found = await upstream.count_tokens(model, turns)
         if found is None:
             return Count(_estimate(turns), exact=False)

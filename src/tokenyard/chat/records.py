@@ -193,6 +193,8 @@ class ResponseOptions:
     prompt: PromptReference | None = None
     # Turns of the history that did not fit and were not sent.
     dropped: int = 0
+    # Tags that a model server must have to be asked.
+    server_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

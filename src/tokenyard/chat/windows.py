@@ -193,12 +193,12 @@ class Windows:
         return parts
 
     async def _count(self, ask: Ask, turns: Sequence[Message]) -> Count:
-        tools = _tell_tools(ask)
+        tools, tags = _tell_tools(ask), ask.options.server_tags
         if not tools:
-            return await self._counts.count(ask.model, turns)
+            return await self._counts.count(ask.model, turns, tags)
         # Each template describes them in its own words, in the system's turn.
         told = Message(Role.SYSTEM, "\n".join(tools))
-        whole = await self._counts.count(ask.model, [told, *turns])
+        whole = await self._counts.count(ask.model, [told, *turns], tags)
         return replace(whole, exact=False)
 
 

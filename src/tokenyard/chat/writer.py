@@ -178,7 +178,8 @@ async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
         # A server may still be busy with the call before.
         call_id = f"{call_id}.{run.pen.epoch}.{run.attempts}"
     try:
-        with desk.pool.lend(run.response.model) as upstream:
+        tags = frozenset(run.response.options.server_tags)
+        with desk.pool.lend(run.response.model, tags=tags) as upstream:
             spawn = desk.tasks.spawn
             writing = spawn(f"text of {call_id}", _show_text(run, upstream, call_id))
             stopping = spawn(f"stop of {call_id}", run.stop.wait())

@@ -1,5 +1,8 @@
 """What every operation does first: name the caller, and read a body of bounded length."""
 
+import re
+from dataclasses import replace
+
 from starlette.requests import ClientDisconnect, Request
 
 from tokenyard.gateway.connection import ReaderGone
@@ -12,6 +15,10 @@ from tokenyard.vocabulary.reasons import Reason
 
 # A path with it is about that project, and the caller is asked for what it may there.
 PROJECT_PARAMETER = "project_id"
+# Tags, divided by commas, that a model server must have to be asked for this request.
+SERVER_TAGS = "x-server-tags"
+_TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_TAGS_MAX = 20
 
 
 class Doorway:
@@ -33,6 +40,9 @@ class Doorway:
         project = request.path_params.get(PROJECT_PARAMETER)
         if project is not None:
             caller = await self._identity.in_project(caller, ProjectId(project))
+        told = request.headers.get(SERVER_TAGS)
+        if told is not None:
+            caller = replace(caller, server_tags=caller.server_tags | _read_tags(told))
         request.scope["state"]["caller"] = caller
         needed: Permission = request.scope["state"]["permission"]
         if not caller.may(needed):
@@ -75,6 +85,15 @@ class Doorway:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is longer than {self._body_bytes_max} bytes.")
+
+
+def _read_tags(told: str) -> frozenset[str]:
+    tags = frozenset(tag for part in told.split(",") if (tag := part.strip()))
+    if len(tags) > _TAGS_MAX or not all(_TAG.fullmatch(tag) for tag in tags):
+        raise InvalidRequest(
+            f"'{SERVER_TAGS}' names up to {_TAGS_MAX} tags, divided by commas.", param=SERVER_TAGS
+        )
+    return tags
 
 
 def request_id(request: Request) -> str:

@@ -258,6 +258,7 @@ def _caller(held: ApiKey | WebSession, standing: Standing) -> Principal | None:
         permissions=cut(there.permissions, held.scopes),
         models=None if held.models is None else frozenset(held.models),
         monthly_cap_nanos=held.monthly_cap_nanos,
+        server_tags=frozenset(held.server_tags),
     )
 
 

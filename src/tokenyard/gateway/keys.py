@@ -40,6 +40,7 @@ class KeyTerms:
     models: Sequence[str] | None = None
     monthly_cap_nanos: int | None = None
     expires_at: float | None = None
+    server_tags: Sequence[str] = ()
 
 
 def command_line(project: ProjectId, user: UserId = DEFAULT_USER) -> Principal:
@@ -101,6 +102,7 @@ class Keys:
             models=None if terms.models is None else tuple(terms.models),
             monthly_cap_nanos=terms.monthly_cap_nanos,
             expires_at=terms.expires_at,
+            server_tags=tuple(terms.server_tags),
         )
         entry = self._entry(by, AuditAction.KEY_CREATED, key.id, name=key.name, **_told(terms))
         await self._store.add_key(key, entry)
@@ -128,6 +130,7 @@ class Keys:
             models=None if terms.models is None else tuple(terms.models),
             monthly_cap_nanos=terms.monthly_cap_nanos,
             expires_at=terms.expires_at,
+            server_tags=tuple(terms.server_tags),
         )
         entry = self._entry(by, AuditAction.KEY_UPDATED, key.id, name=terms.name, **_told(terms))
         if not await self._store.edit_key(edited, entry):
@@ -196,6 +199,7 @@ def _told(terms: KeyTerms) -> dict[str, str]:
         "models": None if terms.models is None else " ".join(terms.models),
         "monthly_cap_nanos": terms.monthly_cap_nanos,
         "expires_at": terms.expires_at,
+        "server_tags": " ".join(terms.server_tags) or None,
     }
     return {name: str(value) for name, value in told.items() if value is not None}
 

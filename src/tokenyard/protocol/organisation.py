@@ -13,6 +13,9 @@ RoleName = Literal["owner", "admin", "developer", "viewer"]
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 Email = Annotated[str, Meta(min_length=3, max_length=254)]
 Scopes = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=64)]
+ServerTags = Annotated[
+    list[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]], Meta(max_length=20)
+]
 ModelNames = Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=100)]
 Nanos = Annotated[int, Meta(ge=0, le=2**62)]
 Time = Annotated[int, Meta(ge=0, le=2**40)]
@@ -205,6 +208,8 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     # In nano-units of the ledger's currency, in a calendar month (UTC).
     monthly_cap_nanos: Nanos | None = None
     expires_at: Time | None = None
+    # Only model servers with all of these tags are asked for it.
+    server_tags: ServerTags = []
     # Whose it is: a service account of the project; without it the caller's own.
     user_id: Annotated[str, Meta(max_length=100)] | None = None
 
@@ -217,6 +222,7 @@ class ChangeKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
     models: ModelNames | msgspec.UnsetType | None = msgspec.UNSET
     monthly_cap_nanos: Nanos | msgspec.UnsetType | None = msgspec.UNSET
     expires_at: Time | msgspec.UnsetType | None = msgspec.UNSET
+    server_tags: ServerTags | msgspec.UnsetType = msgspec.UNSET
 
 
 class RotateKeyRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -250,6 +256,7 @@ class KeyBody(msgspec.Struct):
     scopes: list[str] | None
     models: list[str] | None
     monthly_cap_nanos: int | None
+    server_tags: list[str] = []
     value: str | None = None
     object: Literal["organization.project.api_key"] = "organization.project.api_key"
 

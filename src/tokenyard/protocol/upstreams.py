@@ -8,6 +8,9 @@ from msgspec import Meta
 Name = Annotated[str, Meta(pattern=r"^(?!engine-)[a-z0-9][a-z0-9._-]{0,62}$")]
 ModelId = Annotated[str, Meta(min_length=1, max_length=500)]
 Kind = Literal["own", "llamacpp", "vllm", "openai", "openai-platform", "anthropic"]
+Tags = Annotated[
+    list[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]], Meta(max_length=20)
+]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -36,6 +39,7 @@ class UpstreamBody(msgspec.Struct):
     url: str | None = None
     kind: str | None = None
     has_key: bool = False
+    tags: list[str] = []
     object: Literal["upstream"] = "upstream"
 
 
@@ -60,6 +64,8 @@ class UpstreamRequest(msgspec.Struct, forbid_unknown_fields=True):
     weight: Weight = 1
     priority: Annotated[int, Meta(ge=0, le=1000)] = 0
     disabled: bool = False
+    # What it is, such as its region; requests may ask for servers with some of them.
+    tags: Tags = []
 
 
 class TargetBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,6 +83,8 @@ class RouteBody(msgspec.Struct, forbid_unknown_fields=True):
     fallbacks: Annotated[list[ModelId], Meta(max_length=20)] = []
     # Of silence, after which a second server is asked as well; 0 for never.
     hedge_milliseconds: Annotated[int, Meta(ge=0, le=600_000)] = 0
+    # That a server must have to be asked under this name.
+    tags: Tags = []
 
 
 class RouteList(msgspec.Struct):

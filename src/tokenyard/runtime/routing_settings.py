@@ -35,6 +35,10 @@ class RouteSettings(Branch, frozen=True):
             "the model is asked as well, and the first to speak writes it; 0 never asks twice.",
         ),
     ] = 0
+    tags: Annotated[
+        tuple[str, ...],
+        Meta(description="Tags that a server must have to be asked under this name."),
+    ] = ()
 
 
 class RoutingSettings(Branch, frozen=True):

@@ -123,6 +123,13 @@ class ServerSettings(_Branch, frozen=True):
         int,
         Meta(ge=0, le=1000, description="Lower is asked first; others when none of it can be."),
     ] = 0
+    tags: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What it is, such as `eu` or `gold`; keys, aliases and requests may ask "
+            "for servers with some of them."
+        ),
+    ] = ()
 
 
 class UpstreamSettings(_Branch, frozen=True):
@@ -173,6 +180,10 @@ class FleetSettings(_Branch, frozen=True):
         ),
     ] = 1
     engines: Annotated[int, Meta(ge=0, le=64, description="How many of our engines to start.")] = 1
+    tags: Annotated[
+        tuple[str, ...],
+        Meta(description="Tags of the engines that we start."),
+    ] = ()
     restart_seconds_min: Annotated[
         Seconds, Meta(description="Wait before a dead server is started again, at first.")
     ] = 0.5

@@ -145,6 +145,7 @@ class MemoryIdentityStore:
             models=key.models,
             monthly_cap_nanos=key.monthly_cap_nanos,
             expires_at=key.expires_at,
+            server_tags=key.server_tags,
         )
         self._people.append(entry)
         return True

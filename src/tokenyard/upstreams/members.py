@@ -21,6 +21,7 @@ class Member:
     ours: bool
     weight: int = 1
     priority: int = 0
+    tags: frozenset[str] = frozenset()
     upstream: Upstream | None = None
     readiness: Readiness = Readiness.LOADING
     models: list[Model] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Member:
             self.in_flight,
             self.weight,
             self.priority,
+            self.tags,
         )
 
     def note(self, error: TokenyardError | None, now: float, rule: BreakerRule) -> None:

@@ -74,12 +74,13 @@ class UpstreamPool:
         ours: bool = True,
         weight: int = 1,
         priority: int = 0,
+        tags: frozenset[str] = frozenset(),
     ) -> None:
         """Announce a server that will serve these models; until it is there, calls get 503.
 
         ours: started by us. We are ready without servers that others run, if we have any of ours.
         """
-        self._members[name] = Member(name, models, ours, weight, priority)
+        self._members[name] = Member(name, models, ours, weight, priority, tags)
         self._metrics.upstream_ready.labels(name).set(0)
 
     async def attach(self, name: str, upstream: Upstream) -> None:
@@ -144,6 +145,11 @@ class UpstreamPool:
         """The model that a name leads to now; the name itself when it is no route."""
         return resolve(self._routes, name, self._draw()) if self._routes else name
 
+    def tags_of(self, name: str) -> frozenset[str]:
+        """The tags that a server must have to be asked under that name."""
+        route = self._routes.get(name)
+        return frozenset() if route is None else frozenset(route.tags)
+
     @property
     def affinity_bytes(self) -> int:
         """How much of the beginning requests must share to go to the same server."""
@@ -174,11 +180,14 @@ class UpstreamPool:
         raise _explain(NoChoice.LOADING, model)
 
     @contextmanager
-    def lend(self, model: str, *, affinity: bytes = b"") -> Iterator[RoutedUpstream]:
+    def lend(
+        self, model: str, *, affinity: bytes = b"", tags: frozenset[str] = frozenset()
+    ) -> Iterator[RoutedUpstream]:
         """Choose a server for one call and count the call while it lasts.
 
-        affinity: the same for requests that share a beginning. Raises NotFound(model_not_found),
-        or Unavailable(model_loading, upstream_unavailable).
+        affinity: the same for requests that share a beginning. tags: that every server must have
+        that is asked. Raises NotFound(model_not_found, tags_unserved), or
+        Unavailable(model_loading, upstream_unavailable).
         """
         now = self._clock.monotonic()
         choice = choose(
@@ -186,12 +195,13 @@ class UpstreamPool:
             model,
             affinity=affinity if self._routing.affinity else b"",
             draw=self._draw(),
+            tags=tags,
         )
         asked = model
         if isinstance(choice, Chosen):
             member = self._members[choice.name]
         else:
-            found = self.another(model, frozenset())
+            found = self.another(model, frozenset(), tags)
             if found is None:
                 raise _explain(choice, model)
             member, asked = found
@@ -209,6 +219,7 @@ class UpstreamPool:
             total_seconds=self._routing.total_seconds,
             moderation=self.moderation,
             hedge=self._earn_hedge(model),
+            tags=tags,
             tasks=self._tasks,
         )
         try:
@@ -216,20 +227,22 @@ class UpstreamPool:
         finally:
             routed.member.in_flight -= 1
 
-    def another(self, model: str, tried: frozenset[str]) -> tuple[Member, str] | None:
+    def another(
+        self, model: str, tried: frozenset[str], tags: frozenset[str]
+    ) -> tuple[Member, str] | None:
         """Another server of the model, or else one of those that stand in for it."""
-        found = next(self._standing_in(model, tried, itself=True), None)
+        found = next(self._standing_in(model, tried, itself=True, tags=tags), None)
         if found is None:
             return None
         member, name = found
         member.breaker = begin(member.breaker, self._clock.monotonic(), self._breaker)
         return member, name
 
-    def hedge(self, first: Member, model: str) -> Member | None:
+    def hedge(self, first: Member, model: str, tags: frozenset[str]) -> Member | None:
         """Another server of the same model for a call at which the first one is silent."""
         now = self._clock.monotonic()
         left = [one.candidate(now) for one in self._members.values() if one is not first]
-        choice = choose(left, model, draw=self._draw())
+        choice = choose(left, model, draw=self._draw(), tags=tags)
         credit = spend(self._hedge_credit)
         if credit is None or not isinstance(choice, Chosen):
             return None
@@ -271,14 +284,19 @@ class UpstreamPool:
             self._metrics.upstream_breaker_open.labels(member.name).set(int(not closed))
 
     def _standing_in(
-        self, model: str, tried: frozenset[str], *, itself: bool = False
+        self,
+        model: str,
+        tried: frozenset[str],
+        *,
+        itself: bool = False,
+        tags: frozenset[str] = frozenset(),
     ) -> Iterator[tuple[Member, str]]:
         now = self._clock.monotonic()
         left = [
             member.candidate(now) for member in self._members.values() if member.name not in tried
         ]
         for name in (*((model,) if itself else ()), *fallbacks_of(self._routes, model)):
-            choice = choose(left, name, draw=self._draw())
+            choice = choose(left, name, draw=self._draw(), tags=tags)
             if isinstance(choice, Chosen):
                 yield self._members[choice.name], name
 
@@ -320,7 +338,7 @@ class UpstreamPool:
 
 def _read_route(route: RouteSettings) -> ModelRoute:
     targets = tuple(Target(target.model, target.weight) for target in route.targets)
-    return ModelRoute(route.name, targets, route.fallbacks, route.hedge_milliseconds)
+    return ModelRoute(route.name, targets, route.fallbacks, route.hedge_milliseconds, route.tags)
 
 
 def _explain(choice: NoChoice, model: str) -> TokenyardError:
@@ -330,6 +348,11 @@ def _explain(choice: NoChoice, model: str) -> TokenyardError:
                 f"The model '{model}' does not exist here. GET /v1/models lists those that do.",
                 reason=Reason.MODEL_NOT_FOUND,
                 param="model",
+            )
+        case NoChoice.UNTAGGED:
+            return NotFound(
+                f"No model server for '{model}' has all the tags that are asked for.",
+                reason=Reason.TAGS_UNSERVED,
             )
         case NoChoice.LOADING:
             return Unavailable(

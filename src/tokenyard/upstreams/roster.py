@@ -33,6 +33,7 @@ class StoredServer:
     weight: int = 1
     priority: int = 0
     disabled: bool = False
+    tags: tuple[str, ...] = ()
     sealed_key: bytes | None = None
 
 
@@ -165,6 +166,7 @@ class ServerRoster:
             ours=False,
             weight=server.weight,
             priority=server.priority,
+            tags=frozenset(server.tags),
         )
         await self._pool.attach(server.name, self._connect(server, key))
         self._attached[server.name] = server

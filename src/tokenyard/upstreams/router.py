@@ -33,7 +33,7 @@ Opening = Callable[[Upstream, GenerationCall], AsyncIterator[T]]
 class Switchboard(Protocol):
     """What the pool does for a call under way."""
 
-    def hedge(self, first: Member, model: str) -> Member | None:
+    def hedge(self, first: Member, model: str, tags: frozenset[str]) -> Member | None:
         """A second server for a call at which the first is silent; None when none may be asked."""
         ...
 
@@ -45,7 +45,9 @@ class Switchboard(Protocol):
         """Which of two servers spoke first: `first` or `second`."""
         ...
 
-    def another(self, model: str, tried: frozenset[str]) -> tuple[Member, str] | None:
+    def another(
+        self, model: str, tried: frozenset[str], tags: frozenset[str]
+    ) -> tuple[Member, str] | None:
         """The next server to try, and the model to ask it for; None when there is none."""
         ...
 
@@ -73,6 +75,7 @@ class RoutedUpstream:
         total_seconds: float,
         moderation: Moderation | None = None,
         hedge: HedgeRule | None = None,
+        tags: frozenset[str] = frozenset(),
         tasks: TaskSupervisor,
     ) -> None:
         self._board = board
@@ -84,6 +87,7 @@ class RoutedUpstream:
         self._total_seconds = total_seconds
         self._moderation = moderation
         self._hedge = hedge
+        self._tags = tags
         self._tasks = tasks
         self.member = member
 
@@ -146,7 +150,7 @@ class RoutedUpstream:
         runners = [Runner(self.member, _open(open_at(self._upstream(), call)))]
 
         def second() -> Runner[T] | None:
-            other = self._board.hedge(self.member, self._asked)
+            other = self._board.hedge(self.member, self._asked, self._tags)
             if other is None:
                 return None
             if other.upstream is None:
@@ -230,7 +234,7 @@ class RoutedUpstream:
         """The call as the next server is asked; raises the error when there is none."""
         if len(tried) >= self._attempts_max:
             raise error
-        found = self._board.another(self._model, frozenset(tried))
+        found = self._board.another(self._model, frozenset(tried), self._tags)
         if found is None:
             raise error
         after, asked = found

@@ -101,6 +101,8 @@ class Principal:
     models: frozenset[str] | None = None
     # What the key may spend in a calendar month (UTC); None means no cap of its own.
     monthly_cap_nanos: int | None = None
+    # Tags that a model server must have to be asked for this caller: of the key, and the request.
+    server_tags: frozenset[str] = frozenset()
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has it."""
@@ -220,6 +222,8 @@ class ApiKey:
     models: tuple[str, ...] | None = None
     monthly_cap_nanos: int | None = None
     expires_at: float | None = None
+    # Tags that a model server must have; empty for any server.
+    server_tags: tuple[str, ...] = ()
     # Written now and then, not with every request.
     last_used_at: float | None = None
     # The secret before the last rotation, and until when it still works.

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     NOT_FOUND = "not_found"
     MODEL_NOT_FOUND = "model_not_found"
+    TAGS_UNSERVED = "tags_unserved"
     MODERATION_NOT_CONFIGURED = "moderation_not_configured"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     UPGRADE_REQUIRED = "upgrade_required"

@@ -146,6 +146,7 @@ async def test_a_route_leads_to_a_model(yard: FakeYard) -> None:
         "targets": [{"model": MODEL, "weight": 1}],
         "fallbacks": [],
         "hedge_milliseconds": 250,
+        "tags": [],
     }
     made = await yard.client.call("POST", ROUTES, json_body=route)
     assert made.json() == route

@@ -13,6 +13,7 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.body_too_large": "Das Gesendete ist zu groß.",
   "reason.not_found": "Das gibt es nicht, oder es gehört Ihnen nicht.",
   "reason.model_not_found": "Dieses Modell wird hier nicht bedient.",
+  "reason.tags_unserved": "Kein Modellserver hat alle verlangten Merkmale.",
   "reason.moderation_not_configured": "Hier ist kein Moderationsdienst eingerichtet.",
   "reason.method_not_allowed": "Diese Adresse nimmt das nicht an.",
   "reason.invalid_cursor": "Die Liste hat sich geändert; beginnen Sie von vorn.",

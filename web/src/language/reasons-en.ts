@@ -13,6 +13,7 @@ export const reasons = {
   "reason.body_too_large": "What was sent is too large.",
   "reason.not_found": "This does not exist, or it is not yours.",
   "reason.model_not_found": "This model is not served here.",
+  "reason.tags_unserved": "No model server has all the tags that were asked for.",
   "reason.moderation_not_configured": "No moderation server is set up here.",
   "reason.method_not_allowed": "This address does not take that.",
   "reason.invalid_cursor": "The list has changed; begin at its start.",

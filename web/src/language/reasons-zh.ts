@@ -13,6 +13,7 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.body_too_large": "发送的内容过大。",
   "reason.not_found": "不存在，或不属于您。",
   "reason.model_not_found": "此处不提供该模型。",
+  "reason.tags_unserved": "没有模型服务器具有所要求的全部标签。",
   "reason.moderation_not_configured": "此处未配置审核服务。",
   "reason.method_not_allowed": "此地址不支持该操作。",
   "reason.invalid_cursor": "列表已变化；请从头开始。",

@@ -33,7 +33,9 @@ class AskReader:
         model = self._pool.find(name)
         ask = _read_ask(asked, name, model.defaults(), filled)
         turns = await self._drafts.read(caller, asked.items())
-        return replace(ask, turns=tuple(turns)), model
+        tags = sorted(caller.server_tags | self._pool.tags_of(asked.model))
+        options = replace(ask.options, server_tags=tuple(tags))
+        return replace(ask, turns=tuple(turns), options=options), model
 
     async def _fill(self, caller: Principal, asked: CreateResponseRequest) -> Filled | None:
         """The stored prompt; where the request is silent, what it says of the answer counts."""

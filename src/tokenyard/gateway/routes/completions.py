@@ -62,6 +62,8 @@ class _Task:
     answers: int = 1
     inputs: int = 1
     streams: bool = False
+    # Of the servers that may be asked.
+    tags: frozenset[str] = frozenset()
     include_usage: bool = False
     service: Service = _USUAL
     # Whether the request named a tier, which the answer then tells.
@@ -212,6 +214,7 @@ class CompletionRoutes:
             _Task(
                 path=path,
                 model=ModelName(self._pool.resolve(asked.model)),
+                tags=caller.server_tags | self._pool.tags_of(asked.model),
                 tree=tree,
                 size=len(body),
                 tokens_max=asked.sampling().max_tokens,
@@ -237,6 +240,7 @@ class CompletionRoutes:
             _Task(
                 path=GenerationPath.EMBEDDINGS,
                 model=ModelName(self._pool.resolve(asked.model)),
+                tags=caller.server_tags | self._pool.tags_of(asked.model),
                 tree=msgspec.json.decode(body),
                 size=len(body),
                 tokens_max=0,
@@ -269,7 +273,7 @@ class CompletionRoutes:
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             try:
-                with self._pool.lend(model, affinity=affinity) as upstream:
+                with self._pool.lend(model, affinity=affinity, tags=task.tags) as upstream:
                     relay = Relay(
                         call,
                         upstream,

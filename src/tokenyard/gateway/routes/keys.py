@@ -85,7 +85,12 @@ class KeyRoutes:
         _check_hand_out(caller, asked.scopes)
         owner = await self._owner(caller, asked.user_id)
         terms = KeyTerms(
-            asked.name, asked.scopes, asked.models, asked.monthly_cap_nanos, asked.expires_at
+            asked.name,
+            asked.scopes,
+            asked.models,
+            asked.monthly_cap_nanos,
+            asked.expires_at,
+            asked.server_tags,
         )
         secret, key = await self._keys.create(caller, terms, owner=owner.id)
         return json_answer(render_key(key, owner, secret))
@@ -109,6 +114,7 @@ class KeyRoutes:
             "models": key.models,
             "monthly_cap_nanos": key.monthly_cap_nanos,
             "expires_at": key.expires_at,
+            "server_tags": key.server_tags,
         }
         terms = KeyTerms(**{**held, **told})
         _check_hand_out(caller, key.scopes)
@@ -179,6 +185,7 @@ def render_key(key: ApiKey, owner: User | None, secret: str | None = None) -> Ke
         scopes=None if key.scopes is None else list(key.scopes),
         models=None if key.models is None else list(key.models),
         monthly_cap_nanos=key.monthly_cap_nanos,
+        server_tags=list(key.server_tags),
         value=secret,
     )
 

@@ -71,10 +71,10 @@ class TokenRoutes:
         asked = decode_request(TokenizeBody, await self._doorway.body(request))
         if (asked.messages is None) == (asked.prompt is None):
             raise InvalidRequest("Give either 'messages' or 'prompt'.", param="prompt")
-        model = self._resolve(caller, asked.model)
+        model, tags = self._resolve(caller, asked.model)
         messages = asked.messages or ()
         turns = tuple(message.turn(place) for place, message in enumerate(messages))
-        with self._pool.lend(model) as upstream:
+        with self._pool.lend(model, tags=tags) as upstream:
             tokens = await upstream.tokenize(model, turns if asked.prompt is None else asked.prompt)
         if tokens is None:
             raise _untold(model)
@@ -90,8 +90,8 @@ class TokenRoutes:
     async def _detokenize(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         asked = decode_request(DetokenizeBody, await self._doorway.body(request))
-        model = self._resolve(caller, asked.model)
-        with self._pool.lend(model) as upstream:
+        model, tags = self._resolve(caller, asked.model)
+        with self._pool.lend(model, tags=tags) as upstream:
             text = await upstream.detokenize(model, asked.tokens)
         if text is None:
             raise _untold(model)
@@ -114,17 +114,18 @@ class TokenRoutes:
                 reason=Reason.UNSUPPORTED_PARAMETER,
                 param="tools",
             )
-        model = self._resolve(caller, asked.model)
-        with self._pool.lend(model) as upstream:
+        model, tags = self._resolve(caller, asked.model)
+        with self._pool.lend(model, tags=tags) as upstream:
             count = await upstream.count_tokens(model, asked.turns())
         if count is None:
             raise _untold(model)
         return json_answer(TokenCount(input_tokens=count))
 
-    def _resolve(self, caller: Principal, name: str) -> ModelName:
+    def _resolve(self, caller: Principal, name: str) -> tuple[ModelName, frozenset[str]]:
+        """The model, and the tags of the servers that may be asked."""
         model = ModelName(self._pool.resolve(name))
         caller.check_model(model)
-        return model
+        return model, caller.server_tags | self._pool.tags_of(name)
 
 
 def _untold(model: str) -> InvalidRequest:

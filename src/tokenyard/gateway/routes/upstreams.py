@@ -87,6 +87,7 @@ class UpstreamRoutes:
             weight=asked.weight,
             priority=asked.priority,
             disabled=asked.disabled,
+            tags=tuple(asked.tags),
         )
         stored = await self._roster.put(server, asked.api_key)
         member = next((one for one in self._pool.members() if one.name == stored.name), None)
@@ -112,6 +113,7 @@ class UpstreamRoutes:
             tuple(Target(target.model, target.weight) for target in asked.targets),
             tuple(asked.fallbacks),
             asked.hedge_milliseconds,
+            tuple(asked.tags),
         )
         await self._roster.put_route(route)
         return json_answer(_route_body(route))
@@ -134,6 +136,7 @@ def _of_member(member: Member, stored: StoredServer | None, operator: bool) -> U
         in_flight=member.in_flight,
         weight=member.weight,
         priority=member.priority,
+        tags=sorted(member.tags),
     )
     if load is not None:
         body.load = LoadBody(
@@ -158,6 +161,7 @@ def _disabled(stored: StoredServer, operator: bool) -> UpstreamBody:
         in_flight=0,
         weight=stored.weight,
         priority=stored.priority,
+        tags=sorted(stored.tags),
     )
     _add_stored(body, stored, operator)
     return body
@@ -172,4 +176,6 @@ def _add_stored(body: UpstreamBody, stored: StoredServer, operator: bool) -> Non
 
 def _route_body(route: ModelRoute) -> RouteBody:
     targets = [TargetBody(target.model, target.weight) for target in route.targets]
-    return RouteBody(route.name, targets, list(route.fallbacks), route.hedge_milliseconds)
+    return RouteBody(
+        route.name, targets, list(route.fallbacks), route.hedge_milliseconds, [*route.tags]
+    )

@@ -118,11 +118,11 @@ def may_hand_out(caller: Principal, scopes: Iterable[str] | None) -> bool:
     """Whether the caller may make or change a key with those scopes.
 
     People may: a key never does more than its owner. A key may only pass on what it has itself, and
-    nothing when it is held to some models or to a cap, which the new one would not be.
+    nothing when it is held to some models, to a cap or to some servers, as the new one would not.
     """
     if caller.key is None:
         return True
-    if caller.models is not None or caller.monthly_cap_nanos is not None:
+    if caller.models is not None or caller.monthly_cap_nanos is not None or caller.server_tags:
         return False
     wanted = set(USUAL_SCOPES if scopes is None else scopes)
     return EVERYTHING not in wanted and wanted <= caller.permissions

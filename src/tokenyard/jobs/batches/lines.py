@@ -120,7 +120,7 @@ class LineRunner:
             tier=Tier.BATCH,
         )
         try:
-            answered = await self._ask(line, request_id)
+            answered = await self._ask(line, request_id, batch.server_tags)
             row = self._ledger.bill(
                 reservation,
                 id=line_id(batch.id, line.number),
@@ -149,11 +149,11 @@ class LineRunner:
             # Not every server has told its models yet.
             raise Unavailable(error.message, reason=Reason.MODEL_LOADING) from None
 
-    async def _ask(self, line: Line, request_id: str) -> _Answered:
+    async def _ask(self, line: Line, request_id: str, tags: frozenset[str]) -> _Answered:
         call = GenerationCall(
             line.path, self._body(line), request_id, seconds_max=self._settings.line_seconds_max
         )
-        with self._pool.lend(line.model) as upstream:
+        with self._pool.lend(line.model, tags=tags) as upstream:
             body = await upstream.complete(call)
         self._pacer.note_answer(line.model)
         try:

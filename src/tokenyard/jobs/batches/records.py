@@ -78,6 +78,7 @@ class HeldTo(TypedDict):
     organisation: OrganisationId
     key_models: frozenset[str] | None
     key_cap_nanos: int | None
+    server_tags: frozenset[str]
 
 
 def held_to(caller: Principal) -> HeldTo:
@@ -86,6 +87,7 @@ def held_to(caller: Principal) -> HeldTo:
         organisation=caller.organisation,
         key_models=caller.models,
         key_cap_nanos=caller.monthly_cap_nanos,
+        server_tags=caller.server_tags,
     )
 
 
@@ -105,6 +107,7 @@ class Batch:
     organisation: OrganisationId = DEFAULT_ORGANISATION
     # What the key that made it is held to; None means nothing.
     key_models: frozenset[str] | None = None
+    server_tags: frozenset[str] = frozenset()
     key_cap_nanos: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     # How long output files are kept; None for as long as nobody deletes them.
@@ -133,4 +136,5 @@ class Batch:
             organisation=self.organisation,
             models=self.key_models,
             monthly_cap_nanos=self.key_cap_nanos,
+            server_tags=self.server_tags,
         )

@@ -149,7 +149,7 @@ class SqlIdentityStore:
     async def edit_key(self, key: ApiKey, entry: AuditEntry) -> bool:
         """Write name, scopes, models, cap and expiry; False when it is gone or revoked."""
         values = rows.write_key(key)
-        edited = ("name", "scopes", "models", "monthly_cap_nanos", "expires_at")
+        edited = ("name", "scopes", "models", "monthly_cap_nanos", "expires_at", "server_tags")
         statement = _EDIT_KEY.values({name: values[name] for name in edited})
 
         def change(connection: Connection) -> bool:

@@ -34,6 +34,7 @@ def read_key(row: Row[Any]) -> ApiKey:
         last_used_at=row.last_used_at,
         previous_hash=row.previous_hash,
         previous_until=row.previous_until,
+        server_tags=tuple(row.server_tags or ()),
     )
 
 

@@ -111,6 +111,7 @@ api_keys = Table(
     # The secret before the last rotation.
     Column("previous_hash", String),
     Column("previous_until", Double),
+    Column("server_tags", JSON(none_as_null=True)),
     Index(None, "project_id", "created_at", "id"),
     Index(None, "previous_hash", unique=True),
 )

@@ -166,6 +166,7 @@ batches = Table(
     Column("organisation_id", String, nullable=False, server_default="org_default"),
     # What the key that made it is held to.
     Column("key_models", JSON(none_as_null=True)),
+    Column("server_tags", JSON(none_as_null=True)),
     Column("key_cap_nanos", BigInteger),
     Column("endpoint", String, nullable=False),
     # No foreign key: the file may be deleted once the batch has ended.

@@ -20,12 +20,14 @@ class ModelRoute:
     """Where requests for a name go, and which models are asked when those cannot answer.
 
     hedge_milliseconds: of silence after which a second server is asked as well; 0 for never.
+    tags: that a server must have to be asked under this name.
     """
 
     name: str
     targets: tuple[Target, ...]
     fallbacks: tuple[str, ...] = ()
     hedge_milliseconds: int = 0
+    tags: tuple[str, ...] = ()
 
 
 def resolve(routes: Mapping[str, ModelRoute], name: str, draw: float) -> str:

@@ -41,6 +41,7 @@ class Candidate:
     in_flight: int
     weight: int = 1
     priority: int = 0
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,21 @@ class NoChoice(StrEnum):
 
     # No server has or is meant to have the model.
     UNKNOWN_MODEL = "unknown_model"
+    # Those that have it lack a tag that is asked for.
+    UNTAGGED = "untagged"
     LOADING = "loading"
     DOWN = "down"
 
 
 def choose(
-    candidates: Sequence[Candidate], model: str, *, affinity: bytes = b"", draw: float = 0.0
+    candidates: Sequence[Candidate],
+    model: str,
+    *,
+    affinity: bytes = b"",
+    draw: float = 0.0,
+    tags: frozenset[str] = frozenset(),
 ) -> Chosen | NoChoice:
-    """The server to ask.
+    """The server to ask; only those with all of these tags may be.
 
     affinity: the same for requests that share a beginning; empty for none. draw: a random number,
     0 <= draw < 1, which decides between different weights.
@@ -70,6 +78,10 @@ def choose(
     serving = [candidate for candidate in candidates if model in candidate.models]
     if not serving:
         return NoChoice.UNKNOWN_MODEL
+    if tags:
+        serving = [candidate for candidate in serving if tags <= candidate.tags]
+        if not serving:
+            return NoChoice.UNTAGGED
     ready = [candidate for candidate in serving if candidate.readiness is Readiness.READY]
     if ready:
         first = min(candidate.priority for candidate in ready)
