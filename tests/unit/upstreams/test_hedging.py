@@ -212,3 +212,19 @@ async def test_without_a_route_that_says_so_nobody_is_asked_twice() -> None:
         assert not second.calls
         first.go_on()
         await reading.task
+
+
+async def test_frames_that_are_passed_on_are_raced_as_events_are() -> None:
+    async with world(routes=ROUTES, hedge_share=1.0) as place:
+        await place.add("a", hold_after=0)
+        await place.add("b", pieces=("one",))
+
+        async def read() -> tuple[bytes, str]:
+            with place.pool.lend("m") as upstream:
+                data = b"".join([frame async for frame in upstream.frames(CALL)])
+                return data, upstream.served_by
+
+        task = asyncio.get_running_loop().create_task(read())
+        await place.clock.advance(0.3)
+        data, served_by = await task
+        assert (data.count(b'"one"'), served_by) == (1, "b")
