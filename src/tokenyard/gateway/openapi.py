@@ -14,10 +14,24 @@ import msgspec
 from tokenyard import __version__
 from tokenyard.gateway.operation import Operation, Query
 from tokenyard.protocol.errors import ErrorResponse
+from tokenyard.vocabulary.identity import Permission
 
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 500)
 _KINDS = {int: "integer", str: "string", bool: "boolean"}
+_ONE_TAG = "[a-z0-9][a-z0-9._-]{0,62}"
+_REPLAY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request with the same key gets the same answer, and is billed once.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+_SERVER_TAGS = {
+    "name": "X-Server-Tags",
+    "in": "header",
+    "description": "Tags, divided by commas, that a model server must have to be asked for this.",
+    "schema": {"type": "string", "pattern": f"^{_ONE_TAG}(, ?{_ONE_TAG}){{0,19}}$"},
+}
 
 
 def describe(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -59,6 +73,8 @@ def _describe(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
         "parameters": [
             *(_path_parameter(name) for name in _path_names(operation.path)),
             *(_query_parameter(query) for query in operation.query),
+            *([_REPLAY_KEY] if operation.replays else []),
+            *([_SERVER_TAGS] if operation.permission is Permission.INFERENCE else []),
         ],
         "responses": _responses(operation, schemas),
         "security": [{"key": []}, {"session": []}] if operation.authenticated else [],
@@ -103,6 +119,9 @@ def _responses(operation: Operation, schemas: dict[int, Any]) -> dict[str, Any]:
     statuses = {*_ALWAYS, *operation.errors}
     if operation.authenticated:
         statuses |= {401, 403}
+    if operation.replays:
+        # Another process works on it, or the keys cannot be looked up.
+        statuses |= {409, 503}
     for status in sorted(statuses):
         answers[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -1,5 +1,6 @@
 """A request that is repeated with its Idempotency-Key gets the first answer, and one bill."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -85,3 +86,53 @@ async def test_keys_hold_for_a_project_and_have_a_form(yard: FakeYard) -> None:
     await yard.store.replays.claim(DEFAULT_PROJECT, "key-1", "x", now=0, until=1e12)
     busy = await yard.client.call("POST", CHAT, json_body=ASK, headers=KEY)
     assert (busy.status, busy.error["code"]) == (400, "idempotency_key_reused")
+
+
+# Every operation that costs money, now or when its work runs.
+COSTLY = {
+    "createChatCompletion",
+    "createCompletion",
+    "createEmbedding",
+    "createResponse",
+    "createBatch",
+    "compactConversation",
+    "submitJob",
+    "retryJob",
+}
+
+
+async def test_every_post_that_costs_money_takes_a_key(yard: FakeYard) -> None:
+    replayed = {one.name for one in yard.gateway.operations if one.replays}
+    assert replayed == COSTLY
+    paths = yard.gateway.document["paths"]
+    for operation in yard.gateway.operations:
+        told = paths[operation.path][operation.method.lower()].get("parameters", [])
+        named = any(one["name"].lower() == "idempotency-key" for one in told)
+        assert named is operation.replays, operation.name
+
+
+async def test_a_job_that_is_submitted_twice_is_one_job(yard: FakeYard) -> None:
+    job = {"name": "j", "command": ["true"], "roles": [{"gpus": 1}]}
+    first, second = await asyncio.gather(
+        *(yard.client.call("POST", "/api/jobs", json_body=job, headers=KEY) for _ in range(2))
+    )
+    assert first.status == second.status == 200, first.body
+    assert first.body == second.body
+    listed = (await yard.client.call("GET", "/api/jobs")).json()["data"]
+    assert len(listed) == 1
+
+
+async def test_a_conversation_that_is_compacted_twice_is_billed_once(yard: FakeYard) -> None:
+    turn = {"type": "message", "role": "user", "content": "Hi"}
+    made = await yard.client.call(
+        "POST",
+        "/v1/conversations",
+        json_body={"items": [turn, {**turn, "role": "assistant"}, turn]},
+    )
+    path = f"/api/conversations/{made.json()['id']}/compact"
+    asked = {"model": MODEL, "keep_questions": 0}
+    first = await yard.client.call("POST", path, json_body=asked, headers=KEY)
+    assert first.status == 200, first.body
+    again = await yard.client.call("POST", path, json_body=asked, headers=KEY)
+    assert again.body == first.body
+    assert await bills(yard) == 1

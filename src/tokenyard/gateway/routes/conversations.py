@@ -142,7 +142,7 @@ class ConversationRoutes:
                 "POST", f"{_OURS}/compact", "compactConversation",
                 "Put a summary in place of older turns; deleting it brings them back.",
                 self._compact, _TAG, CompactRequest, MessageBody,
-                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE,
+                errors=(404, 409, 413, 429, 503), permission=Permission.INFERENCE, replays=True,
             ),
         ]  # fmt: skip
 

@@ -97,7 +97,7 @@ class JobRoutes:
             Operation(
                 "POST", "/api/jobs", "submitJob", "Submit a job, or an array of them.",
                 self._submit, _TAG, JobSpec, JobList, errors=(413, 429, 503),
-                permission=Permission.JOBS_WRITE,
+                permission=Permission.JOBS_WRITE, replays=True,
             ),
             Operation(
                 "GET", "/api/jobs", "listJobs", "The project's jobs, the newest first.",
@@ -134,7 +134,7 @@ class JobRoutes:
             Operation(
                 "POST", f"{_JOB}/retry", "retryJob", "Try a failed or dead job again.",
                 self._retry, _TAG, answer=JobBody, errors=(404, 409),
-                permission=Permission.JOBS_WRITE,
+                permission=Permission.JOBS_WRITE, replays=True,
             ),
             Operation(
                 "POST", f"{_JOB}/priority", "setJobPriority", "Change a job's priority class.",
