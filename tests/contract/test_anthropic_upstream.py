@@ -3,6 +3,7 @@
 The server is a script; what it says was written after the public API reference.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +17,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from support.spec import validator
+from support.yards import open_fake_yard
 from tokenyard.gateway.server import bind, serve
 from tokenyard.protocol.sse import frame
 from tokenyard.runtime.clock import SimulatedClock
-from tokenyard.runtime.settings import GatewaySettings, UpstreamSettings
+from tokenyard.runtime.ledger_settings import LedgerSettings, PriceSettings
+from tokenyard.runtime.settings import GatewaySettings, Settings, UpstreamSettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.upstreams.anthropic import AnthropicUpstream
 from tokenyard.upstreams.ports import GenerationCall, GenerationPath, Health
@@ -447,3 +450,44 @@ async def test_health_models_key_and_counts() -> None:
     assert "authorization" not in headers
     counted = server.asked[2][1]
     assert counted["system"] == [{"type": "text", "text": "Be brief."}]
+
+
+async def test_a_gateway_passes_it_on_and_bills_it() -> None:
+    """A chat completion and a response, streamed, from the request to the books."""
+    prices = (PriceSettings(model="*", input="1", cached_input="0.1", output="5"),)
+    settings = Settings(ledger=LedgerSettings(prices=prices))
+    server = Server([*SAID, *closing("end_turn", 12)], models=[{"id": "claude-1"}])
+    async with anthropic(server) as upstream, open_fake_yard(settings) as yard:
+        yard.pool.expect("far", frozenset({"claude-1"}))
+        await yard.pool.attach("far", upstream)
+        while not any(model.id == "claude-1" for model in yard.pool.models()):
+            await asyncio.sleep(0.01)
+            await yard.clock.advance(0.2)
+        asked = {
+            "model": "claude-1",
+            "messages": [QUESTION],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        answer = await yard.client.call("POST", "/v1/chat/completions", json_body=asked)
+        events = answer.data()
+        said = "".join(delta.get("content", "") for delta in deltas(events))
+        assert said == "Hello there"
+        # 16 at 1, 24 from its cache at 0.1 and 12 at 5 for a million.
+        cost = 16 * 1000 + 24 * 100 + 12 * 5000
+        assert events[-1]["cost"]["nanos"] == cost
+        # A seed is drawn for every response, which nobody asked for; one that is asked is refused.
+        told = {"model": "claude-1", "input": "Hi", "instructions": "Be brief."}
+        seeded = {**told, "seed": 7}
+        refused = (await yard.client.call("POST", "/v1/responses", json_body=seeded)).json()
+        assert (refused["status"], refused["error"]["reason"]) == (
+            "failed",
+            "unsupported_parameter",
+        )
+        body = (await yard.client.call("POST", "/v1/responses", json_body=told)).json()
+        assert body["status"] == "completed", body["error"]
+        assert body["output"][-1]["content"][0]["text"] == "Hello there"
+        assert (body["usage"]["input_tokens"], body["cost"]["nanos"]) == (40, cost)
+        assert server.asked[-1][1]["system"] == [{"type": "text", "text": "Be brief."}]
+        rows = [*yard.store.state.books.usage.values()]
+        assert [(row.upstream, row.cost.nanos) for row in rows] == [("far", cost), ("", cost)]

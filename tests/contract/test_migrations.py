@@ -168,6 +168,69 @@ def test_rows_that_refer_to_nothing_stop_the_start(path: Path) -> None:
         upgrade(path)
 
 
+RELEASES = [f"{number:04}" for number in range(1, int(NEWEST_REVISION))]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_any_release_wrote_is_there_after_the_upgrade(
+    path: Path, tmp_path: Path, release: str
+) -> None:
+    """A row in each table of that release; afterwards all of them, in the tables of today."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        command.upgrade(configure(connection), release)
+    engine.dispose()
+    before = fill_tables(path)
+    upgrade(path)
+    fresh = create_engine(f"sqlite:///{tmp_path / 'fresh.db'}")
+    metadata.create_all(fresh)
+    fresh.dispose()
+    assert find_revision(path) == NEWEST_REVISION
+    assert declarations(path) == declarations(tmp_path / "fresh.db")
+    after = count_rows(path)
+    assert {name: after[name] for name in before} == before
+
+
+def fill_tables(path: Path) -> dict[str, int]:
+    """Put a row into every table; how many rows each has then."""
+    # A JSON text is a name too, and the same everywhere, so that rows refer to each other.
+    values = {"INTEGER": 0, "BIGINT": 0, "BOOLEAN": 0, "FLOAT": 0.5, "DOUBLE": 0.5, "BLOB": b""}
+    connection = sqlite3.connect(path)
+    with connection:
+        for table in tables_of(connection):
+            told = [
+                (name, values.get(kind.split("(")[0], "{}"))
+                for _, name, kind, needed, default, key, hidden in connection.execute(
+                    f"PRAGMA table_xinfo({table})"
+                )
+                if (needed or key) and default is None and not hidden
+            ]
+            names, row = zip(*told, strict=True)
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", row)
+    connection.close()
+    return count_rows(path)
+
+
+def count_rows(path: Path) -> dict[str, int]:
+    connection = sqlite3.connect(path)
+    found = {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        for table in tables_of(connection)
+    }
+    connection.close()
+    return found
+
+
+def tables_of(connection: sqlite3.Connection) -> list[str]:
+    told = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    return [
+        name
+        for (name,) in told
+        if name != "alembic_version" and not name.startswith(("sqlite_", SEARCH[0]))
+    ]
+
+
 def test_what_the_first_release_wrote_belongs_to_the_first_organisation(path: Path) -> None:
     """From revision 0003: keys, sessions, conversations and batches of nobody's organisation."""
     engine = create_engine(f"sqlite:///{path}")

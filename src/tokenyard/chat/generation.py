@@ -127,11 +127,16 @@ def spell_request(
 
 
 def spell_call(
-    request: bytes, request_id: str, *, continues: bool, tokens: Sequence[int] = ()
+    request: bytes,
+    request_id: str,
+    *,
+    continues: bool,
+    tokens: Sequence[int] = (),
+    own_seed: bool = False,
 ) -> GenerationCall:
     """The call for a request. tokens: those that another server has generated of the answer.
 
-    continues: whether the server understands them.
+    continues: whether the server understands them. own_seed: its seed was drawn here.
     """
     if continues:
         body: dict[str, object] = msgspec.json.decode(request)
@@ -139,7 +144,7 @@ def spell_call(
         if tokens:
             body["continue_token_ids"] = list(tokens)
         request = msgspec.json.encode(body)
-    return GenerationCall(GenerationPath.CHAT, request, request_id)
+    return GenerationCall(GenerationPath.CHAT, request, request_id, own_seed=own_seed)
 
 
 def _spell_format(form: Mapping[str, Any]) -> dict[str, Any]:

@@ -206,7 +206,13 @@ async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardErr
     generated = run.generated
     known = generated.tokens if upstream.continues else None
     seam = Seam(() if known else run.transcript.parts())
-    call = spell_call(run.request, call_id, continues=upstream.continues, tokens=known or ())
+    call = spell_call(
+        run.request,
+        call_id,
+        continues=upstream.continues,
+        tokens=known or (),
+        own_seed=run.response.sampling.seed is None,
+    )
     if seam.open:
         # What is repeated brings its tokens with it.
         generated.tokens = []

@@ -172,7 +172,10 @@ class AnthropicUpstream:
                 reason=Reason.UNSUPPORTED_PARAMETER,
                 param="model",
             )
-        body = spell_messages(msgspec.json.decode(call.body), self._tokens_max)
+        tree = msgspec.json.decode(call.body)
+        if call.own_seed:
+            del tree["seed"]
+        body = spell_messages(tree, self._tokens_max)
         return replace(call, path=GenerationPath.MESSAGES, body=msgspec.json.encode(body))
 
 

@@ -34,13 +34,15 @@ class GenerationCall:
     """One request for tokens: a JSON body as the OpenAI API has it.
 
     `request_id` names the call for `abort`, and in the logs of both sides. `seconds_max` is the
-    longest wait for a whole answer, where it is not `upstreams.first_token_seconds`.
+    longest wait for a whole answer, where it is not `upstreams.first_token_seconds`. `own_seed`:
+    nobody asked for the seed in the body, which a server that takes none may leave out.
     """
 
     path: GenerationPath
     body: bytes
     request_id: str
     seconds_max: float | None = None
+    own_seed: bool = False
 
 
 class Upstream(Protocol):
