@@ -12,6 +12,11 @@ from acceptance import yard as yards
 from acceptance.yard import Yard
 
 SKIP_BROWSER = "TOKENYARD_SKIP_BROWSER"
+# A host that never is there, for a model server that people add.
+SETTINGS = """\
+[upstreams.routing]
+allowed_hosts = ["models.invalid"]
+"""
 YardMaker = Callable[..., Yard]
 
 
@@ -55,7 +60,9 @@ def yard(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("yard")
     # Titles by the model would be generations beside those that tests count.
     titles = {"TOKENYARD_CHAT__TITLES": "nobody"}
-    started = yards.start(make_home(models_folder, folder / "home"), folder, extra=titles)
+    home = make_home(models_folder, folder / "home")
+    (home / "settings.toml").write_text(SETTINGS, encoding="utf-8")
+    started = yards.start(home, folder, extra=titles)
     try:
         started.wait_until_ready()
         yield started

@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from acceptance.browser import Watch, Window, sign_in_address
 from acceptance.yard import Yard
 
 OpenWindow = Callable[..., Window]
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+# Two cores may be busy with a model and a browser at once.
+expect.set_options(timeout=20_000)
 
 
 # For one module at a time: Playwright's loop must not run while other tests have theirs.
@@ -22,9 +24,21 @@ def browser(chromium: str) -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="module")
+def cookies(browser: Browser, yard: Yard) -> Any:
+    """What a browser keeps of having signed in; each window begins with it."""
+    context = browser.new_context()
+    window = Window(context.new_page())
+    window.go(sign_in_address(yard))
+    window.draft.wait_for()
+    kept = context.cookies()
+    context.close()
+    return kept
+
+
 @pytest.fixture
-def open_window(browser: Browser, yard: Yard) -> Iterator[OpenWindow]:
-    """Opens windows, each of a person of its own; at the end none of them may have misbehaved."""
+def open_window(browser: Browser, yard: Yard, cookies: Any) -> Iterator[OpenWindow]:
+    """Opens windows, each a browser of its own; at the end none of them may have misbehaved."""
     watch = Watch(yard.url)
     contexts = []
 
@@ -36,6 +50,7 @@ def open_window(browser: Browser, yard: Yard) -> Iterator[OpenWindow]:
         touch: bool = False,
         signed_in: bool = True,
         url: str | None = None,
+        path: str = "/playground",
     ) -> Window:
         context = browser.new_context(
             viewport={"width": width, "height": height},
@@ -47,9 +62,12 @@ def open_window(browser: Browser, yard: Yard) -> Iterator[OpenWindow]:
         contexts.append(context)
         watch.over(context)
         window = Window(context.new_page())
-        window.go(sign_in_address(yard, url) if signed_in else url or yard.url)
         if signed_in:
-            window.draft.wait_for()
+            # Cookies do not tell ports apart: they hold behind a proxy too.
+            context.add_cookies(cookies)
+            window.go(f"{url or yard.url}{path}")
+        else:
+            window.go(url or yard.url)
         return window
 
     yield open_one

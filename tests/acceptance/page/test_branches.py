@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, expect
 
-from acceptance.browser import Window
+from acceptance.browser import Window, wait_for
 from acceptance.yard import Yard
 
 
@@ -148,3 +148,53 @@ def test_the_context_is_told_part_by_part(window: Window, yard: Yard) -> None:
     expect(dialog).to_contain_text("Room for the answer")
     expect(dialog).to_contain_text("Messages so far")
     assert window.violations() == []
+
+
+MESSAGES = 1_000
+# Without leaving out what is far, a thread of this length has some twenty-five thousand.
+ELEMENTS_MAX = 6_000
+
+
+def imported_thread(yard: Yard, messages: int) -> str:
+    """A conversation of so many messages, as ChatGPT exports one."""
+    mapping = {
+        f"m{place}": {
+            "id": f"m{place}",
+            "parent": f"m{place - 1}" if place else None,
+            "children": [f"m{place + 1}"] if place + 1 < messages else [],
+            "message": {
+                "id": f"m{place}",
+                "author": {"role": "assistant" if place % 2 else "user"},
+                "content": {"content_type": "text", "parts": [f"Message {place}.\n\n- one\n- two"]},
+                "create_time": 1_700_000_000.0 + place,
+            },
+        }
+        for place in range(messages)
+    }
+    file = [{"title": "Long", "current_node": f"m{messages - 1}", "mapping": mapping}]
+    made = yard.request("POST", "/api/import", file)
+    assert made.status == 200, made.body
+    return str(made.json()["conversation_ids"][0])
+
+
+def test_a_thread_of_a_thousand_messages_is_walked_to_its_top(
+    open_window: Callable[..., Window], yard: Yard
+) -> None:
+    conversation = imported_thread(yard, MESSAGES)
+    window = open_window(path=f"/chat/{conversation}")
+    page = window.page
+    expect(page.get_by_text(f"Message {MESSAGES - 1}.")).to_be_in_viewport()
+    # Older messages come by themselves, before the reader is there.
+    scroller = page.get_by_label("Thread")
+    page.evaluate("() => { window.__most = 0 }")
+    most = """scroller => {
+      const count = document.getElementsByTagName('*').length;
+      window.__most = Math.max(window.__most, count);
+      scroller.scrollTop = 0;
+      scroller.dispatchEvent(new WheelEvent('wheel'));
+      return document.body.innerText.includes('Message 0.');
+    }"""
+    wait_for(lambda: bool(scroller.evaluate(most)), page, "the first message", 60)
+    expect(page.get_by_text("Message 0.")).to_be_visible()
+    assert page.evaluate("() => window.__most") < ELEMENTS_MAX
+    yard.request("DELETE", f"/v1/conversations/{conversation}")

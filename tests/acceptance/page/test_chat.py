@@ -74,11 +74,11 @@ def test_a_question_opens_a_conversation_with_its_first_words(window: Window, ya
     window.reply.wait_for()
     assert_shows_what_is_stored(window, yard)
     expect(window.meter).to_contain_text(" out · $")
+    expect(window.page.get_by_text(re.compile(r"^\$0\.\d+ so far$"))).to_be_visible()
 
 
 def stop_if_long(window: Window) -> None:
     """End an answer that is already long enough for the test."""
-    window.page.wait_for_timeout(1500)
     if window.button("Stop").count():
         # The answer may end by itself at this very moment, and the button with it.
         with suppress(PlaywrightTimeout):

@@ -1,6 +1,8 @@
 """The Playground: run, watch, stop, change, take the code away."""
 
+import csv
 import re
+from pathlib import Path
 
 from playwright.sync_api import Route, expect
 
@@ -138,3 +140,78 @@ def test_a_limit_is_named_counts_down_and_loses_nothing(window: Window) -> None:
     window.button("Try again").click()
     window.wait_for_text(1)
     expect(notice).to_have_count(0)
+
+
+def test_a_stopped_answer_goes_on_from_its_last_token(window: Window) -> None:
+    window.page.get_by_label("Temperature", exact=True).fill("0")
+    limit_tokens(window, 12)
+    window.run("Explain in detail how a steam engine works.")
+    window.wait_for_end()
+    expect(window.meter).to_contain_text("cut at the token limit")
+    before = window.reply.text_content() or ""
+    window.button("Continue").click()
+    expect(window.button("Stop")).to_be_visible()
+    window.wait_for_end()
+    after = window.reply.text_content() or ""
+    assert after.startswith(before)
+    assert len(after) > len(before)
+    expect(window.page.locator(".reply")).to_have_count(1)
+
+
+def test_two_columns_answer_one_message(window: Window) -> None:
+    limit_tokens(window, 6)
+    window.page.get_by_label("Compare").select_option("2")
+    columns = [window.page.get_by_label(f"Column {number}") for number in (1, 2)]
+    columns[1].get_by_role("button", name="Parameters").click()
+    window.page.get_by_role("dialog").get_by_label("Max tokens").fill("3")
+    window.button("Close").click()
+    window.run(QUESTION)
+    for column, tokens in zip(columns, (6, 3), strict=True):
+        meter = column.locator("[data-meter]")
+        expect(meter).to_contain_text(f"{tokens} out", timeout=60_000)
+        expect(column.get_by_label("Text of turn 1")).to_have_value(QUESTION)
+    window.wait_for_end()
+    assert window.violations() == []
+    assert window.overflow() == 0
+    window.page.get_by_label("Compare").select_option("1")
+    expect(window.page.locator(".reply")).to_have_count(1)
+
+
+def test_rows_of_a_table_fill_the_variables(window: Window, tmp_path: Path) -> None:
+    limit_tokens(window, 4)
+    window.draft.fill("Name a {{thing}}.")
+    window.button("Rows").click()
+    dialog = window.page.get_by_role("dialog")
+    dialog.get_by_label("Table as CSV").fill('thing\ncolour\n"river, wide"\n')
+    dialog.get_by_role("button", name="Run 2 rows").click()
+    save = dialog.get_by_role("button", name="Save as CSV")
+    expect(dialog.get_by_role("button", name="Run 2 rows")).to_be_visible(timeout=60_000)
+    assert window.violations() == []
+    with window.page.expect_download() as download:
+        save.click()
+    path = tmp_path / "answers.csv"
+    download.value.save_as(path)
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    assert [row["thing"] for row in rows] == ["colour", "river, wide"]
+    assert all(row["answer"] and int(row["cost_nanos"]) > 0 for row in rows)
+
+
+def test_a_script_is_stored_and_knows_when_it_has_changed(window: Window, yard: Yard) -> None:
+    window.page.get_by_label("System", exact=True).fill("You sort tickets for {{team}}.")
+    window.button("Save").click()
+    dialog = window.page.get_by_role("dialog")
+    dialog.get_by_label("Name", exact=True).fill("Sorting")
+    assert window.violations() == []
+    dialog.get_by_role("button", name="Save").click()
+    head = window.page.locator("header")
+    expect(head).to_contain_text("Sorting")
+    expect(head).to_contain_text("v1")
+    window.page.get_by_label("System", exact=True).fill("You sort tickets.")
+    expect(head).to_contain_text("v1 · edited")
+    window.button("Save").click()
+    dialog.get_by_role("button", name="Save").click()
+    expect(head).to_contain_text("v2")
+    window.page.reload()
+    expect(head).to_contain_text("v2")
+    stored = yard.request("GET", "/api/prompts").json()["data"]
+    assert [each["newest_version"] for each in stored if each["name"] == "Sorting"] == [2]

@@ -189,7 +189,7 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
       <TextField
         className="sm:col-span-2"
         label={t("upstreams.url")}
-        placeholder="http://127.0.0.1:8000/v1"
+        placeholder="https://models.example/v1"
         value={url}
         onChange={setUrl}
       />

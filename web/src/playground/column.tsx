@@ -93,7 +93,7 @@ export function Column({ number }: { number: number }) {
         className="min-h-0 grow overflow-y-auto px-4"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it.
         tabIndex={0}
-        aria-label={t("play.script")}
+        aria-label={`${t("play.column", { number })}: ${t("play.script")}`}
       >
         <Turns locked={runId !== null} />
         <Failure />

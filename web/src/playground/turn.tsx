@@ -162,7 +162,7 @@ function RoleChoice({
       aria-label={t("play.role_label", { number })}
       value={role}
       onChange={(event) => onChange(event.target.value as ScriptRole)}
-      className="-ms-1 appearance-none bg-transparent px-1 hover:text-ink max-md:text-xs"
+      className="-ms-1 min-h-6 appearance-none bg-transparent px-1 hover:text-ink max-md:text-xs"
     >
       <option value="user">{t("role.user")}</option>
       <option value="assistant">{t("role.assistant")}</option>
