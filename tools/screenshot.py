@@ -1,13 +1,16 @@
 """The pictures of the page: `PYTHONPATH=tests python -m tools.screenshot [--to FOLDER] [PAGE …]`.
 
 Starts a whole Tokenyard on a data folder of its own with eight fake GPUs, gives it conversations,
-jobs and a batch, and photographs every page in light, dark and on a phone. The light one of the
-Playground is the README's. Needs Chromium and the model, as the acceptance tests do.
+jobs and a prompt, and photographs every page in light, dark and on a phone; `--language` in another
+language. The light one of the Playground is the README's. Needs Chromium and the model, as the
+acceptance tests do. Its server ends with it, also when it is told to stop.
 """
 
 import argparse
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +36,7 @@ gpus = 8
 FORMS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "light"},
     "dark": {"viewport": {"width": 1280, "height": 760}, "color_scheme": "dark"},
+    "wide": {"viewport": {"width": 2560, "height": 1300}, "color_scheme": "light"},
     "phone": {
         "viewport": {"width": 390, "height": 780},
         "color_scheme": "light",
@@ -54,10 +58,18 @@ PAGES = {
     "models": "/models",
     "keys": "/people/keys",
     "members": "/people/members",
+    "budgets": "/people/budgets",
     "audit": "/people/audit",
+    # The last of those who are signed in: its columns stay.
+    "compare": "/playground",
     "sign-in": "/",
 }
 SETTLE_MS = 700
+
+
+def _role(members: int, gpus: int) -> dict[str, Any]:
+    # Little of the machine itself, so that the fake GPUs are what is short.
+    return {"replicas": members, "gpus": gpus, "cpus": 0.1, "memory_mib": 32}
 
 
 def give_work(yard: yards.Yard) -> None:
@@ -66,9 +78,9 @@ def give_work(yard: yards.Yard) -> None:
     specs: list[dict[str, Any]] = [
         {"name": "eval-mmlu", "command": ["sh", "-c", "echo done"], "type": "evaluation"},
         {"name": "distil", "command": ["sh", "-c", "echo out of range; exit 3"]},
-        {"name": "sft-ledger", "roles": [{"replicas": 3, "gpus": 2}], **sleeper},
-        {"name": "pretrain", "roles": [{"replicas": 2, "gpus": 2}], "priority": "high", **sleeper},
-        {"name": "embed-docs", "roles": [{"gpus": 3}], "priority": "low", **sleeper},
+        {"name": "sft-ledger", "roles": [_role(3, 2)], **sleeper},
+        {"name": "pretrain", "roles": [_role(2, 2)], "priority": "high", **sleeper},
+        {"name": "embed-docs", "roles": [_role(1, 3)], "priority": "low", **sleeper},
         {"name": "too-large", "roles": [{"gpus": 64}], **sleeper},
     ]
     for spec in specs:
@@ -115,18 +127,29 @@ def show(page: Page, yard: yards.Yard, name: str) -> None:
         page.get_by_role("link", name="sft-ledger").click()
     if name == "prompt":
         page.get_by_role("link", name="Ticket triage").click()
+    if name == "compare":
+        page.locator("header select").first.select_option("2")
     if name == "submit":
-        page.get_by_role("button", name="Submit a job").first.click()
+        page.locator("header button").last.click()
     page.wait_for_timeout(SETTLE_MS)
 
 
-def take(yard: yards.Yard, browser: Browser, folder: Path, names: list[str]) -> Iterator[Path]:
-    """Every wanted page in every form."""
+def take(
+    yard: yards.Yard,
+    browser: Browser,
+    folder: Path,
+    names: list[str],
+    forms: list[str],
+    language: str,
+) -> Iterator[Path]:
+    """Every wanted page in every wanted form."""
     first = browser.new_context(**FORMS["light"])
     ask_once(first.new_page(), yard)
+    first.pages[0].evaluate("tag => localStorage.setItem('tokenyard.language', tag)", language)
     state = first.storage_state()
-    for form, options in FORMS.items():
-        context = browser.new_context(storage_state=state, **options)
+    for form in forms:
+        options = FORMS[form]
+        context = browser.new_context(storage_state=state, locale=language, **options)
         page = context.new_page()
         for name in (each for each in names if each != "sign-in"):
             show(page, yard, name)
@@ -135,7 +158,7 @@ def take(yard: yards.Yard, browser: Browser, folder: Path, names: list[str]) -> 
             yield path
         context.close()
         if "sign-in" in names:
-            stranger = browser.new_context(**options)
+            stranger = browser.new_context(locale=language, **options)
             page = stranger.new_page()
             show(page, yard, "sign-in")
             path = folder / f"sign-in-{form}.png"
@@ -167,14 +190,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pages", nargs="*", help=f"of {', '.join(PAGES)}; all of them without")
     parser.add_argument("--to", type=Path, default=IMAGES, help="the folder of the pictures")
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--language", choices=("en", "de", "zh-CN"), default="en")
     given = parser.parse_args()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         raise SystemExit("There is no Chromium. Install it, or name it with CHROMIUM=/path.")
     given.to.mkdir(parents=True, exist_ok=True)
+    # An end from outside unwinds this program like any other, and with it its server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with started() as yard, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        taken = list(take(yard, browser, given.to, given.pages or list(PAGES)))
+        names = given.pages or list(PAGES)
+        taken = list(take(yard, browser, given.to, names, given.forms, given.language))
         browser.close()
     if (given.to / "playground-light.png") in taken:
         shutil.copyfile(given.to / "playground-light.png", given.to / "playground.png")

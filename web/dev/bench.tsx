@@ -72,7 +72,14 @@ async function thread(turns: number, wholeMax?: number): Promise<void> {
             place % 2 === 0 ? (
               <UserTurn text={turn.text} files={[]} {...shared} />
             ) : (
-              <AnswerTurn text={turn.text} run={run} responseId={null} last={false} {...shared} />
+              <AnswerTurn
+                text={turn.text}
+                run={run}
+                responseId={null}
+                question={null}
+                last={false}
+                {...shared}
+              />
             )
           }
         />

@@ -6,7 +6,14 @@ import { readEvents } from "../src/api/sse";
 import type { Answer, AnswerEvent, Conversation, Item } from "../src/api/wire";
 import { Answers, type AnswersOptions, requestOf } from "../src/chat/answers";
 import { grouped } from "../src/chat/groups";
-import { showsQuestion, showsRun, siblingsOf, thread, visibleItems } from "../src/chat/items";
+import {
+  questionOf,
+  showsQuestion,
+  showsRun,
+  siblingsOf,
+  thread,
+  visibleItems,
+} from "../src/chat/items";
 import { enqueue, QUEUED_MAX, queued, takeAll, takeNext } from "../src/chat/queue";
 import {
   fitsSetting,
@@ -57,6 +64,9 @@ function item(role: "user" | "assistant", text: string, response_id: string | nu
     response_id,
   };
 }
+
+const step = (type: string, change: Partial<Item>): Item =>
+  ({ type, id: type, status: "completed", ...change }) as Item;
 
 /** A stream that is written to by the test. */
 function stream() {
@@ -125,6 +135,36 @@ describe("an answer", () => {
       meter: { inputTokens: 3, outputTokens: 2 },
     });
     expect(ended).toEqual(["Because"]);
+  });
+
+  it("notes thoughts and calls of functions as they come", async () => {
+    const wire = stream();
+    vi.spyOn(server, "ask").mockResolvedValue(wire.response);
+    const { answers, run } = begin();
+    const asking = answers.ask(QUESTION);
+    const call = step("function_call", { id: "fc", name: "weather", arguments: "" });
+    const piece = (delta: string) => ({
+      type: "response.function_call_arguments.delta",
+      item_id: "fc",
+      delta,
+    });
+    wire.send(
+      CREATED,
+      { type: "response.output_item.added", item: step("reasoning", { id: "rs" }) },
+      { type: "response.reasoning_text.delta", item_id: "rs", delta: "Hm" },
+      { type: "response.reasoning_text.delta", item_id: "rs", delta: "m." },
+      { type: "response.output_item.added", item: call },
+      piece('{"place":'),
+      piece('"x"'),
+      { type: "response.function_call_arguments.done", item_id: "fc", arguments: '{"place":"x"}' },
+      completed(""),
+    );
+    await asking;
+    expect(run()?.trace.reasoning).toBe("Hmm.");
+    expect(run()?.trace.calls.map((each) => each.function)).toEqual([
+      { name: "weather", arguments: '{"place":"x"}' },
+    ]);
+    expect(run()?.firstTokenAt).not.toBeNull();
   });
 
   it("takes the stored text when it differs from what was received", async () => {
@@ -261,6 +301,25 @@ describe("the thread", () => {
     expect(visibleItems(stored, over)).toHaveLength(2);
     expect(showsRun(visibleItems(stored, over), over)).toBe(false);
     expect(showsRun([], over)).toBe(true);
+  });
+
+  it("shows the steps of an answer, and asks again what the model did not write", () => {
+    const question = item("user", "Why?");
+    const steps = [
+      question,
+      step("reasoning", { response_id: "r1", content: [{ type: "reasoning_text", text: "Hm." }] }),
+      step("function_call", { response_id: "r1", name: "weather", arguments: "{}" }),
+      step("function_call_output", { output: "42" }),
+      item("assistant", "So.", "r2"),
+    ];
+    const stored = visibleItems(pages(...[...steps].reverse()), undefined);
+    expect(stored).toEqual(steps);
+    const turns = thread(stored, null, undefined);
+    expect(turns.map((turn) => turn.text)).toEqual(["Why?", "Hm.", "{}", "42", "So."]);
+    expect(questionOf(turns, 2)).toBe(question.id);
+    expect(questionOf(turns, 4)).toBe("function_call_output");
+    const live = newRun("x", 0, "r1");
+    expect(visibleItems(pages(...[...steps].reverse()), live)).toHaveLength(3);
   });
 
   it("keeps the place of a reply from its first word to its stored form", () => {

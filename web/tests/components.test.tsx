@@ -78,7 +78,14 @@ describe("a turn", () => {
   it("walks its branches, and stops at either end", async () => {
     const can = acts();
     const siblings = { at: 1, ids: ["one", "two"] };
-    const answer = { text: "x", run: undefined, responseId: null, last: true, busy: false };
+    const answer = {
+      text: "x",
+      run: undefined,
+      responseId: null,
+      question: null,
+      last: true,
+      busy: false,
+    };
     show(<AnswerTurn {...answer} item={item("assistant")} acts={can} siblings={siblings} />);
     const after = screen.getByRole("button", { name: "Branch after this one" });
     expect((after as HTMLButtonElement).disabled).toBe(true);
@@ -87,7 +94,14 @@ describe("a turn", () => {
   });
 
   it("offers to go on only where an answer was cut, at the end", () => {
-    const answer = { text: "x", run: undefined, responseId: null, acts: acts(), ...shared };
+    const answer = {
+      text: "x",
+      run: undefined,
+      responseId: null,
+      question: null,
+      acts: acts(),
+      ...shared,
+    };
     const cut = item("assistant", "incomplete");
     show(
       <>

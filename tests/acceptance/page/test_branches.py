@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from acceptance.browser import Window, wait_for
-from acceptance.yard import Yard
+from acceptance.yard import MODEL, Yard
 
 
 def start(window: Window, yard: Yard) -> None:
@@ -147,6 +147,26 @@ def test_the_context_is_told_part_by_part(window: Window, yard: Yard) -> None:
     dialog = window.page.get_by_role("dialog")
     expect(dialog).to_contain_text("Room for the answer")
     expect(dialog).to_contain_text("Messages so far")
+    assert window.violations() == []
+
+
+def test_a_call_of_a_function_is_shown_with_its_arguments(window: Window, yard: Yard) -> None:
+    place = {"type": "object", "properties": {"place": {"enum": ["sea"]}}, "required": ["place"]}
+    conversation = yard.request("POST", "/v1/conversations", {}).json()["id"]
+    asked = {
+        "model": MODEL,
+        "conversation": conversation,
+        "input": "How is the weather at the sea?",
+        "tools": [{"type": "function", "name": "get_weather", "parameters": place}],
+        "tool_choice": "required",
+        "max_output_tokens": 60,
+        "temperature": 0,
+    }
+    answered = yard.request("POST", "/v1/responses", asked, timeout=180)
+    assert answered.status == 200, answered.body
+    window.go(f"{yard.url}/chat/{conversation}")
+    call = window.page.get_by_role("region", name="Call of get_weather")
+    expect(call).to_contain_text('"place": "sea"')
     assert window.violations() == []
 
 

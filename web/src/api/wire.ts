@@ -132,6 +132,10 @@ export interface Item {
   content?: { type: string; text?: string; filename?: string | null }[];
   response_id?: string | null;
   parent_id?: string | null;
+  /** For a call of a function, and for what came of it. */
+  name?: string;
+  arguments?: string;
+  output?: string;
   /** For a summary: the last item that it stands for. */
   summary_through?: string;
 }
@@ -168,6 +172,9 @@ export interface AnswerEvent {
   response?: Answer;
   delta?: string;
   text?: string;
+  item?: Item;
+  item_id?: string;
+  arguments?: string;
 }
 
 export const itemText = (item: Item): string =>

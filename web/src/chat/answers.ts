@@ -4,9 +4,18 @@ import type { QueryClient } from "@tanstack/react-query";
 import { createStore } from "zustand/vanilla";
 import { ApiError, ConnectionLost, isAbort } from "../api/errors";
 import { server } from "../api/server";
-import { type Answer, answerText } from "../api/wire";
+import { type Answer, type AnswerEvent, answerText } from "../api/wire";
 import { type Follower, follow, isLast, type Start, type Transport } from "../live/follow";
-import { append, type Ending, end, meterOfAnswer, newRun, type Run } from "../live/run";
+import {
+  append,
+  type Ending,
+  end,
+  meterOfAnswer,
+  newRun,
+  type Run,
+  type Trace,
+  trace,
+} from "../live/run";
 import type { RunStore } from "../live/store";
 import { newId } from "../parts/identity";
 import { type Asked, showsQuestion } from "./items";
@@ -203,6 +212,8 @@ export class Answers {
           // Another model server says something else than the one that died.
           const { text } = event;
           runs.change(id, (run) => ({ ...run, text }));
+        } else if (noted(event)) {
+          runs.change(id, (run) => trace(run, (into) => note(into, event), runs.now()));
         } else if (isLast(event) && event.response) {
           this.finish(conversation, id, event.response);
         }
@@ -266,6 +277,25 @@ export class Answers {
     runs.change(id, (run) => end(run, ending, runs.now()));
     const run = runs.get(id);
     if (run !== undefined) onEnd(conversation, run);
+  }
+}
+
+/** Events of thoughts and of calls of functions. */
+const noted = ({ type, item }: AnswerEvent): boolean =>
+  type === "response.reasoning_text.delta" ||
+  type.startsWith("response.function_call_arguments.") ||
+  (type === "response.output_item.added" && item?.type === "function_call");
+
+/** Put such an event into what is known of the answer; a call goes by the id of its item. */
+function note(into: Trace, { type, item, item_id, delta = "", ...event }: AnswerEvent): void {
+  if (type === "response.reasoning_text.delta") {
+    into.reasoning += delta;
+  } else if (item?.type === "function_call") {
+    const { id, name = "", arguments: given = "" } = item;
+    into.calls.push({ id, type: "function", function: { name, arguments: given } });
+  } else {
+    const call = into.calls.find((each) => each.id === item_id);
+    if (call) call.function.arguments = event.arguments ?? call.function.arguments + delta;
   }
 }
 

@@ -21,20 +21,27 @@ export function visibleItems(
   const live = run?.ending === null ? run.responseId : null;
   return items.filter(
     (item) =>
-      item.type === "message" &&
       !hidden.has(item.id) &&
-      (item.role === "user" || item.role === "assistant" || item.summary_through !== undefined) &&
-      !(item.role === "assistant" && live !== null && item.response_id === live),
+      (isStep(item) ||
+        item.role === "user" ||
+        item.role === "assistant" ||
+        item.summary_through !== undefined) &&
+      !(isAnswer(item) && live !== null && item.response_id === live),
   );
 }
+
+/** A thought, a call of a function or what came of it: a step on the way to a message. */
+export const isStep = (item: Pick<Item, "type">): boolean => item.type !== "message";
+
+/** What the model wrote. */
+const isAnswer = (item: Item): boolean =>
+  item.role === "assistant" || item.type === "function_call" || item.type === "reasoning";
 
 /** True while the run has something to show that the items do not have. */
 export function showsRun(items: readonly Item[], run: Run | undefined): run is Run {
   if (run === undefined) return false;
   if (run.ending === null) return true;
-  const stored = items.some(
-    (item) => item.role === "assistant" && item.response_id === run.responseId,
-  );
+  const stored = items.some((item) => isAnswer(item) && item.response_id === run.responseId);
   return !stored && (run.text !== "" || run.ending.kind !== "failed");
 }
 
@@ -74,7 +81,7 @@ export function thread(
       item,
       files: itemFiles(item),
       role: item.role === "user" ? "user" : "assistant",
-      text: itemText(item),
+      text: itemText(item) || (item.arguments ?? item.output ?? ""),
       responseId,
       // A run of this tab knows its meter already.
       run: responseId !== null && run?.responseId === responseId ? run : undefined,
@@ -97,6 +104,14 @@ export function thread(
   return shown;
 }
 
+/** The item that an answer answers: the last before it that the model did not write. */
+export function questionOf(turns: readonly Shown[], place: number): string | null {
+  const item = turns
+    .slice(0, place)
+    .findLast((turn) => turn.item !== null && !isAnswer(turn.item))?.item;
+  return item?.id ?? turns[place]?.item?.parent_id ?? null;
+}
+
 const NOTHING = { item: null, files: [], responseId: null, run: undefined };
 
 /** The branches that begin at the same place as an item: its place among them, and their ids. */
@@ -111,7 +126,7 @@ export function siblingsOf(
 ): ReadonlyMap<string, Siblings> {
   const groups = new Map<string, string[]>();
   for (const node of nodes) {
-    if (node.kind !== "message") continue;
+    if (node.kind === "summary") continue;
     const place = `${node.parent_id ?? ""} ${node.role}`;
     groups.set(place, [...(groups.get(place) ?? []), node.id]);
   }

@@ -10,10 +10,18 @@ import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { answers, askQuestion } from "./answering";
 import { useAsking } from "./composer";
-import { type Asked, type Shown, siblingsOf, thread, visibleItems } from "./items";
+import {
+  type Asked,
+  isStep,
+  questionOf,
+  type Shown,
+  siblingsOf,
+  thread,
+  visibleItems,
+} from "./items";
 import { refreshConversation, useConversation, useItems, useTree } from "./queries";
 import { tellTabs } from "./tabs";
-import { type Acts, AnswerTurn, SummaryLine, UserTurn } from "./turn";
+import { type Acts, AnswerTurn, StepTurn, SummaryLine, UserTurn } from "./turn";
 import { TurnList } from "./turn-list";
 
 /** Attach to the answer that the server is writing in this conversation, if there is one. */
@@ -49,7 +57,7 @@ function useActs(conversation: string, failed: (error: unknown) => void): Acts {
     };
     return {
       edit: (item, text) => branch(item.parent_id ?? null, text),
-      regenerate: (answer) => branch(answer.parent_id ?? null, ""),
+      regenerate: (_, question) => branch(question, ""),
       carryOn: (answer) => branch(answer.id, ""),
       walk: (itemId) => void walk(itemId),
     };
@@ -154,11 +162,20 @@ function Turns({
   const drawOne = ({ item, text, role, files, run: own, responseId }: Shown, place: number) => {
     if (item?.summary_through) return <SummaryLine text={text} onUndo={() => void undo(item)} />;
     const shared = { text, item, acts, busy, siblings: siblings.get(item?.id ?? "") };
+    if (item && isStep(item)) {
+      return <StepTurn item={item} acts={acts} siblings={siblings.get(item.id)} />;
+    }
     const last = place === turns.length - 1;
     return role === "user" ? (
       <UserTurn files={files} {...shared} />
     ) : (
-      <AnswerTurn run={own} responseId={responseId} last={last} {...shared} />
+      <AnswerTurn
+        run={own}
+        responseId={responseId}
+        question={questionOf(turns, place)}
+        last={last}
+        {...shared}
+      />
     );
   };
   return (

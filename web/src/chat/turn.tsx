@@ -1,7 +1,7 @@
 // One message of a thread: the role in the margin, the text in one column, no bubbles; its actions
 // show on hover and on focus.
 import { memo, type ReactNode, useEffect, useRef, useState } from "react";
-import type { Item } from "../api/wire";
+import { type Item, itemText } from "../api/wire";
 import { decimal } from "../language/format";
 import { t } from "../language/t";
 import { meterOfAnswer, type Run } from "../live/run";
@@ -12,6 +12,7 @@ import { useSecondsUntil } from "../parts/countdown";
 import { GrowingText } from "../parts/grow";
 import { endingWord, MeterLine, RunMeter } from "../parts/meter";
 import { sentence } from "../parts/notice";
+import { Call, Outcome, Thoughts } from "../parts/steps";
 import { endingOf } from "./answers";
 import type { Siblings } from "./items";
 import { useAnswer } from "./queries";
@@ -21,7 +22,7 @@ export interface Acts {
   /** Ask again in other words, as a branch beside the first. */
   edit(item: Item, text: string): void;
   /** Another answer to the same question. */
-  regenerate(answer: Item): void;
+  regenerate(answer: Item, question: string | null): void;
   /** Go on where the answer was cut. */
   carryOn(answer: Item): void;
   /** Go to another branch. */
@@ -33,7 +34,7 @@ function Row({
   beside,
   children,
 }: {
-  speaker: "user" | "assistant";
+  speaker: "user" | "assistant" | "tool";
   /** At the end of the line on wide screens, below on narrow ones. */
   beside?: ReactNode;
   children: ReactNode;
@@ -158,6 +159,7 @@ export const AnswerTurn = memo(function AnswerTurn({
   text,
   run,
   responseId,
+  question,
   item,
   siblings,
   acts,
@@ -167,6 +169,8 @@ export const AnswerTurn = memo(function AnswerTurn({
   text: string;
   run: Run | undefined;
   responseId: string | null;
+  /** What it answers, where that is known. */
+  question: string | null;
   item: Item | null;
   siblings: Siblings | undefined;
   acts: Acts;
@@ -177,7 +181,15 @@ export const AnswerTurn = memo(function AnswerTurn({
   const cut = item?.status === "incomplete" && last;
   return (
     <Row speaker="assistant">
+      {/* Once they are stored, these are turns of their own. */}
+      {run && item === null && run.trace.reasoning !== "" && (
+        <Thoughts text={run.trace.reasoning} writing={writing && text === ""} />
+      )}
       <Reply text={text} writing={writing} />
+      {item === null &&
+        run?.trace.calls.map((call) => (
+          <Call key={call.id} name={call.function.name} given={call.function.arguments} />
+        ))}
       <div className="flex flex-wrap items-baseline gap-x-5">
         {run ? (
           <>
@@ -191,8 +203,8 @@ export const AnswerTurn = memo(function AnswerTurn({
           <Actions>
             <Branches siblings={siblings} acts={acts} />
             <CopyButton text={text} inline />
-            {item?.parent_id && (
-              <Button inline disabled={busy} onClick={() => acts.regenerate(item)}>
+            {item && question !== null && (
+              <Button inline disabled={busy} onClick={() => acts.regenerate(item, question)}>
                 {t("chat.regenerate")}
               </Button>
             )}
@@ -204,6 +216,35 @@ export const AnswerTurn = memo(function AnswerTurn({
           </Actions>
         )}
       </div>
+    </Row>
+  );
+});
+
+/** A thought, a call of a function, or what a program answered to one. */
+export const StepTurn = memo(function StepTurn({
+  item,
+  siblings,
+  acts,
+}: {
+  item: Item;
+  siblings: Siblings | undefined;
+  acts: Acts;
+}) {
+  const outcome = item.type === "function_call_output";
+  return (
+    <Row speaker={outcome ? "tool" : "assistant"}>
+      {outcome ? (
+        <Outcome text={item.output ?? ""} />
+      ) : item.type === "reasoning" ? (
+        <Thoughts text={itemText(item)} />
+      ) : (
+        <Call name={item.name ?? ""} given={item.arguments ?? ""} />
+      )}
+      {siblings && (
+        <Actions>
+          <Branches siblings={siblings} acts={acts} />
+        </Actions>
+      )}
     </Row>
   );
 });

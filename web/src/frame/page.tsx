@@ -24,7 +24,7 @@ export function Page({
         tabIndex={0}
         className="relative min-h-0 grow overflow-y-auto px-5 py-4 -outline-offset-2 max-md:px-4"
       >
-        <div className="mx-auto max-w-[96rem] space-y-5">
+        <div className="max-w-[96rem] space-y-5">
           {sentence && <p className="max-w-[80ch] text-soft">{sentence}</p>}
           {children}
         </div>

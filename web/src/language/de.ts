@@ -782,4 +782,7 @@ export const de: Record<Key, string> = {
   "play.save_next": "Nächste Version von {name}",
   "play.save_empty": "Das Skript ist noch leer.",
   "jobs.fields": "Alle Felder einer Jobdatei",
+  "view.thinking": "Denkt nach",
+  "view.call": "Aufruf von {name}",
+  "view.outcome": "Was der Aufruf ergab",
 };

@@ -778,6 +778,9 @@ export const en = {
   "play.save_next": "Next version of {name}",
   "play.save_empty": "The script is still empty.",
   "jobs.fields": "Every field of a job file",
+  "view.thinking": "Thinking",
+  "view.call": "Call of {name}",
+  "view.outcome": "What the call gave",
 } as const;
 
 export type Key = keyof typeof en;

@@ -119,4 +119,7 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.job_changed": "Jemand anders hat den Job inzwischen geändert.",
   "reason.queued_jobs_limit": "Es warten so viele Jobs, wie warten dürfen.",
   "reason.local_execution_off": "Diese Maschine führt keine Jobs aus.",
+  "reason.socket_streams_limit": "Diese Verbindung trägt so viele Antworten, wie sie darf.",
+  "reason.sockets_limit": "Es sind so viele Verbindungen offen, wie es sein dürfen.",
+  "reason.upgrade_required": "Diese Adresse nimmt Verbindungen anderer Art an.",
 };

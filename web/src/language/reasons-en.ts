@@ -117,4 +117,7 @@ export const reasons = {
   "reason.job_changed": "Somebody else has changed the job meanwhile.",
   "reason.queued_jobs_limit": "As many jobs wait as may wait.",
   "reason.local_execution_off": "This machine runs no jobs.",
+  "reason.socket_streams_limit": "This connection carries as many answers as it may.",
+  "reason.sockets_limit": "There are as many open connections as there may be.",
+  "reason.upgrade_required": "This address takes connections of another kind.",
 } as const;

@@ -117,4 +117,7 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.job_changed": "其他人已修改该作业。",
   "reason.queued_jobs_limit": "等待的作业已达上限。",
   "reason.local_execution_off": "本机不运行作业。",
+  "reason.socket_streams_limit": "此连接承载的回答数已达上限。",
+  "reason.sockets_limit": "打开的连接数已达上限。",
+  "reason.upgrade_required": "此地址需要另一种连接方式。",
 };

@@ -756,4 +756,7 @@ export const zh: Record<Key, string> = {
   "play.save_next": "{name} 的下一版本",
   "play.save_empty": "脚本仍为空。",
   "jobs.fields": "作业文件的全部字段",
+  "view.thinking": "思考中",
+  "view.call": "调用 {name}",
+  "view.outcome": "调用结果",
 };

@@ -88,6 +88,12 @@ export function append(run: Run, piece: string, now: number): Run {
   };
 }
 
+/** Note a piece of what an answer is made of beside its text; a sign of life, as a token is. */
+export function trace(run: Run, change: (trace: Trace) => void, now: number): Run {
+  change(run.trace);
+  return { ...run, firstTokenAt: run.firstTokenAt ?? now, lastTokenAt: now };
+}
+
 /** Note what a chunk brings beside text. */
 export function note(trace: Trace, chunk: CompletionChunk): void {
   const choice = chunk.choices[0];

@@ -6,6 +6,7 @@ import { t } from "../language/t";
 import type { Run, Trace } from "../live/run";
 import { Reply } from "../markdown/reply";
 import { CopyButton } from "../parts/copy";
+import { Call, Thoughts } from "../parts/steps";
 import { Tabs } from "../parts/tabs";
 import { traces } from "./bench";
 
@@ -30,10 +31,7 @@ export function AnswerBody({
   return (
     <>
       {trace?.reasoning && (
-        <details className="mb-2">
-          <summary className="text-xs text-soft">{t("view.reasoning")}</summary>
-          <p className="mt-1 max-w-[68ch] whitespace-pre-wrap text-soft">{trace.reasoning}</p>
-        </details>
+        <Thoughts text={trace.reasoning} writing={run?.ending === null && run.text === ""} />
       )}
       {view === "tokens" && trace ? (
         <Tokens tokens={trace.tokens} />
@@ -43,7 +41,7 @@ export function AnswerBody({
         <Reply text={text} writing={run?.ending === null} />
       )}
       {(run?.trace.calls ?? calls).map((call, place) => (
-        <Call key={call.id || place} call={call} />
+        <Call key={call.id || place} name={call.function.name} given={call.function.arguments} />
       ))}
       {views.length > 1 && (
         <div className="mt-1 text-xs">
@@ -51,17 +49,6 @@ export function AnswerBody({
         </div>
       )}
     </>
-  );
-}
-
-function Call({ call }: { call: ToolCall }) {
-  return (
-    <div className="reply mt-2 max-w-[68ch]">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: long lines are scrolled by keyboard too. */}
-      <pre tabIndex={0}>
-        <code>{`${call.function.name}(${call.function.arguments})`}</code>
-      </pre>
-    </div>
   );
 }
 
