@@ -134,37 +134,31 @@ def show(page: Page, yard: yards.Yard, name: str) -> None:
     page.wait_for_timeout(SETTLE_MS)
 
 
-def take(
-    yard: yards.Yard,
-    browser: Browser,
-    folder: Path,
-    names: list[str],
-    forms: list[str],
-    language: str,
-) -> Iterator[Path]:
+def take(yard: yards.Yard, browser: Browser, given: argparse.Namespace) -> Iterator[Path]:
     """Every wanted page in every wanted form."""
+    names = given.pages or list(PAGES)
     first = browser.new_context(**FORMS["light"])
     ask_once(first.new_page(), yard)
-    first.pages[0].evaluate("tag => localStorage.setItem('tokenyard.language', tag)", language)
+    remember = "tag => localStorage.setItem('tokenyard.language', tag)"
+    first.pages[0].evaluate(remember, given.language)
     state = first.storage_state()
-    for form in forms:
-        options = FORMS[form]
-        context = browser.new_context(storage_state=state, locale=language, **options)
+    for form in given.forms:
+        context = browser.new_context(storage_state=state, locale=given.language, **FORMS[form])
         page = context.new_page()
         for name in (each for each in names if each != "sign-in"):
-            show(page, yard, name)
-            path = folder / f"{name}-{form}.png"
-            page.screenshot(path=path)
-            yield path
+            yield picture(page, yard, name, given.to / f"{name}-{form}.png")
         context.close()
         if "sign-in" in names:
-            stranger = browser.new_context(locale=language, **options)
-            page = stranger.new_page()
-            show(page, yard, "sign-in")
-            path = folder / f"sign-in-{form}.png"
-            page.screenshot(path=path)
-            yield path
+            stranger = browser.new_context(locale=given.language, **FORMS[form])
+            yield picture(stranger.new_page(), yard, "sign-in", given.to / f"sign-in-{form}.png")
             stranger.close()
+
+
+def picture(page: Page, yard: yards.Yard, name: str, path: Path) -> Path:
+    """One page as it is seen."""
+    show(page, yard, name)
+    page.screenshot(path=path)
+    return path
 
 
 @contextmanager
@@ -201,8 +195,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with started() as yard, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        names = given.pages or list(PAGES)
-        taken = list(take(yard, browser, given.to, names, given.forms, given.language))
+        taken = list(take(yard, browser, given))
         browser.close()
     if (given.to / "playground-light.png") in taken:
         shutil.copyfile(given.to / "playground-light.png", given.to / "playground.png")
