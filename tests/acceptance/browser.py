@@ -93,6 +93,17 @@ class Window:
         )
         return lambda: list(self.page.evaluate("() => window.__seen"))
 
+    def violations_in_both_themes(self) -> list[str]:
+        """The same in light and in dark, without loading anything anew."""
+        found = []
+        for theme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=theme)
+            self.page.wait_for_function(
+                "theme => document.documentElement.dataset.theme === theme", arg=theme
+            )
+            found += [f"{theme}: {each}" for each in self.violations()]
+        return found
+
     def violations(self) -> list[str]:
         """What axe finds on the page as it stands."""
         assert AXE_PATH.is_file(), "axe-core is not installed; run: make web"

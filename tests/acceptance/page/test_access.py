@@ -2,62 +2,55 @@
 
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import expect
 
 from acceptance.browser import Window
 from acceptance.yard import Yard
 
 OpenWindow = Callable[..., Window]
-THEMES = ("light", "dark")
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_in_the_playground(open_window: OpenWindow, theme: str) -> None:
-    window = open_window(theme=theme)
-    assert window.page.evaluate("() => document.documentElement.dataset.theme") == theme
-    assert window.violations() == []
+def test_axe_finds_nothing_in_the_playground(open_window: OpenWindow) -> None:
+    window = open_window()
+    assert window.violations_in_both_themes() == []
     window.page.get_by_label("Max tokens").fill("8")
     window.run("Say hello.")
     window.wait_for_end()
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
     window.button("Code").click()
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
     window.page.keyboard.press("Escape")
     window.page.get_by_label("Temperature", exact=True).fill("9")
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_in_the_chat(open_window: OpenWindow, yard: Yard, theme: str) -> None:
-    window = open_window(theme=theme)
+def test_axe_finds_nothing_in_the_chat(open_window: OpenWindow, yard: Yard) -> None:
+    window = open_window()
     window.go(f"{yard.url}/chat")
     window.draft.wait_for()
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
     window.send("Name one colour.")
     window.wait_for_text(1)
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
     window.page.keyboard.press("Escape")
     window.wait_for_end()
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
     window.page.locator("aside li").first.hover()
     window.page.locator("aside li button").first.click()
-    assert window.violations() == []
+    assert window.violations_in_both_themes() == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_at_the_door(open_window: OpenWindow, yard: Yard, theme: str) -> None:
-    window = open_window(theme=theme, signed_in=False, url=f"{yard.url}/?sign_in=invalid")
-    assert window.violations() == []
+def test_axe_finds_nothing_at_the_door(open_window: OpenWindow, yard: Yard) -> None:
+    window = open_window(signed_in=False, url=f"{yard.url}/?sign_in=invalid")
+    assert window.violations_in_both_themes() == []
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_on_a_phone(open_window: OpenWindow, theme: str) -> None:
-    window = open_window(390, 780, theme=theme, touch=True)
-    assert window.violations() == []
+def test_axe_finds_nothing_on_a_phone(open_window: OpenWindow) -> None:
+    window = open_window(390, 780, touch=True)
+    assert window.violations_in_both_themes() == []
     for name in ("Parameters", "Menu"):
         window.button(name).tap()
-        assert window.violations() == []
+        assert window.violations_in_both_themes() == []
         window.button("Close").tap()
 
 

@@ -33,7 +33,10 @@ export function Outcome({ text }: { text: string }) {
 
 function Source({ label, text }: { label: string; text: string }) {
   return (
-    <section
+    // Not a region: several may have one name, and landmarks must be told apart.
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for what is filled in.
+    <div
+      role="group"
       aria-label={label}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it.
       tabIndex={0}
@@ -42,6 +45,6 @@ function Source({ label, text }: { label: string; text: string }) {
       <pre className="p-3 font-mono text-[0.8125rem] leading-5">
         <code>{text}</code>
       </pre>
-    </section>
+    </div>
   );
 }
