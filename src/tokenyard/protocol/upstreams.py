@@ -54,12 +54,13 @@ class UpstreamRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Add a server, or change the one of that name.
 
     api_key: left out keeps the one that it has, empty takes it away; it is never shown again.
+    models: left out keeps those that it has; empty means all that the server lists.
     """
 
     name: Name
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     kind: Kind = "openai"
-    models: Annotated[list[ModelId], Meta(max_length=1000)] = []
+    models: Annotated[list[ModelId], Meta(max_length=1000)] | msgspec.UnsetType = msgspec.UNSET
     api_key: Annotated[str, Meta(max_length=4000)] | None = None
     weight: Weight = 1
     priority: Annotated[int, Meta(ge=0, le=1000)] = 0

@@ -116,6 +116,10 @@ async def test_a_server_is_added_changed_and_taken_away() -> None:
         ]  # fmt: skip
         ask = {"model": "big", "messages": [{"role": "user", "content": "Hi"}]}
         assert (await yard.client.call("POST", "/v1/chat/completions", json_body=ask)).status == 200
+        # What a change leaves out stays, such as the models that it is to offer.
+        same = {name: value for name, value in SERVER.items() if name != "models"}
+        tagged = await yard.client.call("POST", SERVERS, json_body={**same, "tags": ["eu"]})
+        assert (tagged.json()["models"], tagged.json()["tags"]) == (SERVER["models"], ["eu"])
         # Elsewhere its key is not sent along.
         moved = {**SERVER, "url": "http://gpu.test:8000"}
         del moved["api_key"]

@@ -758,6 +758,9 @@ export const de: Record<Key, string> = {
   "upstreams.weight_hint": "Sein Anteil an den Aufrufen unter Servern derselben Priorität.",
   "upstreams.priority": "Priorität",
   "upstreams.priority_hint": "Niedrigere werden zuerst gefragt.",
+  "upstreams.tags": "Merkmale",
+  "upstreams.tags_hint":
+    "Was er ist, etwa seine Region; Schlüssel, Aliasnamen und Anfragen können es verlangen.",
   "upstreams.off": "Abgeschaltet: er bekommt keine Aufrufe.",
   "aliases.title": "Aliasse und Vertreter",
   "aliases.new": "Neuer Alias",

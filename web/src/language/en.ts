@@ -755,6 +755,8 @@ export const en = {
   "upstreams.weight_hint": "Its share of the calls among servers of the same priority.",
   "upstreams.priority": "Priority",
   "upstreams.priority_hint": "Lower ones are asked first.",
+  "upstreams.tags": "Tags",
+  "upstreams.tags_hint": "What it is, such as a region; keys, aliases and requests may ask for it.",
   "upstreams.off": "Switched off: it gets no calls.",
   "aliases.title": "Aliases and stand-ins",
   "aliases.new": "New alias",

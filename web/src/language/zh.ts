@@ -735,6 +735,8 @@ export const zh: Record<Key, string> = {
   "upstreams.weight_hint": "同一优先级服务器之间的调用份额。",
   "upstreams.priority": "优先级",
   "upstreams.priority_hint": "数值小的先被调用。",
+  "upstreams.tags": "标签",
+  "upstreams.tags_hint": "服务器的特征，例如区域；密钥、别名和请求可以指定它。",
   "upstreams.off": "已关闭：不接收调用。",
   "aliases.title": "别名与替补",
   "aliases.new": "新建别名",

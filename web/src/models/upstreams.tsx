@@ -113,7 +113,12 @@ function Row({
         <HealthWord health={upstream.health} breaker={upstream.breaker} />
       </td>
       <td className={TONES[upstream.breaker]}>{t(`upstreams.breaker_${upstream.breaker}`)}</td>
-      <td>{upstream.models.join(", ") || "—"}</td>
+      <td>
+        {upstream.models.join(", ") || "—"}
+        {upstream.tags && upstream.tags.length > 0 && (
+          <span className="block text-xs text-soft">{upstream.tags.join(", ")}</span>
+        )}
+      </td>
       <td className="figure">{count(upstream.in_flight)}</td>
       <td className="figure">{load ? count(load.running) : "—"}</td>
       <td className="figure">{load ? count(load.waiting) : "—"}</td>
@@ -152,6 +157,7 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
   const [kind, setKind] = useState(KINDS.find((each) => each === before?.kind) ?? "openai");
   const [weight, setWeight] = useState(String(before?.weight ?? 1));
   const [priority, setPriority] = useState(String(before?.priority ?? 0));
+  const [tags, setTags] = useState(before?.tags?.join(", ") ?? "");
   const [off, setOff] = useState(before?.health === "disabled");
   const { act, error, dismiss } = useAct(UPSTREAMS_KEY);
   const numbers = [weight, priority].map(Number);
@@ -163,6 +169,7 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
       kind,
       weight: numbers[0] ?? 1,
       priority: numbers[1] ?? 0,
+      tags: tags.split(",").flatMap((each) => each.trim() || []),
       disabled: off,
       // Without one, the key that is there stays.
       ...(key === "" ? {} : { api_key: key }),
@@ -212,6 +219,13 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
         hint={t("upstreams.priority_hint")}
         value={priority}
         onChange={setPriority}
+      />
+      <TextField
+        className="sm:col-span-2"
+        label={t("upstreams.tags")}
+        hint={t("upstreams.tags_hint")}
+        value={tags}
+        onChange={setTags}
       />
       <label className="flex items-center gap-2 sm:col-span-2">
         <input type="checkbox" checked={off} onChange={(event) => setOff(event.target.checked)} />

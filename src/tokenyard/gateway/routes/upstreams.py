@@ -1,5 +1,6 @@
 """Model servers and routes of models: how they are, and how operators change them."""
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -83,7 +84,7 @@ class UpstreamRoutes:
             name=asked.name,
             url=asked.url.rstrip("/").removesuffix("/v1"),
             kind=asked.kind,
-            models=tuple(asked.models),
+            models=await self._models(asked),
             weight=asked.weight,
             priority=asked.priority,
             disabled=asked.disabled,
@@ -93,6 +94,12 @@ class UpstreamRoutes:
         member = next((one for one in self._pool.members() if one.name == stored.name), None)
         body = _disabled(stored, True) if member is None else _of_member(member, stored, True)
         return json_answer(body)
+
+    async def _models(self, asked: UpstreamRequest) -> tuple[str, ...]:
+        if asked.models is not UNSET:
+            return tuple(asked.models)
+        stored = (one for one in await self._roster.servers() if one.name == asked.name)
+        return next((one.models for one in stored), ())
 
     async def _delete(self, request: Request) -> ASGIApp:
         await self._doorway.caller(request)
