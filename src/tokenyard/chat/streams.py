@@ -108,7 +108,8 @@ class LiveStream:
                     batch = self.ring.read(cursor, _BATCH_EVENTS_MAX)
                 if batch:
                     cursor += len(batch)
-                    yield batch
+                    for place in range(0, len(batch), _BATCH_EVENTS_MAX):
+                        yield batch[place : place + _BATCH_EVENTS_MAX]
                 elif self.closed:
                     return
                 else:

@@ -83,6 +83,47 @@ const wishes = {
     }
     return { events, text };
   },
+  async tools() {
+    const weather = {
+      type: "function",
+      name: "weather",
+      description: "The weather of a city.",
+      parameters: {
+        type: "object",
+        properties: { city: { type: "string", enum: ["Berlin", "Paris"] } },
+        required: ["city"],
+        additionalProperties: false,
+      },
+      strict: true,
+    };
+    const stream = await client.responses.stream({
+      model,
+      input: "What is the weather in Paris?",
+      tools: [weather],
+      tool_choice: { type: "function", name: "weather" },
+      temperature: 0,
+    });
+    let pieces = "";
+    for await (const event of stream) {
+      if (event.type === "response.function_call_arguments.delta") pieces += event.delta;
+    }
+    const called = await stream.finalResponse();
+    const call = called.output.find((item) => item.type === "function_call");
+    const answered = await client.responses.create({
+      model,
+      input: [
+        { role: "user", content: "What is the weather in Paris?" },
+        ...called.output,
+        { type: "function_call_output", call_id: call.call_id, output: "Sunny." },
+      ],
+      tools: [weather],
+      tool_choice: "none",
+      max_output_tokens: 16,
+      temperature: 0,
+    });
+    const reasoning = answered.usage.output_tokens_details.reasoning_tokens;
+    return { name: call.name, arguments: call.arguments, pieces, text: answered.output_text, reasoning };
+  },
 };
 
 console.log(JSON.stringify(await wishes[process.argv[2]]()));

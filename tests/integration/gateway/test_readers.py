@@ -1,12 +1,14 @@
 """Readers that stall, over a real socket: they are cut off in time and hold little meanwhile."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from starlette.types import Receive, Scope, Send
 
-from tokenyard.gateway.connection import EventStream, Patience
+from tokenyard.gateway.connection import TRANSPORT, EventStream, Patience
 from tokenyard.gateway.server import bind, serve
 from tokenyard.runtime.settings import GatewaySettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -81,3 +83,35 @@ async def test_28_a_connection_ends_after_its_life_with_a_whole_answer() -> None
             assert body.endswith(b"0\r\n\r\n")
             writer.close()
             await writer.wait_closed()
+
+
+async def test_22_a_peer_that_vanishes_is_noticed_by_the_kernel_in_time() -> None:
+    """What was sent and is never confirmed ends the connection after the patience with a reader."""
+    async with TaskSupervisor(lambda name, error: None) as tasks:
+        told: list[tuple[int, int]] = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            async def chunks() -> AsyncGenerator[bytes, None]:
+                line = scope[TRANSPORT].get_extra_info("socket")
+                twin = socket.socket(fileno=os.dup(line.fileno()))
+                with twin:
+                    patience = twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                    told.append((patience, twin.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)))
+                yield EVENT
+
+            patience = Patience(heartbeat=0.05, stall=1.5)
+            await EventStream(chunks(), name="one", tasks=tasks, patience=patience)(
+                scope, receive, send
+            )
+
+        async with serve(app, bind(SETTINGS), SETTINGS, tasks) as serving:
+            port = int(serving.url.rsplit(":", 1)[1])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert EVENT in await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+            await writer.wait_closed()
+        [(milliseconds, buffered)] = told
+        assert milliseconds == 1_500
+        # The kernel doubles what it is asked for, for its own bookkeeping.
+        assert buffered <= 2 * 64 * 1024

@@ -1,6 +1,9 @@
 """Logs in a real Valkey that is killed while an answer is written; numbers are the matrix's."""
 
+import asyncio
 import io
+import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -61,3 +64,43 @@ async def test_24_a_restart_loses_no_event_with_and_without_its_data(durable: bo
             assert [event.sequence for event in kept] == list(range(len(kept)))
             assert kept == list(pen.stream.ring.read(0, 99))
             assert b"and after" in kept[-1].data
+
+
+async def test_24_a_partition_of_five_seconds_is_outlived() -> None:
+    """The server hears nothing and says nothing: what is written waits, once and in order."""
+    with run_valkey() as server:
+        async with open_pen(server) as (pen, logs):
+            pen.write(OutputTextDelta(item_id="msg", delta="before "), (0,))
+            await pen.flush()
+            server.process.send_signal(signal.SIGSTOP)
+            started = time.monotonic()
+            while time.monotonic() - started < 5:
+                number = int((time.monotonic() - started) * 10)
+                pen.write(OutputTextDelta(item_id="msg", delta=f"{number} "), (number,))
+                await asyncio.sleep(0.1)
+            # Readers have seen nothing that the store does not have.
+            assert pen.stream.ring.following == 1
+            server.process.send_signal(signal.SIGCONT)
+            await pen.flush()
+            kept = [event for chunk in await logs.read(ID, 0, 999) for event in chunk.events]
+            assert [event.sequence for event in kept] == list(range(len(kept)))
+            assert kept == list(pen.stream.ring.read(0, 999))
+            text = b"".join(kept[place].data for place in range(len(kept)))
+            assert text.count(b"before ") == 1
+
+
+async def test_25_a_server_without_memory_holds_the_answer_up_and_does_not_end_it() -> None:
+    with run_valkey() as server:
+        async with open_pen(server) as (pen, logs):
+            pen.write(OutputTextDelta(item_id="msg", delta="before "), (0,))
+            await pen.flush()
+            async with open_redis(StorageSettings(redis_url=server.url)) as connection:
+                await connection.client.config_set("maxmemory", "1")
+                pen.write(OutputTextDelta(item_id="msg", delta="meanwhile "), (1,))
+                await asyncio.sleep(0.5)
+                assert pen.stream.ring.following == 1
+                assert not pen.fenced.is_set()
+                await connection.client.config_set("maxmemory", "0")
+            await pen.flush()
+            kept = [event for chunk in await logs.read(ID, 0, 99) for event in chunk.events]
+            assert [event.sequence for event in kept] == [0, 1]
