@@ -109,6 +109,8 @@ class Transfer:
                 role=turn.role,
                 text=turn.text,
                 created_at=turn.at,
+                kind=turn.kind,
+                call=turn.call,
                 parent=None if turn.parent is None else ids[turn.parent],
             )
             for turn in portable.turns
@@ -145,8 +147,10 @@ class Transfer:
                 item.id,
                 nearest(item.parent),
                 _role(item),
-                spell_turn(item).content,
+                item.text if item.call is not None else spell_turn(item).content,
                 item.created_at,
+                item.kind,
+                item.call,
             )
             for item in kept.values()
         )
@@ -164,8 +168,10 @@ class Transfer:
 
 
 def _is_kept(item: Item) -> bool:
-    """Summaries are ours alone, and what they stand for is there."""
-    return item.kind is ItemKind.MESSAGE
+    """Summaries are ours alone, and what they stand for is there; half a call is none."""
+    if item.kind is ItemKind.FUNCTION_CALL:
+        return item.complete
+    return item.kind is not ItemKind.SUMMARY
 
 
 def _role(item: Item) -> Role:

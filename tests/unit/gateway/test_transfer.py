@@ -1,13 +1,16 @@
 """Export and import through the whole gateway."""
 
+import json
 from typing import Any
 
 import pytest
 
-from support.yards import FakeYard, open_fake_yard
+from support.yards import MODEL, FakeYard, open_fake_yard
 from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
 from tokenyard.runtime.settings import Settings
+from tokenyard.upstreams.scripted import Script
 from unit.gateway.test_threads import ask, new_conversation, shown
+from unit.gateway.test_tools import OTHER, PIECES, TOOL
 
 
 async def export(yard: FakeYard, query: str = "") -> Any:
@@ -76,3 +79,30 @@ async def test_limits_of_an_import() -> None:
         message = {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["x"]}}
         two = {"mapping": {name: {"message": message} for name in "ab"}}
         await take_in(built, two, 400)
+
+
+async def test_calls_and_their_answers_go_out_and_come_back(yard: FakeYard) -> None:
+    conversation = await new_conversation(yard)
+    yard.upstream.script = Script(pieces=PIECES)
+    asked = {"conversation": conversation, "model": MODEL, "tools": [TOOL, OTHER]}
+    await yard.client.call("POST", "/v1/responses", json_body={**asked, "input": "Rain?"})
+    outputs = [
+        {"type": "function_call_output", "call_id": f"call_{number}", "output": "x\ny"}
+        for number in (0, 1)
+    ]
+    yard.upstream.script = Script()
+    await yard.client.call("POST", "/v1/responses", json_body={**asked, "input": outputs})
+    sent = json.loads(yard.upstream.calls[-1].body)["messages"]
+    taken = await take_in(yard, await export(yard))
+    (copy,) = taken["conversation_ids"]
+    # What a model thinks is shown to others, but not taken in.
+    assert (taken["messages"], taken["skipped_messages"]) == (7, 1)
+    asked["conversation"] = copy
+    await yard.client.call("POST", "/v1/responses", json_body={**asked, "input": "And now?"})
+    again = json.loads(yard.upstream.calls[-1].body)["messages"]
+    assert again[: len(sent)] == sent
+    assert [turn["role"] for turn in again[len(sent) :]] == ["assistant", "user"]
+    for entry in await export(yard, f"?format=openwebui&conversation_id={conversation}"):
+        texts = [one["content"] for one in entry["chat"]["history"]["messages"].values()]
+    assert sum("<details" in text for text in texts) == 5
+    assert any("Called weather" in text for text in texts)

@@ -1,15 +1,19 @@
 """Conversations in the files of others: OpenAI's `conversations.json` and Open WebUI's export.
 
 Both are trees of messages. What is read may be anything: it is checked field by field, never
-recursed into, and what we cannot keep (images, tools, thoughts) is counted. Knows no store.
+recursed into, and what we cannot keep (images, thoughts, tools of others) is counted. Calls of
+functions go out in OpenAI's form so that they can come back; Open WebUI shows them as text. Knows
+no store.
 Sources: an export of ChatGPT's as users publish them (2026), Open WebUI 0.12's `ChatModel`.
 """
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from tokenyard.chat.records import FunctionCall, ItemKind
 from tokenyard.vocabulary.messages import Role
 
 Tree = Mapping[str, Any]
@@ -38,6 +42,8 @@ class Turn:
     role: Role
     text: str
     at: float
+    kind: ItemKind = ItemKind.MESSAGE
+    call: FunctionCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +104,10 @@ def _spell_openai(conversation: Portable, id: str) -> dict[str, Any]:
                 "id": turn.id,
                 "author": {"role": turn.role.value, "name": None, "metadata": {}},
                 "create_time": turn.at,
-                "content": {"content_type": "text", "parts": [turn.text]},
+                "content": _spell_content(turn),
                 "status": "finished_successfully",
-                "metadata": {},
+                "metadata": {} if turn.call is None else {"call_id": turn.call.id},
+                "recipient": turn.call.name if turn.call is not None and turn.call.name else "all",
             },
             "parent": turn.parent or _ROOT,
             "children": children.get(turn.id, []),
@@ -118,6 +125,17 @@ def _spell_openai(conversation: Portable, id: str) -> dict[str, Any]:
     }
 
 
+def _spell_content(turn: Turn) -> Tree:
+    match turn.kind:
+        case ItemKind.FUNCTION_CALL:
+            return {"content_type": "code", "language": "json", "text": turn.text}
+        case ItemKind.REASONING:
+            thought = {"summary": "", "content": turn.text, "chunks": [], "finished": True}
+            return {"content_type": "thoughts", "thoughts": [thought]}
+        case _:
+            return {"content_type": "text", "parts": [turn.text]}
+
+
 def _spell_open_webui(conversation: Portable, id: str) -> dict[str, Any]:
     children = _children(conversation.turns)
     messages = {
@@ -125,8 +143,8 @@ def _spell_open_webui(conversation: Portable, id: str) -> dict[str, Any]:
             "id": turn.id,
             "parentId": turn.parent,
             "childrenIds": children.get(turn.id, []),
-            "role": turn.role.value,
-            "content": turn.text,
+            "role": (Role.USER if turn.role is Role.TOOL else turn.role).value,
+            "content": _spell_text(turn),
             "timestamp": int(turn.at),
             "done": True,
         }
@@ -145,6 +163,25 @@ def _spell_open_webui(conversation: Portable, id: str) -> dict[str, Any]:
             "history": {"messages": messages, "currentId": conversation.leaf},
         },
     }
+
+
+def _spell_text(turn: Turn) -> str:
+    """What Open WebUI folds away under a line of its own."""
+    if turn.kind is ItemKind.REASONING:
+        return _fold("reasoning", "Thought", turn.text)
+    if turn.kind is ItemKind.FUNCTION_CALL and turn.call is not None:
+        return _fold("tool_calls", f"Called {turn.call.name}", turn.text)
+    if turn.kind is ItemKind.FUNCTION_OUTPUT:
+        return _fold("tool_calls", "Answer", turn.text)
+    return turn.text
+
+
+def _fold(kind: str, line: str, text: str) -> str:
+    lines = "\n".join(f"> {html.escape(one)}" for one in text.splitlines())
+    return (
+        f'<details type="{kind}" done="true">\n<summary>{html.escape(line)}</summary>\n{lines}\n'
+        "</details>"
+    )
 
 
 def _children(turns: Iterable[Turn]) -> dict[str | None, list[str]]:
@@ -184,6 +221,10 @@ def _read_openai_turn(name: str, message: Any, now: float) -> Turn | None:
     if not isinstance(message, dict):
         return None
     author, content = message.get("author"), message.get("content")
+    at = _time(message.get("create_time"), now)
+    called = _read_call(name, message, at)
+    if called is not None:
+        return called
     role = _ROLES.get(str(author.get("role"))) if isinstance(author, dict) else None
     if role is None or not isinstance(content, dict):
         return None
@@ -193,7 +234,26 @@ def _read_openai_turn(name: str, message: Any, now: float) -> Turn | None:
     ):
         return None
     text = "\n".join(part for part in parts if isinstance(part, str))
-    return Turn(name, None, role, text, _time(message.get("create_time"), now)) if text else None
+    return Turn(name, None, role, text, at) if text else None
+
+
+def _read_call(name: str, message: Tree, at: float) -> Turn | None:
+    """A call or its answer, as we give them out; those of others do not say which call it is."""
+    metadata, content, author = (message.get(key) for key in ("metadata", "content", "author"))
+    if not (isinstance(metadata, dict) and isinstance(content, dict) and isinstance(author, dict)):
+        return None
+    call_id, function = metadata.get("call_id"), message.get("recipient")
+    if not isinstance(call_id, str) or not isinstance(function, str):
+        return None
+    text, parts = content.get("text"), content.get("parts")
+    if content.get("content_type") == "code" and isinstance(text, str):
+        call = FunctionCall(call_id, function)
+        return Turn(name, None, Role.ASSISTANT, text, at, ItemKind.FUNCTION_CALL, call)
+    if author.get("role") == Role.TOOL.value and isinstance(parts, list):
+        text = "\n".join(part for part in parts if isinstance(part, str))
+        call = FunctionCall(call_id)
+        return Turn(name, None, Role.TOOL, text, at, ItemKind.FUNCTION_OUTPUT, call)
+    return None
 
 
 def _read_open_webui(entry: Tree, now: float) -> Received:
@@ -246,7 +306,7 @@ def _gather(
         name, above = waiting.pop()
         turn = nodes[name][1]
         if turn is not None:
-            turns.append(Turn(turn.id, above, turn.role, turn.text, turn.at))
+            turns.append(replace(turn, parent=above))
             above = name
         nearest[name] = above
         waiting += [(child, above) for child in reversed(below.get(name, []))]
