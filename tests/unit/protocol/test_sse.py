@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenyard.protocol.sse import SseCutter, SseEvent, SseParser, count_plain, data_of, frame
+from tokenyard.protocol.sse import (
+    HEARTBEAT,
+    SseCutter,
+    SseEvent,
+    SseParser,
+    comment,
+    count_plain,
+    data_of,
+    frame,
+)
 
 WIRE = (
     "\ufeffdata: one\r\n\r\n: comment\n\nevent: e\rid: 7\rdata: zwölf 🙂\rdata:second\r\r"
@@ -109,3 +118,11 @@ def test_a_cut_off_event_without_end_is_refused_before_it_fills_the_memory() -> 
     cutter.feed(b"data: {}\n\ndata: " + b"x" * 900)
     with pytest.raises(ValueError, match="1000"):
         cutter.feed(b"x" * 200)
+
+
+@pytest.mark.parametrize("line", [HEARTBEAT, comment("reading 1 of 2")])
+def test_a_comment_between_events_is_a_single_line(line: bytes) -> None:
+    """With an empty line after it, it ends an event for clients that keep the last id as part."""
+    assert line.count(b"\n") == 1
+    told = [frame(b"{}", id="a.1.0"), line, line, frame(b"{}", id="a.1.1"), line]
+    assert [event.id for event in parse(told)] == ["a.1.0", "a.1.1"]
