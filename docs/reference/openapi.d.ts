@@ -736,6 +736,7 @@ export type InputItem = {
   call_id?: string | null;
   name?: string | null;
   arguments?: string | null;
+  parsed_arguments?: unknown;
   output?: string | InputText[] | null;
   summary?: unknown[] | null;
   encrypted_content?: null;
@@ -756,6 +757,7 @@ export type AnswerText = {
   text: string;
   annotations?: unknown[] | null;
   logprobs?: unknown[] | null;
+  parsed?: unknown;
 };
 
 export type ThoughtText = {

@@ -30,6 +30,8 @@ class AnswerText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="
     text: str
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
+    # OpenAI's clients put what they have read from the text beside it.
+    parsed: Any = None
 
 
 class ThoughtText(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag="reasoning_text"):
@@ -69,6 +71,8 @@ class InputItem(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     call_id: Word | None = None
     name: Word | None = None
     arguments: str | None = None
+    # OpenAI's clients put what they have read from the arguments beside them.
+    parsed_arguments: Any = None
     output: str | Annotated[list[InputText], Meta(max_length=PARTS_MAX)] | None = None
     # Of a thought.
     summary: list[Any] | None = None
