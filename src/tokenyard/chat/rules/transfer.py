@@ -7,7 +7,6 @@ no store.
 Sources: an export of ChatGPT's as users publish them (2026), Open WebUI 0.12's `ChatModel`.
 """
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -177,11 +176,17 @@ def _spell_text(turn: Turn) -> str:
 
 
 def _fold(kind: str, line: str, text: str) -> str:
-    lines = "\n".join(f"> {html.escape(one)}" for one in text.splitlines())
+    lines = "\n".join(f"> {_escape(one)}" for one in text.splitlines())
     return (
-        f'<details type="{kind}" done="true">\n<summary>{html.escape(line)}</summary>\n{lines}\n'
+        f'<details type="{kind}" done="true">\n<summary>{_escape(line)}</summary>\n{lines}\n'
         "</details>"
     )
+
+
+def _escape(text: str) -> str:
+    for letter, name in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(letter, name)
+    return text
 
 
 def _children(turns: Iterable[Turn]) -> dict[str | None, list[str]]:
