@@ -1,231 +1,206 @@
-"""`python -m benchmarks.streams`: JSON on standard output, in under a minute.
+"""`python -m benchmarks.streams`: some five minutes, results in benchmarks/results/streams.json.
 
-Question: what does one event cost from the producer into the log and out to its reader, when many
-answers are written at once? Ours gathers what all producers write into one append, and follows all
-logs with one reader; the plain way awaits one XADD for each event and blocks one XREAD connection
-for each stream. Both go to the same Valkey; ours to SQLite and to memory as well. What is measured
-is the CPU time of this process, so that a busy machine changes little; rates are only as good as
-the machine was idle.
+Question: what do many open answers cost one gateway process, beside the plain way of streaming? An
+event is written, logged, and read by its own connection; each kind of server runs alone in a fresh
+process while this one is its readers. The plain way is a framework's helper for server-sent events,
+one awaited append for each event and one reader connection for each stream
+(requirements/plain.txt, installed beside the results at first). CPU time is that of the server's
+process; delays and rates are only as good as the machine was idle. PARTS: idle, load, log,
+takeover; all without any.
 """
 
 import asyncio
-import io
 import json
 import os
-import resource
-import statistics
+import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
+import uvloop
 
+from benchmarks.engines import machine
+from benchmarks.streams import log, takeover
+from benchmarks.streams.load import Client, Seen, quantiles_ms
 from support.valkey_server import run_valkey
-from tokenyard.chat.log_ports import LogStore, Production
-from tokenyard.chat.log_writer import LogWriter
-from tokenyard.chat.records import Response, ResponseStatus
-from tokenyard.chat.streams import StreamRegistry
-from tokenyard.protocol.response_events import OutputTextDelta
-from tokenyard.runtime.chat_settings import ChatSettings
-from tokenyard.runtime.clock import RealClock
-from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.memory import open_memory_store
-from tokenyard.storage.redis.connection import open_redis
-from tokenyard.storage.redis.streams import RedisLogStore
-from tokenyard.storage.sql.store import open_sql_store
-from tokenyard.telemetry.logs import Log
-from tokenyard.telemetry.metrics import GatewayMetrics
-from tokenyard.vocabulary.generation import SamplingParameters
-from tokenyard.vocabulary.ids import ItemId, ModelName, ProjectId, ResponseId, UserId
 
-STREAMS = 200
-EVENTS = 40
-EVENT_SECONDS = 0.05
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER.parent / "results" / "streams.json"
+PLAIN = Path(sys.prefix) / "plain"
+REQUIREMENTS = FOLDER.parents[1] / "requirements" / "plain.txt"
+IDLE = 2_000
+FEW, SOME, MANY = 500, 1_000, 3_000
+PACE = 4.0
+SILENT = 0.0
 RESUMES = 300
+_AT_ONCE = 50
+_SETTLE_SECONDS = 2.0
+_WATCH_SECONDS = 8.0
+_RAMP_SECONDS_MAX = 60.0
 
 
-def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A server to measure. sockets: read over WebSockets."""
 
-
-def response(number: int) -> Response:
-    return Response(
-        id=ResponseId(f"resp_{number:024x}"),
-        project=ProjectId("proj_bench"),
-        user=UserId("user_bench"),
-        key=None,
-        model=ModelName("bench"),
-        status=ResponseStatus.IN_PROGRESS,
-        created_at=0.0,
-        sampling=SamplingParameters(),
-    )
-
-
-async def paced(write: Callable[[int], Awaitable[None]]) -> None:
-    for number in range(EVENTS):
-        await write(number)
-        await asyncio.sleep(EVENT_SECONDS)
-
-
-def told(lags: list[float], used: float, took: float) -> dict[str, Any]:
-    events = STREAMS * EVENTS
-    return {
-        "events": events,
-        "cpu_us_per_event": round(used / events * 1e6, 1),
-        "events_per_second": round(events / took),
-        "delivery_p50_ms": round(statistics.median(lags) * 1e3, 2),
-        "delivery_p99_ms": round(statistics.quantiles(lags, n=100)[98] * 1e3, 2),
-    }
-
-
-async def measure_ours(logs: LogStore, store: Any, *, local: bool) -> dict[str, Any]:
-    clock, metrics = RealClock(), GatewayMetrics()
-    log = Log(io.StringIO(), clock)
-    lags: list[float] = []
-    async with TaskSupervisor(lambda name, error: None) as tasks:
-        writer = LogWriter(
-            logs, tasks=tasks, clock=clock, metrics=metrics, log=log, events_max=100_000
-        )
-        writing, reading = (
-            StreamRegistry(logs, ChatSettings(), tasks=tasks, clock=clock, log=log)
-            for _ in range(2)
-        )
-        streams = []
-        for number in range(STREAMS):
-            one = response(number)
-            production = Production(one.id, None, 1, ItemId("msg"), None, b"{}")
-            await store.chat.open_response(one, [], 0.0, production)
-            streams.append(writing.open(one.id, epoch=1))
-
-        async def produce(place: int) -> None:
-            pen = writer.pen(streams[place], epoch=1)
-
-            async def write(number: int) -> None:
-                sent = f"{time.perf_counter()} "
-                pen.write(OutputTextDelta(item_id="msg", delta=sent), (number,))
-
-            await paced(write)
-            await pen.flush()
-
-        async def read(place: int) -> None:
-            stream = streams[place]
-            if not local:
-                stream = reading.follow(stream.response, epoch=1, following=0)
-            seen = 0
-            async for batch in stream.read(0):
-                now = time.perf_counter()
-                for event in batch:
-                    pieces = json.loads(event.data)["delta"].split()
-                    lags.extend(now - float(piece) for piece in pieces)
-                    seen += len(pieces)
-                if seen == EVENTS:
-                    return
-
-        began, used = time.perf_counter(), cpu_seconds()
-        await asyncio.gather(
-            *(read(place) for place in range(STREAMS)), *(produce(p) for p in range(STREAMS))
-        )
-        used, took = cpu_seconds() - used, time.perf_counter() - began
-        resumes = []
-        for number in range(RESUMES):
-            start = time.perf_counter()
-            chunks = await logs.read(streams[number % STREAMS].response, 1, 500)
-            assert chunks
-            resumes.append(time.perf_counter() - start)
-        return {
-            **told(lags, used, took),
-            "resume_read_p50_ms": round(statistics.median(resumes) * 1e3, 2),
-            "resume_read_p99_ms": round(statistics.quantiles(resumes, n=100)[98] * 1e3, 2),
-            "merge_window_seconds_at_end": writer.window_seconds,
-        }
-
-
-async def measure_plain(url: str) -> dict[str, Any]:
-    """One awaited append for each event, and one blocking reader connection for each stream."""
-    lags: list[float] = []
-    async with Redis.from_url(url, max_connections=STREAMS * 2 + 10, protocol=2) as client:
-        await client.flushall()
-
-        async def produce(place: int) -> None:
-            async def write(number: int) -> None:
-                data = json.dumps(
-                    {
-                        "type": "response.output_text.delta",
-                        "sequence_number": number,
-                        "item_id": "msg",
-                        "delta": f"{time.perf_counter()} ",
-                    }
-                )
-                await client.xadd(f"s{place}", {"data": data})
-
-            await paced(write)
-
-        async def read(place: int) -> None:
-            last, seen = "0", 0
-            while seen < EVENTS:
-                for _, entries in await client.xread({f"s{place}": last}, block=1_000) or ():
-                    now = time.perf_counter()
-                    for name, fields in entries:
-                        last, seen = name, seen + 1
-                        lags.append(now - float(json.loads(fields[b"data"])["delta"]))
-
-        began, used = time.perf_counter(), cpu_seconds()
-        await asyncio.gather(
-            *(read(place) for place in range(STREAMS)), *(produce(p) for p in range(STREAMS))
-        )
-        return told(lags, cpu_seconds() - used, time.perf_counter() - began)
+    name: str
+    command: tuple[str, ...]
+    ours: bool = True
+    sockets: bool = False
 
 
 @asynccontextmanager
-async def open_sqlite() -> AsyncIterator[Any]:
-    clock = RealClock()
-    async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        tasks = await stack.enter_async_context(TaskSupervisor(lambda name, error: None))
-        yield await stack.enter_async_context(
-            open_sql_store(
-                Path(folder) / "bench.db",
-                supervisor=tasks,
-                log=Log(io.StringIO(), clock),
-                clock=clock,
-            )
-        )
+async def open_server(kind: Kind) -> AsyncIterator[Client]:
+    """A fresh process of that kind, killed at the end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(PLAIN)])}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *kind.command, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        told = json.loads(await process.stdout.readline())
+        async with Client(told["port"], told["key"], process.pid) as client:
+            yield client
+    finally:
+        process.kill()
+        await process.wait()
 
 
-async def main() -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    async with open_memory_store() as store:
-        results["ours, memory"] = await measure_ours(store.streams, store, local=True)
-    async with open_sqlite() as store:
-        results["ours, SQLite with fsync"] = await measure_ours(store.streams, store, local=True)
+async def measure_idle(kind: Kind) -> dict[str, Any]:
+    """Connections to a few silent answers: how fast they come, and what each of them holds."""
+    async with open_server(kind) as client:
+        answers = [(await client.create(SILENT))[0] for _ in range(10)]
+        await asyncio.sleep(_SETTLE_SECONDS)
+        before, used, began = client.memory_bytes(), client.cpu_seconds(), time.monotonic()
+
+        async def connect(number: int) -> None:
+            response = answers[number % len(answers)]
+            if kind.sockets:
+                await client.open_socket({"type": "response.resume", "response_id": response})
+            else:
+                await (await client.read(response)).opened
+
+        await in_groups(connect, range(IDLE))
+        took, used = time.monotonic() - began, client.cpu_seconds() - used
+        await asyncio.sleep(_SETTLE_SECONDS)
+        return {
+            "connections": IDLE,
+            "kilobytes_each": round((client.memory_bytes() - before) / IDLE / 1024, 1),
+            "connects_per_second": round(IDLE / took),
+            "cpu_us_per_connect": round(used / IDLE * 1e6),
+        }
+
+
+async def measure_load(kind: Kind) -> dict[str, Any]:
+    """Answers that are written at the same time, each with its reader; readers that come back."""
+    async with open_server(kind) as client:
+        answers: list[str] = []
+        told: dict[str, Any] = {}
+
+        async def begin(_: int) -> None:
+            if kind.sockets:
+                body = {"type": "response.create", "model": "paced", "input": f"{PACE:g}"}
+                await client.open_socket(body)
+            else:
+                answers.append((await client.create(PACE))[0])
+
+        async def ramp(count: int) -> None:
+            async with asyncio.timeout(_RAMP_SECONDS_MAX):
+                await in_groups(begin, range(len(client.readers), count))
+            await asyncio.sleep(_SETTLE_SECONDS)
+
+        try:
+            await ramp(FEW)
+            told[f"{FEW} streams"] = await client.watch(_WATCH_SECONDS)
+            if not kind.sockets:
+                await ramp(SOME)
+                told[f"resume beside {SOME} streams"] = await measure_resumes(kind, client, answers)
+            await ramp(MANY)
+            told[f"{MANY} streams"] = await client.watch(_WATCH_SECONDS)
+        except TimeoutError:
+            told["gave_up"] = f"{len(client.readers)} streams after {_RAMP_SECONDS_MAX:g} s"
+        return told
+
+
+async def measure_resumes(kind: Kind, client: Client, answers: list[str]) -> dict[str, Any]:
+    """From the connection to the first word after the cursor."""
+    waits = []
+    again = Client(client.port, client.key, client.pid, Seen())
+    for number in range(RESUMES):
+        response = answers[number % len(answers)]
+        began = time.monotonic()
+        reader = await again.read(response, f"{response}.1.5" if kind.ours else None)
+        await reader.first
+        waits.append(time.monotonic() - began)
+        reader.transport.abort()
+    return {"resumes": RESUMES, **quantiles_ms("resume", waits)}
+
+
+async def in_groups(work: Any, numbers: range) -> None:
+    """So many at a time."""
+    for start in range(numbers.start, numbers.stop, _AT_ONCE):
+        stop = min(start + _AT_ONCE, numbers.stop)
+        await asyncio.gather(*(work(number) for number in range(start, stop)))
+
+
+def install_plain() -> None:
+    """The plain way's packages, apart from ours."""
+    if not PLAIN.exists():
+        install = ("install", "--quiet", "--no-deps", "--target", str(PLAIN))
+        command = (sys.executable, "-m", "pip", *install, "-r", str(REQUIREMENTS))
+        subprocess.run(command, check=True)
+
+
+def measure(parts: set[str]) -> dict[str, Any]:
+    """All that was asked for."""
+    told: dict[str, Any] = {}
     with run_valkey() as server:
-        results["plain, Valkey"] = await measure_plain(server.url)
-        for name, local in (("written here", True), ("of another gateway", False)):
-            async with open_memory_store() as store:
-                settings = StorageSettings(redis_url=server.url)
-                async with open_redis(settings) as connection:
-                    await connection.ask(connection.client.flushall())
-                    logs = RedisLogStore(
-                        connection, store.streams, clock=RealClock(), kept_seconds=600
-                    )
-                    results[f"ours, Valkey, streams {name}"] = await measure_ours(
-                        logs, store, local=local
-                    )
-    return {
-        "streams": STREAMS,
-        "events_each": EVENTS,
-        "event_seconds": EVENT_SECONDS,
-        "load_average": os.getloadavg(),
-        "results": results,
-    }
+        ours = ("-m", "benchmarks.streams.ours")
+        kinds = (
+            Kind("ours", ours),
+            Kind("ours, WebSocket", ours, sockets=True),
+            Kind("ours, Valkey", (*ours, server.url)),
+            Kind("plain, Valkey", (str(FOLDER / "naive.py"), server.url), ours=False),
+        )
+        for kind in kinds:
+            for part, work in (("idle", measure_idle), ("load", measure_load)):
+                if part in parts and (part, kind.name) != ("idle", "ours, Valkey"):
+                    say(f"{part}: {kind.name}")
+                    told.setdefault(part, {})[kind.name] = uvloop.run(work(kind))
+                    say(json.dumps(told[part][kind.name]))
+    if "log" in parts:
+        say("log")
+        told["log"] = asyncio.run(log.measure())
+    if "takeover" in parts:
+        say("takeover")
+        told["takeover"] = takeover.measure()
+        say(json.dumps(told["takeover"]))
+    return told
+
+
+def say(line: str) -> None:
+    """What is done now, for who waits."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Measure, and keep what was measured of each part."""
+    parts = set(sys.argv[1:]) or {"idle", "load", "log", "takeover"}
+    install_plain()
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    load_before = os.getloadavg()[0]
+    told = measure(parts)
+    stamp = {**machine(), "load_before": round(load_before, 1), "load_after": os.getloadavg()[0]}
+    command = " ".join(["python -m benchmarks.streams", *sorted(sys.argv[1:])])
+    for part, figures in told.items():
+        kept[part] = {"machine": stamp, "command": command, "figures": figures}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(main()), sys.stdout, indent=2)
-    print()
+    main()

@@ -98,10 +98,13 @@ def run_ten_seconds(launch: Launch) -> Outcome:
 
 
 @asynccontextmanager
-async def open_fake_yard(settings: Settings | None = None) -> AsyncIterator[FakeYard]:
+async def open_fake_yard(
+    settings: Settings | None = None, clock: SimulatedClock | None = None
+) -> AsyncIterator[FakeYard]:
     """A gateway that is ready to answer, with one key; titles are given where a test says so."""
     settings = settings or Settings(chat=ChatSettings(titles=TitleSource.NOBODY))
-    clock, randomness, written = SimulatedClock(), SeededRandomness(1), io.StringIO()
+    clock = clock or SimulatedClock()
+    randomness, written = SeededRandomness(1), io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         async with _open_in(Path(folder), settings, clock, randomness, written) as yard:
             yield yard

@@ -24,8 +24,9 @@ def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> by
         lines.append(f"event: {event}".encode())
     if id is not None:
         lines.append(f"id: {id}".encode())
-    normal = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    lines.extend(b"data: " + line for line in normal.split(b"\n"))
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines.append(b"data: " + data.replace(b"\n", b"\ndata: "))
     return b"\n".join(lines) + b"\n\n"
 
 
