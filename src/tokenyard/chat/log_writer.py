@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tokenyard.chat.log_ports import Behind, LogStore, Outcome
-from tokenyard.chat.rules.merging import choose_window
+from tokenyard.chat.rules.merging import Pace, choose_window
 from tokenyard.chat.rules.stream_log import Chunk
 from tokenyard.chat.streams import LiveStream, log_event
 from tokenyard.protocol.response_events import (
@@ -79,6 +79,7 @@ class Pen:
             self._tokens = None
         else:
             self._tokens.extend(tokens)
+        self._writer.pace.pieces += 1
         if not self._merge(event):
             self._pending.append(event)
         self._writer.wake(self)
@@ -194,6 +195,7 @@ class LogWriter:
     ) -> None:
         self.metrics = metrics
         self.window_seconds = 0.0
+        self.pace = Pace()
         self.encode = msgspec.json.Encoder().encode
         self.now = clock.monotonic
         self.apart = store.apart
@@ -223,8 +225,9 @@ class LogWriter:
             oldest = min(pen.waiting_since for pen in pens.values())
             if not await self._append(pens):
                 await self._clock.sleep(_RETRY_SECONDS)
-            lag = self.now() - oldest - self.window_seconds
-            self.window_seconds = choose_window(self.window_seconds, lag)
+            now = self.now()
+            lag, pace = now - oldest - self.window_seconds, self.pace.look(pens, now)
+            self.window_seconds = choose_window(self.window_seconds, lag, pace)
             self.metrics.merge_window.set(self.window_seconds)
 
     async def _append(self, pens: dict[ResponseId, Pen]) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenyard.chat.records import FunctionCall, ItemKind
 from tokenyard.chat.rules.continuing import Next, Patience, decide_next
 from tokenyard.chat.rules.leases import find_dead, observe
-from tokenyard.chat.rules.merging import WINDOWS_SECONDS, choose_window
+from tokenyard.chat.rules.merging import WINDOWS_SECONDS, Pace, choose_window
 from tokenyard.chat.rules.resume import (
     Cursor,
     Ended,
@@ -233,9 +233,31 @@ def test_what_is_worth_another_server(
 def test_text_is_gathered_only_under_load_and_never_for_long() -> None:
     window = 0.0
     for _ in range(10):
-        window = choose_window(window, 1.0)
+        window = choose_window(window, 1.0, 100.0)
     assert window == max(WINDOWS_SECONDS)
-    assert choose_window(window, 0.03) == window
+    assert choose_window(window, 0.03, 100.0) == window
     for _ in range(10):
-        window = choose_window(window, 0.0)
+        window = choose_window(window, 0.0, 100.0)
     assert window == 0.0
+
+
+def test_nothing_is_gathered_where_a_window_would_hold_one_piece() -> None:
+    # Four pieces a second: the longest window holds one, and would only make readers wait.
+    assert choose_window(0.0, 1.0, 4.0) == 0.0
+    assert choose_window(0.25, 0.03, 4.0) == 0.0
+    # Thirty: windows of less than two pieces are left out, in both directions.
+    assert [choose_window(one, 1.0, 30.0) for one in (0.0, 0.05, 0.1, 0.25)] == (
+        [0.05, 0.1, 0.25, 0.25]
+    )
+    assert [choose_window(one, 0.0, 30.0) for one in (0.25, 0.1, 0.05)] == [0.1, 0.05, 0.0]
+
+
+def test_the_pace_of_an_answer_is_that_of_the_last_second() -> None:
+    pace = Pace()
+    assert pace.look(["a"], 0.0) == 0.0
+    pace.pieces += 40
+    assert pace.look(["a", "b"], 0.5) == 0.0
+    assert pace.look(["a"], 2.0) == 10.0
+    pace.pieces += 3
+    assert pace.look(["c"], 2.5) == 10.0
+    assert pace.look(["c"], 3.0) == 3.0
