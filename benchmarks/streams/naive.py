@@ -1,8 +1,8 @@
 """The plain way, as a process: `python naive.py VALKEY_URL`; needs requirements/plain.txt.
 
 A framework's helper for server-sent events, one awaited append for each event, and one reader
-connection for each stream. The same HTTP server, loop and parser as ours, the same words. Prints
-its port.
+connection for each stream. The same HTTP server, loop and parser as ours, the same words, Python's
+defaults otherwise. Prints its port.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from tokenyard.chat.stream_office import make_stream_office
 from tokenyard.gateway.app import Gateway
 from tokenyard.gateway.server import bind, run, serve
 from tokenyard.protocol.sse import SseEvent
+from tokenyard.runtime import garbage
 from tokenyard.runtime.chat_settings import ChatSettings, TitleSource
 from tokenyard.runtime.clock import RealClock, SimulatedClock
 from tokenyard.runtime.limit_settings import LimitSettings
@@ -149,6 +150,7 @@ async def main(valkey: str | None) -> None:
         serving = await stack.enter_async_context(
             serve(gateway.app, bind(SETTINGS.gateway), SETTINGS.gateway, tasks)
         )
+        garbage.settle()
         port = int(serving.url.rsplit(":", 1)[1])
         sys.stdout.write(json.dumps({"port": port, "key": yard.key}) + "\n")
         sys.stdout.flush()

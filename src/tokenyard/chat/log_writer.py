@@ -206,6 +206,8 @@ class LogWriter:
         self._events_max = events_max
         self._dirty: dict[ResponseId, Pen] = {}
         self._writing: asyncio.Task[None] | None = None
+        # What the writing task waits for while there is nothing to send.
+        self._idle: asyncio.Future[None] | None = None
 
     def pen(self, stream: LiveStream, *, epoch: int) -> Pen:
         """The right to write on where the stream is now."""
@@ -216,8 +218,17 @@ class LogWriter:
         self._dirty[pen.stream.response] = pen
         if self._writing is None or self._writing.done():
             self._writing = self._tasks.spawn("chat.log", self._write())
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     async def _write(self) -> None:
+        """Send what is written, for ever; a task for each piece would cost more than the piece."""
+        while True:
+            await self._write_all()
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    async def _write_all(self) -> None:
         while self._dirty:
             if self.window_seconds:
                 await self._clock.sleep(self.window_seconds)
