@@ -81,6 +81,8 @@ class RedisLogStore:
         self._append_script: str | None = None
         # The newest entry that was seen of each followed log, and when.
         self._tops: dict[ResponseId, tuple[str, float]] = {}
+        # How far that entry goes: a reader that came since may be further back.
+        self._reached: dict[ResponseId, int] = {}
 
     async def append(self, chunks: Sequence[Chunk]) -> Sequence[Outcome | Behind]:
         """Add chunks at the ends of their logs: one round trip for all of them."""
@@ -136,7 +138,13 @@ class RedisLogStore:
     async def wait(self, cursors: Mapping[ResponseId, int]) -> Mapping[ResponseId, Sequence[Chunk]]:
         """What is new in any of the logs; waits a moment for it, on one connection for all."""
         now = self._clock.monotonic()
-        self._tops = {one: self._tops.get(one, ("0-0", now)) for one in cursors}
+        known = {
+            one
+            for one, following in cursors.items()
+            if one in self._tops and self._reached.get(one, 0) <= following
+        }
+        self._tops = {one: self._tops[one] if one in known else ("0-0", now) for one in cursors}
+        self._reached = {one: self._reached.get(one, 0) for one in known}
         asked = self._client.xread(
             {_key(one): top for one, (top, _) in self._tops.items()},
             count=_READ_ENTRIES,
@@ -148,9 +156,10 @@ class RedisLogStore:
         for key, entries in told or ():
             response = ResponseId(key.decode().removeprefix(_PREFIX))
             self._tops[response] = (entries[-1][0].decode(), now)
-            found[response] = [
-                one for one in _read(response, entries) if one.following > cursors[response]
-            ]
+            chunks = _read(response, entries)
+            reached = self._reached.get(response, 0)
+            self._reached[response] = chunks[-1].following if chunks else reached
+            found[response] = [one for one in chunks if one.following > cursors[response]]
         for response, (top, heard_at) in self._tops.items():
             if response not in found and now - heard_at >= _DOUBT_SECONDS:
                 self._tops[response] = (top, now)
