@@ -102,8 +102,20 @@ def wait_for(port: int, seconds: float = 60.0) -> None:
 
 def start_ours(stack: ExitStack, upstream: int) -> Target:
     home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    port, ready = free_port(), home / "ready.json"
+    port = free_port()
     (home / "settings.toml").write_text(SETTINGS.format(port=port, upstream=upstream))
+    with ExitStack() as first:
+        # The first start makes the tables, and keeps in memory what it needed for that.
+        _up(first, home)
+    told, pid = _up(stack, home)
+    time.sleep(1.0)
+    return Target(OURS, port, pid, told["api_key"])
+
+
+def _up(stack: ExitStack, home: Path) -> tuple[dict[str, Any], int]:
+    """Our gateway on that folder, once it is ready; what it tells, and its process."""
+    ready = home / "ready.json"
+    ready.unlink(missing_ok=True)
     environment = {**os.environ, "TOKENYARD_HOME": str(home), "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "tokenyard", "up", "--ready-file", str(ready)]
     process = start(stack, command, 0, env=environment)
@@ -112,9 +124,8 @@ def start_ours(stack: ExitStack, upstream: int) -> Target:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError("the gateway did not start")
         time.sleep(0.1)
-    time.sleep(1.0)
-    told = json.loads(ready.read_text())
-    return Target(OURS, port, int(told["pid"]), told["api_key"])
+    told: dict[str, Any] = json.loads(ready.read_text())
+    return told, int(told["pid"])
 
 
 def start_raw(stack: ExitStack, upstream: int, client: str) -> Target:
