@@ -34,9 +34,13 @@ class Doorway:
         Raises Unauthenticated, Forbidden when it lacks what the operation needs, or NotFound for a
         project that it has no business in.
         """
-        caller = await self._identity.authenticate(
-            credentials_of(request.method, request.headers, request.cookies)
-        )
+        # Read once into a dict: each look into the framework's own reads them all.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(request.scope["headers"])
+        }
+        cookies = request.cookies if "cookie" in headers else {}
+        caller = await self._identity.authenticate(credentials_of(request.method, headers, cookies))
         project = request.path_params.get(PROJECT_PARAMETER)
         if project is not None:
             caller = await self._identity.in_project(caller, ProjectId(project))

@@ -192,6 +192,9 @@ class MemoryLimits:
     def post_settle(self, changes: Sequence[Demand], *, place: str, now: float) -> None:
         """Correct what was taken, and give the place back."""
         for change in changes:
+            if not change.amount and change.limit.window is not Window.NOW:
+                # As much as was taken; most requests count as one.
+                continue
             _, held = self._buckets.get(change.bucket, (change.limit, Bucket()))
             after = settle(held, change.limit, change.amount, now, place=place)
             self._buckets[change.bucket] = (change.limit, after)

@@ -182,15 +182,20 @@ class _Sampling(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     # Only from callers that we trust: the gateway refuses it from clients (`refuse_priority`).
     priority: Priority | None = None
 
-    def _sampling(
-        self, max_tokens: int | None, defaults: SamplingDefaults, report_top: int | None
-    ) -> SamplingParameters:
-        stop = self.stop or ()
+    def _check(self, max_tokens: int | None) -> None:
+        """Raise InvalidRequest for what does not fit together."""
         if max_tokens is not None and (self.min_tokens or 0) > max_tokens:
             raise InvalidRequest(
                 f"'min_tokens' is {self.min_tokens}, more than the {max_tokens} tokens allowed.",
                 param="min_tokens",
             )
+        if self.logit_bias:
+            _read_biases(self.logit_bias)
+
+    def _sampling(
+        self, max_tokens: int | None, defaults: SamplingDefaults, report_top: int | None
+    ) -> SamplingParameters:
+        stop = self.stop or ()
         return SamplingParameters(
             temperature=defaults.temperature if self.temperature is None else self.temperature,
             top_p=defaults.top_p if self.top_p is None else self.top_p,
@@ -239,15 +244,23 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, str | int | float | bool | None] | None = None
 
-    def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
-        """The drawing parameters; `max_completion_tokens` wins over the older `max_tokens`."""
+    def tokens_max(self) -> int | None:
+        """The most tokens of an answer; `max_completion_tokens` wins over the older `max_tokens`.
+
+        Raises InvalidRequest for parameters of drawing that do not fit together.
+        """
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest(
                 "'top_logprobs' is only allowed when 'logprobs' is true.", param="top_logprobs"
             )
-        report_top = (self.top_logprobs or 0) if self.logprobs else None
         max_tokens = self.max_completion_tokens or self.max_tokens
-        return self._sampling(max_tokens, defaults, report_top)
+        self._check(max_tokens)
+        return max_tokens
+
+    def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
+        """The drawing parameters; raises as `tokens_max`."""
+        report_top = (self.top_logprobs or 0) if self.logprobs else None
+        return self._sampling(self.tokens_max(), defaults, report_top)
 
     def check_turns(self) -> None:
         """Raise InvalidRequest for the first turn that says nothing or has what it must not."""
@@ -268,9 +281,14 @@ class CompletionRequest(_Sampling, kw_only=True):
     best_of: int | None = None
     suffix: str | None = None
 
+    def tokens_max(self) -> int:
+        """The most tokens of an answer; raises InvalidRequest for what does not fit together."""
+        self._check(self.max_tokens)
+        return self.max_tokens
+
     def sampling(self, defaults: SamplingDefaults = OPENAI_DEFAULTS) -> SamplingParameters:
-        """The drawing parameters."""
-        sampling = self._sampling(self.max_tokens, defaults, self.logprobs)
+        """The drawing parameters; raises as `tokens_max`."""
+        sampling = self._sampling(self.tokens_max(), defaults, self.logprobs)
         if self.echo and sampling.prompt_top is None and self.logprobs is not None:
             return replace(sampling, prompt_top=self.logprobs)
         return sampling

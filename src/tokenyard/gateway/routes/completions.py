@@ -217,7 +217,7 @@ class CompletionRoutes:
                 tags=caller.server_tags | self._pool.tags_of(asked.model),
                 tree=tree,
                 size=len(body),
-                tokens_max=asked.sampling().max_tokens,
+                tokens_max=asked.tokens_max(),
                 answers=asked.n or 1,
                 streams=asked.stream or False,
                 include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
