@@ -296,6 +296,14 @@ async def test_what_has_ended_long_ago_is_forgotten(jobs: JobStore) -> None:
     assert [job.id for job in changed] == [records[4].id]
 
 
+async def test_the_past_is_told_latest_first(jobs: JobStore) -> None:
+    for number, ended in ((1, 20.0), (2, None), (3, 30.0), (4, 10.0)):
+        record = make_job(number, state=State.QUEUED if ended is None else State.SUCCEEDED)
+        assert await jobs.add_jobs([submitted(replace(record, ended_at=ended))], open_max=100)
+    told = await jobs.past_jobs(limit=2)
+    assert [job.ended_at for job in told] == [30.0, 20.0]
+
+
 async def test_nodes_are_forgotten(jobs: JobStore) -> None:
     for name in ("n0", "n1"):
         await jobs.put_node(NodeRecord(NodeName(name), "fake", 1, 1, 1))

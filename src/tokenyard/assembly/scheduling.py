@@ -9,6 +9,7 @@ from tokenyard.jobs.billing import LedgerCashier
 from tokenyard.jobs.executors.devices import find_devices
 from tokenyard.jobs.executors.local import LocalExecutor
 from tokenyard.jobs.office import JobOffice, make_job_office
+from tokenyard.telemetry.logs import Event
 from tokenyard.vocabulary.errors import StartError
 
 if TYPE_CHECKING:
@@ -20,10 +21,15 @@ _LOOPBACK_HOSTS = {"127.0.0.1", "::1", "localhost"}
 def _make_executor(ground: Ground) -> "LocalExecutor | RayExecutor":
     settings = ground.settings.jobs
     if settings.executor == "local":
+        devices = find_devices(settings.node)
+        if devices.without is not None:
+            ground.log.info(
+                Event.NODE_WITHOUT_GPUS, reason=devices.without.value, detail=devices.detail
+            )
         return LocalExecutor(
             ground.home / JOBS_FOLDER,
             settings,
-            find_devices(settings.node),
+            devices,
             tasks=ground.tasks,
             clock=ground.clock,
         )

@@ -15,6 +15,8 @@ from tokenyard.jobs.rules.states import State, is_final
 from tokenyard.runtime.clock import Clock
 
 _RECORDS_AT_ONCE = 100
+# Ended jobs from which a new mirror learns what jobs ask for here.
+PAST_JOBS_MAX = 2_000
 
 
 class Mirror:
@@ -40,6 +42,9 @@ class Mirror:
     async def load(self, nodes: Sequence[NodeRecord]) -> None:
         """Everything, read anew."""
         self.forget()
+        if self._profile.learns:
+            past = await self._store.past_jobs(limit=PAST_JOBS_MAX)
+            self.roster = Roster(self._queues, self._profile, past)
         self.roster.set_nodes(nodes, self._clock.now())
         records, self._revision = await self._store.open_jobs()
         self._loaded = True

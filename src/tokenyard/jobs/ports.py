@@ -75,6 +75,10 @@ class JobStore(Protocol):
         """The attempt is in the ledger, at the cost that it names."""
         ...
 
+    async def past_jobs(self, *, limit: int) -> list[JobRecord]:
+        """Jobs that have ended, the latest first."""
+        ...
+
     async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
         """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
         ...

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from tokenyard.jobs.records import JobRecord, NodeRecord, NodeState
 from tokenyard.jobs.rules.board import Board, Phase
 from tokenyard.jobs.rules.cluster import Node
+from tokenyard.jobs.rules.demand import Demand, asked_by
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.profile import Profile
 from tokenyard.jobs.rules.states import State, holds_seats, is_final
@@ -21,9 +22,13 @@ from tokenyard.vocabulary.ids import JobId, NodeName
 class Roster:
     """All open jobs as records, and the board that shows them."""
 
-    def __init__(self, queues: Iterable[QueueSpec], profile: Profile) -> None:
+    def __init__(
+        self, queues: Iterable[QueueSpec], profile: Profile, past: Iterable[JobRecord] = ()
+    ) -> None:
         self._queues = tuple(queues)
         self._profile = profile
+        # What jobs ask for, from those that have ended on; it outlives every board.
+        self._demand = Demand(asked_by(job_of(record) for record in past))
         self.records: dict[JobId, JobRecord] = {}
         # Jobs by what the scheduler has to look at in every cycle.
         self.seated: dict[JobId, JobRecord] = {}
@@ -37,7 +42,7 @@ class Roster:
         self.misfits: set[JobId] = set()
         self.nodes: dict[NodeName, NodeRecord] = {}
         self.names: list[NodeName] = []
-        self.board = Board((), self._queues, profile)
+        self.board = Board((), self._queues, profile, self._demand)
 
     def set_nodes(self, nodes: Sequence[NodeRecord], now: float) -> None:
         """What the nodes are now; the board is built anew only when their sizes changed."""
@@ -79,7 +84,7 @@ class Roster:
             self.dormant[job] = record
         if record.spec.deadline is not None:
             self.with_deadline.add(job)
-        self._show(record)
+        self._show(record, counts=known is None)
 
     def unmet(self, record: JobRecord) -> list[JobId]:
         """Jobs that it still waits for."""
@@ -127,34 +132,34 @@ class Roster:
             )
             for node in (self.nodes[name] for name in self.names)
         ]
-        self.board = Board(nodes, self._queues, self._profile)
+        self.board = Board(nodes, self._queues, self._profile, self._demand)
         self.misfits.clear()
         # Those who sit come first, so that nobody else is there.
         for record in sorted(self.records.values(), key=lambda one: not holds_seats(one.state)):
-            self._show(record)
+            self._show(record, counts=False)
 
-    def _show(self, record: JobRecord) -> None:
+    def _show(self, record: JobRecord, *, counts: bool) -> None:
         if record.queue not in self.board.queues:
             # Its queue was taken out of the settings; it waits until that is back.
             return
         if holds_seats(record.state):
-            self._show_seated(record)
+            self._show_seated(record, counts=counts)
             return
-        entry = self.board.submit(job_of(record), self.unmet(record))
+        entry = self.board.submit(job_of(record), self.unmet(record), counts=counts)
         entry.attempt = record.attempt
         if record.held_seats and entry.phase is Phase.WAITING:
             seats = index_seats(record, record.held_seats, self._indexes())
             if seats is not None:
                 self.board.claim(record.id, seats)
 
-    def _show_seated(self, record: JobRecord) -> None:
+    def _show_seated(self, record: JobRecord, *, counts: bool) -> None:
         board = self.board
         seats = index_seats(record, record.seats, self._indexes())
         if seats is None:
             self.misfits.add(record.id)
             return
         job = job_of(record)
-        entry = board.submit(job, ())
+        entry = board.submit(job, (), counts=counts)
         if entry.phase is Phase.HELD:
             board.wake(job.not_before)
         try:

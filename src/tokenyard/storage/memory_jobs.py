@@ -120,6 +120,11 @@ class MemoryJobStore:
             self._billed.add((attempt.job, attempt.number))
             self._attempts[attempt.job][attempt.number] = attempt
 
+    async def past_jobs(self, *, limit: int) -> list[JobRecord]:
+        """Jobs that have ended, the latest first."""
+        ended = [job for job in self._jobs.values() if job.ended_at is not None]
+        return sorted(ended, key=lambda job: job.ended_at or 0.0, reverse=True)[:limit]
+
     async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
         """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
         unbilled = {job.id for job, _ in await self.unbilled(limit=len(self._jobs) + 1)}

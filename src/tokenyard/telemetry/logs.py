@@ -74,6 +74,7 @@ class Event(StrEnum):
     JOBS_CLERK_FAILED = "jobs.clerk_failed"
     JOBS_FORGOTTEN = "jobs.forgotten"
     NODE_QUARANTINED = "jobs.node_quarantined"
+    NODE_WITHOUT_GPUS = "jobs.node_without_gpus"
     NODE_SILENT = "jobs.node_silent"
     STORAGE_FAILED = "storage.failed"
     STORAGE_LOST = "storage.lost"

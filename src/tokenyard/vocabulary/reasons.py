@@ -102,6 +102,10 @@ class Reason(StrEnum):
     BACKING_OFF = "backing_off"
     CYCLE_LIMIT = "cycle_limit"
 
+    # This machine's GPUs cannot be asked for (jobs/executors).
+    NVML_NOT_INSTALLED = "nvml_not_installed"
+    NVML_UNAVAILABLE = "nvml_unavailable"
+
     # A waiting job was started (jobs/rules).
     IN_ORDER = "in_order"
     BACKFILLED = "backfilled"

@@ -55,15 +55,15 @@ def test_completion_times_of_the_muri_traces(trace: str) -> None:
     assert "!" not in say_cells(cells)
 
 
-def test_our_placement_with_the_mix_known_gives_out_as_much_as_fgd() -> None:
+def test_our_placement_gives_out_as_much_as_fgd_with_the_same_knowledge() -> None:
     found = {}
-    for policy in ("yard_warm", "yard"):
+    for policy in ("yard", "yard_cold"):
         nodes = read(ALIBABA / "openb_node_list_gpu_node.csv.gz", read_openb_nodes)
         pods = read(ALIBABA / "openb_pod_list_default.csv.gz", read_openb_pods)
         found[policy] = fill(nodes, pods, policy, SeededRandomness(42), 42).allocated_percent
-    assert found["yard_warm"] >= published_fill("default", "06-FGD") - 0.5
+    assert found["yard"] >= published_fill("default", "06-FGD") - 0.1
     # Learning from nothing costs something, and still gives out more than best fit.
-    assert found["yard"] > published_fill("default", "05-BestFit") + 0.5
+    assert found["yard_cold"] > published_fill("default", "05-BestFit") + 0.5
 
 
 @pytest.mark.parametrize("profile", [QUOTA_PROTECTING, YARD], ids=lambda p: p.name)

@@ -81,6 +81,8 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.dependency": "等待另一作业成功。",
   "reason.backing_off": "上次启动失败；稍后重试。",
   "reason.cycle_limit": "尚未轮到它。",
+  "reason.nvml_not_installed": "未安装 nvidia-ml-py 软件包，因此没有查找 GPU。",
+  "reason.nvml_unavailable": "无法向 NVIDIA 驱动查询本机的 GPU。",
   "reason.in_order": "按顺序启动。",
   "reason.backfilled": "在空隙中提前启动，不影响他人。",
   "reason.seats_were_held": "在为其保留的席位上启动。",

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 from tokenyard.runtime.job_settings import NodeSettings
+from tokenyard.vocabulary.reasons import Reason
 
 _LOAD_SECONDS = 10.0
 
@@ -17,16 +18,27 @@ class Devices:
     gpu_model: str
     cpu_milli: int
     memory_mib: int
+    # Why no GPUs were found, in a word and in the library's own; None where that was not tried.
+    without: Reason | None = None
+    detail: str = ""
 
 
 def find_devices(settings: NodeSettings) -> Devices:
     """What the settings declare, and what is found where they say nothing."""
     gpus, model = settings.gpus, settings.gpu_model
+    without: Reason | None = None
+    detail = ""
     if gpus < 0:
-        gpus, model = _ask_nvml()
+        try:
+            gpus, model = _ask_nvml()
+        except ImportError:
+            gpus, without = 0, Reason.NVML_NOT_INSTALLED
+        except Exception as error:  # the library's errors, for want of a driver or a device
+            gpus, without, detail = 0, Reason.NVML_UNAVAILABLE, str(error)
     cpus = settings.cpus or float(os.cpu_count() or 1)
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Devices(gpus, model, round(cpus * 1000), settings.memory_mib or pages >> 20)
+    memory_mib = settings.memory_mib or pages >> 20
+    return Devices(gpus, model, round(cpus * 1000), memory_mib, without, detail)
 
 
 class Gauge:
@@ -62,12 +74,9 @@ def _ask_load(gpus: int) -> tuple[float, ...]:
 
 
 def _ask_nvml() -> tuple[int, str]:
-    """How many GPUs there are, and the model of the first; none without the library."""
-    try:
-        nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-    except Exception:  # the library raises errors of its own when there is no driver
-        return 0, ""
+    """How many GPUs there are, and the model of the first; raises the library's errors."""
+    nvml = importlib.import_module("pynvml")
+    nvml.nvmlInit()
     try:
         count = int(nvml.nvmlDeviceGetCount())
         if not count:

@@ -94,11 +94,19 @@ class Board:
     """Every job, queue and node, changed by deltas. Single-threaded."""
 
     def __init__(
-        self, nodes: Iterable[Node], queues: Iterable[QueueSpec], profile: Profile
+        self,
+        nodes: Iterable[Node],
+        queues: Iterable[QueueSpec],
+        profile: Profile,
+        demand: Demand | None = None,
     ) -> None:
         self.profile = profile
         self.cluster = Cluster(nodes)
-        self.floor = Floor(self.cluster, profile.placement)
+        self._demand = (demand or Demand()) if profile.learns else None
+        mix = None if self._demand is None else self._demand.mix
+        self.floor = Floor(
+            self.cluster, profile.placement if mix is None else LeastFragmentation(mix)
+        )
         self.specs = tuple(queues)
         self.queues = QueueTree(self.specs, self.cluster.capacity)
         self.entries: dict[JobId, Entry] = {}
@@ -116,15 +124,19 @@ class Board:
         self._held: list[tuple[float, int, JobId]] = []
         self._dependents: dict[JobId, list[JobId]] = {}
         self._seq = 0
-        self._demand = Demand() if profile.learns else None
 
-    def submit(self, job: Job, unmet: Iterable[JobId] | None = None) -> Entry:
-        """A new job. `unmet` names those it waits for; by default who of `after` is still here."""
+    def submit(
+        self, job: Job, unmet: Iterable[JobId] | None = None, *, counts: bool = True
+    ) -> Entry:
+        """A new job. `unmet` names those it waits for; by default who of `after` is still here.
+
+        counts: whether what it asks for is news; it is not when the job was here before.
+        """
         if job.id in self.entries:
             raise Conflict(f"Job {job.id} is already here.")
         if job.queue not in self.queues:
             raise InvalidRequest(f"There is no queue {job.queue}.", param="queue")
-        mix = None if self._demand is None else self._demand.note(job)
+        mix = self._demand.note(job) if counts and self._demand is not None else None
         if mix is not None:
             self.floor = Floor(self.cluster, LeastFragmentation(mix))
         entry = self._enter(job)

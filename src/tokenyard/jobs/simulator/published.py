@@ -20,13 +20,13 @@ from tokenyard.jobs.simulator.workload import read_openb_nodes, read_openb_pods
 from tokenyard.runtime.randomness import SeededRandomness
 
 FILL_WORKLOADS = ("default", "multigpu50")
-# Our names, theirs, and how many points we may be off; ours knows no mix at first.
+# Our names, theirs, and how many points we may be off; cold, ours knows no past jobs.
 FILL_POLICIES = (
     ("random", "01-Random", 1.5),
     ("best_fit", "05-BestFit", 0.5),
     ("fgd", "06-FGD", 0.5),
     ("yard", "06-FGD", None),
-    ("yard_warm", "06-FGD", None),
+    ("yard_cold", "06-FGD", None),
 )
 # `_pr`: the same jobs, all submitted at once.
 MURI_TRACES = ("trace3", "trace3_pr", "trace1", "trace1_pr")

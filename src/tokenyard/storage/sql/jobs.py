@@ -114,6 +114,9 @@ _MARK_BILLED = (
     .where(_ATTEMPT.job_id == _ID, _ATTEMPT.number == _NUMBER)
     .values(unbilled=False, body=bindparam("j_body", type_=Text))
 )
+_PAST = (
+    select(_JOB.body).where(_JOB.ended_at.is_not(None)).order_by(_JOB.ended_at.desc()).limit(_LIMIT)
+)
 _ENDED = (
     select(_JOB.id)
     .where(
@@ -266,6 +269,11 @@ class SqlJobStore:
         await self._writer.write(
             lambda connection: connection.execute(_MARK_BILLED, values).rowcount
         )
+
+    async def past_jobs(self, *, limit: int) -> list[JobRecord]:
+        """Jobs that have ended, the latest first."""
+        rows = await self._readers.all(_PAST, j_limit=limit)
+        return [_read_job(row.body) for row in rows]
 
     async def ended_jobs(self, *, before: float, dead_before: float, limit: int) -> list[JobId]:
         """Billed jobs that ended before then, the oldest first; dead ones by their own time."""
