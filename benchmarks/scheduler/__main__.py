@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, median
@@ -24,7 +24,7 @@ from tokenyard.jobs.rules.profile import FIFO_SKIP, QUOTA_PROTECTING, YARD
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import Job, Request, Role
 from tokenyard.jobs.simulator.experiments import PEERS, gpu_nodes, kueue_baseline, replay
-from tokenyard.jobs.simulator.published import fill_cells, muri_cells
+from tokenyard.jobs.simulator.published import MURI_TRACES, fill_cells, muri_cells
 from tokenyard.jobs.simulator.report import percentile, summarise
 from tokenyard.jobs.simulator.run import with_estimates
 from tokenyard.jobs.simulator.traces import read_arrivals
@@ -104,45 +104,44 @@ def _loaded(nodes: int, queued: int, randomness: SeededRandomness) -> Board:
 
 def cycles(quick: bool) -> Json:
     """Milliseconds of CPU for the first cycle and for warm ones with 1 % of the nodes freed."""
-    found: Json = {}
     sizes: Sequence[tuple[int, int]] = [(1_000, 10_000)]
     if not quick:
         # The largest last: the memory figure is the process's peak so far.
         sizes = [(1_000, 10_000), (10_000, 10_000), (1_000, 100_000), (10_000, 100_000)]
-    for nodes, queued in sizes:
-        board = _loaded(nodes, queued, SeededRandomness(7))
-        now = 2_000.0
-        began = time.process_time()
-        cold_board = twin_of(board)
-        built = time.process_time() - began
-        cold, _ = _timed(cold_board, now)
-        del cold_board
-        # As a scheduler process should after loading: or the garbage collector walks all jobs.
-        gc.collect()
-        gc.freeze()
-        _timed(board, now)
-        warm, started = [], 0
-        for _ in range(20):
-            now += 1.0
-            for entry in list(board.running.values())[: max(1, nodes // 100)]:
-                board.finish(entry.job.id)
-            seconds, count = _timed(board, now)
-            warm.append(seconds)
-            started += count
-        ordered = sorted(warm)
-        told = [_explained(board, now) for _ in range(5)]
-        found[f"{nodes}x{queued}"] = {
-            "explain_ms_max": round(max(told) * 1000, 1),
-            "lines": len(board.lines),
-            "build_from_nothing_ms": round(built * 1000, 1),
-            "cold_cycle_ms": round(cold * 1000, 1),
-            "warm_ms_p50": round(median(warm) * 1000, 1),
-            "warm_ms_max": round(percentile(ordered, 100) * 1000, 1),
-            "started_per_second_of_cycle": round(started / sum(warm)),
-            "memory_mib_peak_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            // 1024,
-        }
-    return found
+    return {f"{nodes}x{queued}": _size_cycles(nodes, queued) for nodes, queued in sizes}
+
+
+def _size_cycles(nodes: int, queued: int) -> Json:
+    board = _loaded(nodes, queued, SeededRandomness(7))
+    now = 2_000.0
+    began = time.process_time()
+    cold_board = twin_of(board)
+    built = time.process_time() - began
+    cold, _ = _timed(cold_board, now)
+    del cold_board
+    # As a scheduler process should after loading: or the garbage collector walks all jobs.
+    gc.collect()
+    gc.freeze()
+    _timed(board, now)
+    warm, started = [], 0
+    for _ in range(20):
+        now += 1.0
+        for entry in list(board.running.values())[: max(1, nodes // 100)]:
+            board.finish(entry.job.id)
+        seconds, count = _timed(board, now)
+        warm.append(seconds)
+        started += count
+    told = [_explained(board, now) for _ in range(5)]
+    return {
+        "explain_ms_max": round(max(told) * 1000, 1),
+        "lines": len(board.lines),
+        "build_from_nothing_ms": round(built * 1000, 1),
+        "cold_cycle_ms": round(cold * 1000, 1),
+        "warm_ms_p50": round(median(warm) * 1000, 1),
+        "warm_ms_max": round(max(warm) * 1000, 1),
+        "started_per_second_of_cycle": round(started / sum(warm)),
+        "memory_mib_peak_of_process": _memory_mib(),
+    }
 
 
 def _explained(board: Board, now: float) -> float:
@@ -274,6 +273,32 @@ def policies(quick: bool) -> Json:
     return {"pooled": [_pooled(key, waits[key], rows) for key in waits], "windows": rows}
 
 
+TRADE_STRETCHES = (0.01, 0.03, 0.1, 0.25)
+
+
+def trade(quick: bool) -> Json:
+    """The same windows at load 1.1, true lengths, by how far short work goes ahead of long work."""
+    named = [replace(YARD, name=f"yard, stretch {part}", stretch=part) for part in TRADE_STRETCHES]
+    rows: list[Json] = []
+    for profile in (*(one for one in POLICIES if one is not YARD), *named):
+        waits: list[float] = []
+        told = []
+        for number, window in enumerate(_windows()):
+            if number % 4 == 1 and not (quick and waits):
+                outcome = replay(window, profile, _nodes_for(window, 1.1)).run()
+                waits += [one.waited_seconds for one in outcome.records.values()]
+                told.append(summarise(profile.name, outcome))
+        rows.append(
+            {
+                "policy": profile.name,
+                "wait_seconds_mean": round(fmean(waits)),
+                "wait_seconds_p99": round(percentile(sorted(waits), 99)),
+                **{name: round(fmean(getattr(t, name) for t in told), 2) for name in _SHARES},
+            }
+        )
+    return {"policies": rows}
+
+
 _SHARES = ("gpu_use_percent", "gpu_use_percent_arriving", "gpu_fragmented_percent")
 
 
@@ -297,6 +322,46 @@ def _pooled(key: tuple[float, str, str], waits: list[float], rows: list[Json]) -
 
 # Without a reservation FIFO is Kueue's order here, where nobody has a priority or a quota.
 POLICIES = (*(one for one in PEERS.values() if one is not FIFO_SKIP), YARD)
+
+
+def targets(quick: bool) -> Json:
+    """Every figure that issue and README promise, with its bound: a minute or two, CPU time."""
+    kueue = baseline(True)["yard"]
+    size = _size_cycles(10_000, 2_000 if quick else 100_000)
+    philly = simulated_time(quick)
+    fills = [
+        cell
+        for cell in fill_cells(TRACES, range(42, 43 if quick else 52), workloads=("default",))
+        if cell.figure == "allocated"
+    ]
+    found = [
+        _target("Kueue's baseline, use", kueue["use_percent"], 95, "percent at least"),
+        _target("Kueue's baseline, CPU", kueue["cpu_seconds"], 20, "seconds at most"),
+        _target("cycle, warm, median", size["warm_ms_p50"], 500, "milliseconds at most"),
+        _target("cycle, warm, longest", size["warm_ms_max"], 500, "milliseconds at most"),
+        _target("cycle from nothing", size["cold_cycle_ms"], 5_000, "milliseconds at most"),
+        *(
+            _target(f"Philly, {name}", run["simulated_per_cpu_second"], 20_000, "times at least")
+            for name, run in philly.items()
+        ),
+    ]
+    for cell in [*fills, *muri_cells(TRACES, ("trace3",) if quick else MURI_TRACES)]:
+        name = f"{cell.table} {cell.workload} {cell.policy}, off by"
+        if cell.policy == "yard":
+            fgd = next(one.ours for one in fills if one.policy == "fgd")
+            over = round(cell.ours - fgd, 3)
+            found.append(_target("our allocation over FGD's", over, 0, "points at least"))
+        elif cell.allowed is not None:
+            unit = f"{cell.unit} at most"
+            found.append(_target(name, round(abs(cell.off), 2), cell.allowed, unit))
+    return {"all_met": all(one["met"] for one in found), "targets": found}
+
+
+def _target(name: str, measured: float, bound: float, unit: str) -> Json:
+    met = measured >= bound if unit.endswith("at least") else measured <= bound
+    return {"name": name, "measured": measured, "bound": bound, "unit": unit, "met": met}
+
+
 COMMANDS: dict[str, Callable[[bool], Json]] = {
     "alibaba": alibaba,
     "muri": muri_traces,
@@ -305,6 +370,8 @@ COMMANDS: dict[str, Callable[[bool], Json]] = {
     "cycles-million": cycles_million,
     "philly": simulated_time,
     "policies": policies,
+    "trade": trade,
+    "targets": targets,
 }
 
 
@@ -329,10 +396,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.scheduler", description=__doc__)
     parser.add_argument("question", choices=list(COMMANDS))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--store", action="store_true", help="write results/QUESTION.json too")
     arguments = parser.parse_args()
     found = COMMANDS[arguments.question](arguments.quick)
     answer = {"question": arguments.question, "quick": arguments.quick, **machine(), **found}
-    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    text = json.dumps(answer, indent=2) + "\n"
+    sys.stdout.write(text)
+    if arguments.store:
+        (Path(__file__).parent / "results" / f"{arguments.question}.json").write_text(text)
     return 0
 
 

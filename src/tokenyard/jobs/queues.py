@@ -1,6 +1,7 @@
 """Queues and priorities as the settings name them, in the words of the rules."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tokenyard.jobs.rules.fairness import QueueSpec, QueueTree, Reclaim, Within
 from tokenyard.jobs.rules.profile import PROFILES, Profile
@@ -32,7 +33,7 @@ def profile_named(settings: JobSettings) -> Profile:
     if profile is None:
         known = ", ".join(sorted(PROFILES))
         raise StartError(f"jobs.profile: there is no {settings.profile!r}; there are {known}.")
-    return profile
+    return profile if settings.stretch < 0 else replace(profile, stretch=settings.stretch)
 
 
 def priority_value(settings: JobSettings, name: str) -> int:

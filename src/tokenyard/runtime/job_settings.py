@@ -86,6 +86,15 @@ class JobSettings(Branch, frozen=True):
     profile: Annotated[
         str, Meta(description="The policy by name, such as yard, fifo or quota_protecting.")
     ] = "yard"
+    stretch: Annotated[
+        float,
+        Meta(
+            description="Seconds of waiting that one expected GPU-second is worth where short work "
+            "goes first; less keeps a crowded cluster fuller and lets short work wait longer. "
+            "-1: as the profile has it.",
+            ge=-1,
+        ),
+    ] = -1.0
     queues: Annotated[
         tuple[QueueSettings, ...], Meta(description="The tree: `[[jobs.queues]]` in the file.")
     ] = (QueueSettings(name="default"),)

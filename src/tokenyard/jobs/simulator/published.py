@@ -49,11 +49,13 @@ class Cell:
     by_seed: tuple[float, ...] = ()
 
 
-def fill_cells(folder: Path, seeds: Sequence[int]) -> Iterator[Cell]:
+def fill_cells(
+    folder: Path, seeds: Sequence[int], workloads: Sequence[str] = FILL_WORKLOADS
+) -> Iterator[Cell]:
     """Allocated and fragmented GPUs, percent of all, as means over seeds (theirs: 42 to 51)."""
     alibaba = folder / "alibaba2023"
     published = read(alibaba / "fgd_expected.csv", _read_fill)
-    for workload in FILL_WORKLOADS:
+    for workload in workloads:
         pods = read(alibaba / f"openb_pod_list_{workload}.csv.gz", read_openb_pods)
         for policy, theirs, points in FILL_POLICIES:
             runs = []
