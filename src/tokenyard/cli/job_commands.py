@@ -136,7 +136,9 @@ def timeline(desk: "Desk", job: str) -> None:
 @asks_server
 def cancel(desk: "Desk", job: str) -> None:
     """Stop a job, or take it out of its queue."""
-    desk.show(lambda client: client.cancel(job), lambda told: told.state, watch=False)
+    from tokenyard.cli.job_tables import say_cancelled
+
+    desk.show(lambda client: client.cancel(job), say_cancelled, watch=False)
 
 
 @jobs.command("retry")

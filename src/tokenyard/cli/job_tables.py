@@ -1,27 +1,38 @@
 """Explanations, timelines, queues and nodes as text."""
 
 from tokenyard.cli.jobs import lasted, table, when
-from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, QueueList, TimelineBody
+from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, JobBody, QueueList, TimelineBody
 from tokenyard.protocol.responses import Cost
 from tokenyard.vocabulary.money import Money
+
+# The longest name beside a value of an explanation, and values that are moments.
+_WIDTH = len("members possible")
+_MOMENTS = {"planned_start", "until"}
 
 
 def say_explanation(told: ExplanationBody) -> str:
     """The sentence first, then what is behind it."""
     lines = [told.sentence]
     if told.reason is not None:
-        lines.append(f"reason       {told.reason}")
+        lines.append(f"{'reason':{_WIDTH}} {told.reason}")
     for name, value in told.evidence.items():
-        lines.append(f"{name.replace('_', ' '):12} {value}")
+        shown = when(value) if name in _MOMENTS and isinstance(value, float) else value
+        lines.append(f"{name.replace('_', ' '):{_WIDTH}} {shown}")
     if told.ahead_count:
-        lines.append(f"ahead        {told.ahead_count} jobs: {', '.join(told.ahead)}")
+        jobs = "1 job" if told.ahead_count == 1 else f"{told.ahead_count} jobs"
+        lines.append(f"{'ahead':{_WIDTH}} {jobs}: {', '.join(told.ahead)}")
     if told.predicted_start is not None:
         about = "about " if told.prediction == "reckoned" else ""
-        lines.append(f"should start {about}{when(told.predicted_start)}")
+        lines.append(f"{'should start':{_WIDTH}} {about}{when(told.predicted_start)}")
     if told.resumes_at_step is not None:
-        lines.append(f"resumes at   step {told.resumes_at_step}")
-    lines.extend(f"what if      {words}" for words in told.what_if)
+        lines.append(f"{'resumes at':{_WIDTH}} step {told.resumes_at_step}")
+    lines.extend(f"{'what if':{_WIDTH}} {words}" for words in told.what_if)
     return "\n".join(lines)
+
+
+def say_cancelled(told: JobBody) -> str:
+    """Its state, and that it will not stay in it."""
+    return told.state if told.state == "cancelled" else f"{told.state}, and told to stop"
 
 
 def say_timeline(told: TimelineBody) -> str:

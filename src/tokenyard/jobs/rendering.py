@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from tokenyard.jobs.insight import Insight, Why
+from tokenyard.jobs.moves import gpu_seconds_of
 from tokenyard.jobs.observation import Observer, fragmented
 from tokenyard.jobs.records import (
     Attempt,
@@ -37,21 +38,23 @@ from tokenyard.protocol.jobs import (
     WaitBody,
 )
 from tokenyard.protocol.responses import Cost
+from tokenyard.runtime.clock import Clock
 from tokenyard.vocabulary.ids import NodeName
 
 
 class JobView:
     """Jobs with what only the scheduler knows of them: why they wait, and their class by name."""
 
-    def __init__(self, insight: Insight, observer: Observer) -> None:
+    def __init__(self, insight: Insight, observer: Observer, clock: Clock) -> None:
         self._insight = insight
         self._observer = observer
+        self._clock = clock
 
     def job(self, record: JobRecord, *, with_spec: bool = False) -> JobBody:
         """One job."""
         why = self._insight.why(record)
         name = self._observer.class_of(record.priority)
-        return render_job(record, why, name, with_spec=with_spec)
+        return render_job(record, why, name, now=self._clock.now(), with_spec=with_spec)
 
     def page(self, records: Sequence[JobRecord], more: bool = False) -> JobList:
         """A page of jobs."""
@@ -64,7 +67,7 @@ class JobView:
 
 
 def render_job(
-    record: JobRecord, why: Why | None, priority_class: str, *, with_spec: bool = False
+    record: JobRecord, why: Why | None, priority_class: str, *, now: float, with_spec: bool = False
 ) -> JobBody:
     """One job."""
     spec = record.spec
@@ -93,7 +96,7 @@ def render_job(
         failures={kind.value: count for kind, count in record.failures.items()},
         saved_seconds=record.saved_seconds,
         saved_step=record.saved_step,
-        gpu_seconds=record.gpu_seconds,
+        gpu_seconds=record.gpu_seconds + gpu_seconds_of(record, now),
         lost_gpu_seconds=record.lost_gpu_seconds,
         labels=dict(spec.labels),
         project=record.project,
@@ -161,7 +164,10 @@ def _resumes_at(record: JobRecord) -> int | None:
 
 
 def render_timeline(
-    record: JobRecord, events: Sequence[tuple[int, JobEvent]], attempts: Sequence[Attempt]
+    record: JobRecord,
+    events: Sequence[tuple[int, JobEvent]],
+    attempts: Sequence[Attempt],
+    now: float,
 ) -> TimelineBody:
     """What happened to a job."""
     return TimelineBody(
@@ -187,7 +193,9 @@ def render_timeline(
                 ended_at=one.ended_at,
                 outcome=None if one.outcome is None else one.outcome.value,
                 exit_status=one.exit_status,
-                gpu_seconds=one.gpu_seconds,
+                gpu_seconds=one.gpu_seconds
+                if one.ended_at is not None
+                else gpu_seconds_of(record, now),
                 lost_gpu_seconds=one.lost_gpu_seconds,
                 resumed_step=one.resumed_step,
                 saved_step=one.saved_step,

@@ -112,10 +112,19 @@ def test_dead_letters_are_looked_at_and_played_again(desk: Desk) -> None:
     assert (done["attempt"], done["failures"]) == (3, {})
 
 
+def test_who_is_told_to_stop_is_said_to_be(desk: Desk) -> None:
+    (job,) = desk.submit("import time; time.sleep(60)")
+    desk.wait_for(job, "running")
+    assert desk.ask("jobs", "cancel", job).strip() == "running, and told to stop"
+    desk.wait_for(job, "cancelled")
+
+
 def test_priority_and_what_a_job_cost(desk: Desk) -> None:
     roles = [{"gpus": 2}]
-    (runs,) = desk.submit("import time; time.sleep(1.5)", roles=roles)
+    (runs,) = desk.submit("import time; time.sleep(3)", roles=roles)
     desk.wait_for(runs, "running")
+    # What it has taken so far is told before it ends.
+    wait_for(lambda: desk.show(runs)["gpu_seconds"] > 0)
     (normal,) = desk.submit(NOW, roles=roles)
     (urgent,) = desk.submit(NOW, roles=roles, preemptible=False)
     assert desk.ask("jobs", "priority", urgent, "high").strip() == "100"

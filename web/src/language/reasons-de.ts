@@ -83,8 +83,10 @@ export const reasons: Record<keyof typeof en, string> = {
   "reason.dependency": "Er wartet, bis ein anderer Job gelungen ist.",
   "reason.backing_off": "Sein letzter Start ist misslungen; es wird bald wieder versucht.",
   "reason.cycle_limit": "Er wurde noch nicht betrachtet.",
-  "reason.nvml_not_installed": "Das Paket nvidia-ml-py ist nicht installiert; nach GPUs wurde nicht gesucht.",
-  "reason.nvml_unavailable": "Der NVIDIA-Treiber kann nicht nach den GPUs dieser Maschine gefragt werden.",
+  "reason.nvml_not_installed":
+    "Das Paket nvidia-ml-py ist nicht installiert; nach GPUs wurde nicht gesucht.",
+  "reason.nvml_unavailable":
+    "Der NVIDIA-Treiber kann nicht nach den GPUs dieser Maschine gefragt werden.",
   "reason.in_order": "Der Reihe nach begonnen.",
   "reason.backfilled": "Früher begonnen, in einer Lücke, die niemanden verzögert.",
   "reason.seats_were_held": "Auf den für ihn gehaltenen Plätzen begonnen.",

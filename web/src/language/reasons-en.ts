@@ -81,7 +81,8 @@ export const reasons = {
   "reason.dependency": "It waits for another job to succeed.",
   "reason.backing_off": "Its last start failed; it is tried again soon.",
   "reason.cycle_limit": "It has not been looked at yet.",
-  "reason.nvml_not_installed": "The package nvidia-ml-py is not installed, so no GPUs were looked for.",
+  "reason.nvml_not_installed":
+    "The package nvidia-ml-py is not installed, so no GPUs were looked for.",
   "reason.nvml_unavailable": "The NVIDIA driver cannot be asked for this machine’s GPUs.",
   "reason.in_order": "Started in its turn.",
   "reason.backfilled": "Started early in a gap that delays nobody.",

@@ -82,7 +82,7 @@ class JobRoutes:
     ) -> None:
         self._doorway = doorway
         self._queue = office.queue
-        self._view = JobView(office.queue.insight, office.queue.observer)
+        self._view = JobView(office.queue.insight, office.queue.observer, clock)
         self._profile = office.settings.profile
         self._tasks = tasks
         self._clock = clock
@@ -213,7 +213,8 @@ class JobRoutes:
     async def _timeline(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
         record = await self._queue.get(caller, _id(request))
-        return json_answer(render_timeline(record, *await self._queue.timeline(caller, record.id)))
+        events, attempts = await self._queue.timeline(caller, record.id)
+        return json_answer(render_timeline(record, events, attempts, self._clock.now()))
 
     async def _logs(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)

@@ -345,7 +345,7 @@ class Board:
         if line is None:
             line = self.lines[shape] = Line(len(self.lines), job.queue)
         self._seq += 1
-        entry = Entry(job, self._seq, line, self._key(job, self._seq))
+        entry = Entry(job, self._seq, line, _key_of(self, job, self._seq))
         self.entries[job.id] = entry
         return entry
 
@@ -366,23 +366,6 @@ class Board:
         elif entry.phase is Phase.HELD and not entry.unmet:
             heappush(self._held, (entry.job.not_before, entry.seq, entry.job.id))
 
-    def _key(self, job: Job, seq: int) -> Key:
-        key: list[float] = []
-        ageing = self.profile.ageing_seconds
-        for order in self.profile.order:
-            if order is Order.PRIORITY:
-                # All priorities rise at one rate, so the order of two jobs never changes.
-                key.append(-job.priority + (job.submitted_at / ageing if ageing else 0.0))
-            elif order is Order.AGE:
-                key.append(job.submitted_at)
-            elif order is Order.REMAINING:
-                key.append(self.seconds_of(job))
-            elif order is Order.SERVICE:
-                key.append(self.seconds_of(job) * job.amount_min.gpu_milli)
-            elif order is Order.STRETCH:
-                key.append(self.stretched(job))
-        return (*key, job.submitted_at, seq)
-
     def _charge(self, entry: Entry) -> None:
         entry.amount = amount_of(entry.seats)
         self.queues.charge(entry.job.queue, entry.amount, entry.job.priority)
@@ -402,6 +385,25 @@ class Board:
 
     def _unend(self, entry: Entry) -> None:
         del self.ends[bisect_left(self.ends, (entry.ends_at, entry.seq, entry))]
+
+
+def _key_of(board: Board, job: Job, seq: int) -> Key:
+    """The order of alike jobs."""
+    key: list[float] = []
+    ageing = board.profile.ageing_seconds
+    for order in board.profile.order:
+        if order is Order.PRIORITY:
+            # All priorities rise at one rate, so the order of two jobs never changes.
+            key.append(-job.priority + (job.submitted_at / ageing if ageing else 0.0))
+        elif order is Order.AGE:
+            key.append(job.submitted_at)
+        elif order is Order.REMAINING:
+            key.append(board.seconds_of(job))
+        elif order is Order.SERVICE:
+            key.append(board.seconds_of(job) * job.amount_min.gpu_milli)
+        elif order is Order.STRETCH:
+            key.append(board.stretched(job))
+    return (*key, job.submitted_at, seq)
 
 
 def progressed(entry: Entry, now: float, *, preempted: bool = False) -> Job:

@@ -10,6 +10,7 @@ on a copy or a trial; changes nothing.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from heapq import nsmallest
 
 from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Line, Phase, progressed
@@ -30,6 +31,8 @@ FORECAST_EVENTS_MAX = 2_000
 FORECAST_WORK_MAX = 400_000
 # Jobs of one line whose work is added up for a reckoned prediction; the rest are taken to be alike.
 RECKONED_JOBS_MAX = 200
+# Times below are of a simulation, others seconds since the epoch.
+_CALENDAR_SECONDS_MIN = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +226,7 @@ def _times(role: Role) -> str:
         models = f" of model {' or '.join(sorted(request.gpu_models))}" * bool(request.gpu_models)
         parts.append(f"{count} {_gpus(count)}{models}")
     if request.cpu_milli:
-        parts.append(f"{request.cpu_milli / 1000:g} CPUs")
+        parts.append(_cpus(request.cpu_milli))
     if request.memory_mib:
         parts.append(f"{request.memory_mib} MiB")
     return f"{role.members_min} x {' + '.join(parts) or 'nothing'}"
@@ -239,7 +242,9 @@ def sentence_of(board: Board, job: Job, blocked: Blocked) -> str:
         where = f" {how} {topology.level} (required topology)"
     shortfall = blocked.shortfall
     if blocked.reason in _NO_SEATS and shortfall is not None:
-        return f"{_NO_SEATS[blocked.reason].format(s=shortfall)} It needs {wants}{where}."
+        free = _free(shortfall.gpus_free)
+        told = _NO_SEATS[blocked.reason].format(s=shortfall, free=free)
+        return f"{told} It needs {wants}{where}."
     queues = board.queues
     if blocked.reason in _NO_QUOTA:
         left = queues.available(job.queue)
@@ -248,14 +253,29 @@ def sentence_of(board: Board, job: Job, blocked: Blocked) -> str:
             f"the queue uses {queues.used(job.queue).gpu_milli / 1000:g} GPUs and may use "
             f"{max(left.gpu_milli, 0) / 1000:g} more."
         )
-    return _OTHER[blocked.reason].format(b=blocked)
+    return _OTHER[blocked.reason].format(b=blocked, until=_moment(blocked.until))
 
 
 def _amount(job: Job) -> str:
     amount = job.amount_min
     if amount.gpu_milli:
         return f"{amount.gpu_milli / 1000:g} {_gpus(amount.gpu_milli / 1000)}"
-    return f"{amount.cpu_milli / 1000:g} CPUs"
+    return _cpus(amount.cpu_milli)
+
+
+def _cpus(milli: int) -> str:
+    return f"{milli / 1000:g} {'CPU' if milli == 1000 else 'CPUs'}"
+
+
+def _free(gpus: float) -> str:
+    return f"{gpus:g} {_gpus(gpus)} {'is' if gpus == 1 else 'are'} free"
+
+
+def _moment(at: float | None) -> str:
+    """A time for people: of the calendar, or of a simulation that begins at 0."""
+    if at is None or at < _CALENDAR_SECONDS_MIN:
+        return f"{at or 0:g} s"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 _NO_SEATS = {
@@ -263,7 +283,7 @@ _NO_SEATS = {
     "needed and {s.possible} would fit if it were empty.",
     Reason.NODES_CLOSED: "The nodes that could hold the job are cordoned or lost.",
     Reason.INSUFFICIENT_RESOURCES: "Too little is free: {s.possible} of {s.needed} members "
-    "would fit, and {s.gpus_free:g} GPUs are free.",
+    "would fit, and {free}.",
     Reason.FRAGMENTED: "Enough is free in all ({s.gpus_free:g} GPUs), but in pieces that are too "
     "small: {s.possible} of {s.needed} members would fit.",
     Reason.TOPOLOGY: "Enough is free, but not close together: the best single place holds "
@@ -281,8 +301,8 @@ _OTHER = {
     Reason.RESERVED_FOR_OTHERS: "It would delay the planned start of {b.job}.",
     Reason.BEHIND_IN_QUEUE: "{b.job} is ahead in a queue that keeps its order.",
     Reason.VICTIMS_STOPPING: "Seats are held for it; their occupants are stopping.",
-    Reason.NOT_BEFORE: "It was asked not to start before {b.until}.",
-    Reason.BACKING_OFF: "Its last start failed; it is tried again at {b.until}.",
+    Reason.NOT_BEFORE: "It was asked not to start before {until}.",
+    Reason.BACKING_OFF: "Its last start failed; it is tried again at {until}.",
     Reason.DEPENDENCY: "It waits for {b.job} to succeed.",
     Reason.CYCLE_LIMIT: "It has not been looked at yet.",
 }

@@ -186,3 +186,25 @@ def test_a_long_queue_is_reckoned_instead_of_played(monkeypatch: pytest.MonkeyPa
     assert reckoned.predicted_start == pytest.approx(played.predicted_start)
     assert reckoned.predicted_start == pytest.approx(4900.0)
     assert reckoned.ahead == played.ahead
+
+
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [(100.0, "before 100 s."), (1_796_073_895.4, "before 2026-11-30 21:24:55 UTC.")],
+)
+def test_a_moment_is_told_as_people_tell_it(until: float, words: str) -> None:
+    board = board_of(1)
+    put(board, "late", 1)
+    job = board.entries[JobId("late")].job
+    told = sentence_of(board, job, Blocked(Reason.NOT_BEFORE, job.id, until=until))
+    assert told.endswith(words)
+
+
+def test_one_of_a_thing_is_no_plural() -> None:
+    board = board_of(1)
+    request = Request(cpu_milli=1000)
+    board.submit(Job(JobId("one"), Q, (Role(request),)))
+    short = Shortfall(Reason.INSUFFICIENT_RESOURCES, needed=1, gpus_free=1.0)
+    blocked = Blocked(short.reason, JobId("one"), short)
+    told = sentence_of(board, board.entries[JobId("one")].job, blocked)
+    assert told.endswith("and 1 GPU is free. It needs 1 x 1 CPU.")
