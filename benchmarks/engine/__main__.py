@@ -2,13 +2,17 @@
 
 `python -m benchmarks.engine` starts the server as `tokenyard up` does and reads its answers over
 HTTP: process start to ready, first token, tokens per second (all streams together, prompts
-included), memory. `--peer` runs llama.cpp (PyPI `xllamacpp`) on the same file with the same
-prompts in the same run. Results go to benchmarks/results/engine.json.
+included), memory. `--peers` runs others on the same file with the same prompts in the same run:
+llama.cpp as shipped and with Q4_0, OpenVINO GenAI, transformers' continuous batching; `--address
+NAME=URL` measures a server that runs already, such as vLLM. Who is absent is named with the reason.
+A number of streams that would take a peer beyond `--peer-seconds` is named too, and left out.
+Results go to benchmarks/results/engine.json.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import statistics
@@ -16,9 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -26,14 +31,19 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks.engine.peers import NAMES, Peer, find_peer
 from tokenyard.engine.catalogue import find_file
+from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.template import ChatTemplate
+from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.settings import home_folder
+from tokenyard.vocabulary.messages import Message, Role
 
 RESULTS = Path(__file__).parents[1] / "results" / "engine.json"
-PEER = Path(__file__).parent / "llama_cpp_server.py"
 STREAMS = (1, 8, 16, 64)
 ANSWER_TOKENS = 128
+PEER_SECONDS = 150.0
 READY_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
 SUBJECTS = (
@@ -151,24 +161,34 @@ async def read_stream(session: aiohttp.ClientSession, address: str, subject: str
     return Stream(arrivals[0], time.perf_counter() - began, tokens, gaps)
 
 
+def subjects_of(streams: int, round_number: int) -> list[str]:
+    """The round keeps prompts of different runs apart, for prefix caches."""
+    return [f"{SUBJECTS[n % 16]} ({streams}-{round_number}-{n})" for n in range(streams)]
+
+
 async def measure(address: str, server: str, streams: int, round_number: int) -> Figure:
-    """All streams at once. The round keeps prompts of different runs apart, for prefix caches."""
+    """All streams at once, over HTTP."""
     connector = aiohttp.TCPConnector(limit=0)
     timeout = aiohttp.ClientTimeout(total=600)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         began = time.perf_counter()
-        subjects = [f"{SUBJECTS[n % 16]} ({streams}-{round_number}-{n})" for n in range(streams)]
         done = await asyncio.gather(
-            *(read_stream(session, address, subject) for subject in subjects)
+            *(
+                read_stream(session, address, subject)
+                for subject in subjects_of(streams, round_number)
+            )
         )
-        wall = time.perf_counter() - began
+        return summarise(server, done, time.perf_counter() - began)
+
+
+def summarise(server: str, done: list[Stream], wall: float) -> Figure:
     gaps = sorted(gap for stream in done for gap in stream.gaps_seconds)
     last_first = max(stream.first_token_seconds for stream in done)
     tokens = sum(stream.tokens for stream in done)
     after = sum(1 + sum(1 for at in _arrivals(stream) if at > last_first) for stream in done)
     return Figure(
         server=server,
-        streams=streams,
+        streams=len(done),
         tokens_per_second=round(tokens / wall, 1),
         decode_tokens_per_second=round(after / (wall - last_first), 1),
         first_token_ms_mean=round(1000 * statistics.mean(s.first_token_seconds for s in done), 1),
@@ -187,23 +207,139 @@ def _arrivals(stream: Stream) -> list[float]:
     return arrivals
 
 
-async def bench(name: str, command: list[str], rounds: int, streams: tuple[int, ...]) -> Any:
-    """Start one server and put every number of streams on it; the best of some rounds counts."""
-    log = Path(tempfile.gettempdir()) / f"bench-{name}.log"
-    figures = []
+Ask = Callable[[int, int], Awaitable[Figure]]
+
+
+async def bench(
+    name: str, ask: Ask, rounds: int, streams: tuple[int, ...], seconds_max: float
+) -> dict[str, Any]:
+    """Put every number of streams on a server; the best of some rounds counts."""
+    began, rate = time.perf_counter(), 0.0
+    figures: list[Figure] = []
+    left_out: dict[str, str] = {}
+    for count in streams:
+        spent = time.perf_counter() - began
+        expected = count * ANSWER_TOKENS * rounds / rate if rate else 0.0
+        if spent + expected > seconds_max:
+            left_out[str(count)] = f"would have taken some {expected:.0f} s more"
+            print(f"{name:15} {count:3} streams  left out: {left_out[str(count)]}", flush=True)
+            continue
+        found = [await ask(count, number) for number in range(rounds)]
+        best = max(found, key=lambda figure: figure.tokens_per_second)
+        rate = best.tokens_per_second
+        figures.append(best)
+        print(_row(best), flush=True)
+    return {"figures": [asdict(figure) for figure in figures], "left_out": left_out}
+
+
+async def bench_server(
+    name: str, command: list[str], rounds: int, streams: tuple[int, ...], seconds_max: float
+) -> dict[str, Any]:
+    """Start a server that speaks HTTP, and measure it."""
+    log = Path(tempfile.gettempdir()) / f"bench-{name.replace(' ', '-')}.log"
     async with running(command, log) as (address, ready_seconds, pid):
         await measure(address, name, 1, 99)
-        for count in streams:
-            found = [await measure(address, name, count, number) for number in range(rounds)]
-            best = max(found, key=lambda figure: figure.tokens_per_second)
-            figures.append(best)
-            print(_row(best), flush=True)
+        ask = partial(measure, address, name)
+        found = await bench(name, ask, rounds, streams, seconds_max)
         memory = _peak_bytes(pid)
+    return _result(name, "http", found, ready_seconds, memory)
+
+
+async def bench_peer(
+    peer: Peer, model: Path, rounds: int, streams: tuple[int, ...], seconds_max: float
+) -> dict[str, Any]:
+    """Measure a peer, or say why not; one that fails is named with its last words."""
+    try:
+        if peer.absent:
+            raise Absent(peer.absent)
+        if not peer.in_process:
+            return await bench_server(peer.name, list(peer.command), rounds, streams, seconds_max)
+        return await _bench_pipe(peer, model, rounds, streams, seconds_max)
+    except (Absent, SystemExit) as error:
+        print(f"{peer.name:15} absent: {error}", flush=True)
+        return {"server": peer.name, "absent": str(error)}
+
+
+class Absent(Exception):
+    """A peer that cannot be measured here; its text says why."""
+
+
+async def _bench_pipe(
+    peer: Peer, model: Path, rounds: int, streams: tuple[int, ...], seconds_max: float
+) -> dict[str, Any]:
+    """A peer inside a process that takes token ids: no HTTP, no text."""
+    encode = _encoder(model)
+    log = Path(tempfile.gettempdir()) / f"bench-{peer.name}.log"
+    began = time.perf_counter()
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *peer.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+            limit=1 << 26,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    async def read() -> dict[str, Any]:
+        while line := await asyncio.wait_for(stdout.readline(), seconds_max):
+            if line.startswith((b'{"ready"', b'{"wall"')):
+                found: dict[str, Any] = json.loads(line)
+                return found
+        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["no word"]
+        raise Absent(f"it ended: {last[0][:300]}")
+
+    async def ask(count: int, number: int, tokens: int = ANSWER_TOKENS) -> Figure:
+        prompts = [encode(subject) for subject in subjects_of(count, number)]
+        stdin.write(json.dumps({"prompts": prompts, "tokens": tokens}).encode() + b"\n")
+        await stdin.drain()
+        answer = await read()
+        done = [
+            Stream(at[0], at[-1], len(at), tuple(then - first for first, then in pairwise(at)))
+            for at in answer["arrivals"]
+        ]
+        return summarise(peer.name, done, answer["wall"])
+
+    try:
+        await read()
+        ready_seconds = time.perf_counter() - began
+        await ask(1, 99, 16)
+        found = await bench(peer.name, ask, rounds, streams, seconds_max)
+        memory = _peak_bytes(process.pid)
+    except TimeoutError:
+        raise Absent(f"it gave nothing for {seconds_max:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    return _result(peer.name, "in process, token ids", found, ready_seconds, memory)
+
+
+def _encoder(model: Path) -> Callable[[str], list[int]]:
+    """The prompt of a subject as token ids, the same that our server makes of it."""
+    with GgufFile(model) as file:
+        tokenizer = Tokenizer(file.metadata)
+        template = ChatTemplate(str(file.metadata["tokenizer.chat_template"]), tokenizer)
+
+    def encode(subject: str) -> list[int]:
+        message = Message(Role.USER, QUESTION.format(subject=subject))
+        return list(template.encode([message], mark=bytes(16), now=0))
+
+    return encode
+
+
+def _result(
+    name: str, asked: str, found: dict[str, Any], ready_seconds: float | None, memory: int | None
+) -> dict[str, Any]:
     return {
         "server": name,
-        "ready_seconds": round(ready_seconds, 2),
-        "peak_memory_mb": round(memory / 1e6),
-        "figures": [asdict(figure) for figure in figures],
+        "asked": asked,
+        "ready_seconds": None if ready_seconds is None else round(ready_seconds, 2),
+        "peak_memory_mb": None if memory is None else round(memory / 1e6),
+        **found,
     }
 
 
@@ -216,7 +352,7 @@ def _peak_bytes(pid: int) -> int:
 
 def _row(figure: Figure) -> str:
     return (
-        f"{figure.server:10} {figure.streams:3} streams  {figure.tokens_per_second:7.1f} tok/s  "
+        f"{figure.server:15} {figure.streams:3} streams  {figure.tokens_per_second:7.1f} tok/s  "
         f"first token {figure.first_token_ms_mean:7.0f} ms  "
         f"between tokens {figure.gap_ms_p50:5.0f} ms  (load {figure.load})"
     )
@@ -243,24 +379,42 @@ def machine() -> dict[str, Any]:
     }
 
 
-async def main() -> None:
-    """Run and print; the peer comes second, on a machine that is as warm."""
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--peer", action="store_true", help="measure llama.cpp too")
+    parser.add_argument("--peers", nargs="*", choices=NAMES, help="which others; all if none named")
+    parser.add_argument("--peer-seconds", type=float, default=PEER_SECONDS, help="for each other")
+    parser.add_argument("--address", action="append", default=[], metavar="NAME=URL")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--streams", type=int, nargs="+", default=list(STREAMS))
     parser.add_argument("--output", type=Path, default=RESULTS)
-    asked = parser.parse_args()
-    streams = tuple(asked.streams)
-    servers = [("tokenyard", [sys.executable, "-m", "tokenyard", "engine", "--exit-with-parent"])]
-    if asked.peer:
-        file = find_file(EngineSettings().model, home_folder(os.environ) / "models").path
-        servers.append(("llama.cpp", [sys.executable, str(PEER), "--model", str(file)]))
-    results = [await bench(name, command, asked.rounds, streams) for name, command in servers]
+    return parser.parse_args()
+
+
+async def main() -> None:
+    """Run and print; the peers come after us, on a machine that is as warm."""
+    asked = _parse()
+    streams, rounds = tuple(asked.streams), asked.rounds
+    own = [sys.executable, "-m", "tokenyard", "engine", "--exit-with-parent"]
+    results = [await bench_server("tokenyard", own, rounds, streams, math.inf)]
+    if asked.peers is not None:
+        model = find_file(EngineSettings().model, home_folder(os.environ) / "models").path
+        for name in asked.peers or NAMES:
+            peer = find_peer(name, model)
+            results.append(await bench_peer(peer, model, rounds, streams, asked.peer_seconds))
+    for given in asked.address:
+        name, _, address = given.partition("=")
+        ask = partial(measure, address.rstrip("/"), name)
+        found = await bench(name, ask, rounds, streams, asked.peer_seconds)
+        results.append(_result(name, "http", found, None, None))
     for result in results:
         print(
-            f"{result['server']:10} ready after {result['ready_seconds']} s, "
-            f"peak memory {result['peak_memory_mb']} MB"
+            f"{result['server']:15} "
+            + (
+                f"absent: {result['absent']}"
+                if "absent" in result
+                else f"ready after {result['ready_seconds']} s, "
+                f"peak memory {result['peak_memory_mb']} MB"
+            )
         )
     asked.output.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine(), "answer_tokens": ANSWER_TOKENS, "servers": results}

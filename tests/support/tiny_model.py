@@ -53,8 +53,9 @@ def write_model(
     architecture: str = "llama",
     replace: dict[str, np.ndarray[Any, Any]] | None = None,
     leave_out: str = "",
+    quantised: gguf.GGMLQuantizationType | None = None,
 ) -> Path:
-    """A random llama checkpoint in float32; gives its path."""
+    """A random llama checkpoint in float32, or with its matrices quantised; gives its path."""
     metadata = make_metadata()
     random = np.random.default_rng(seed)
     width = heads * head_width
@@ -95,7 +96,10 @@ def write_model(
     for name, shape in shapes.items():
         values = random.standard_normal(shape, dtype=np.float32) * 0.4
         values = values + 1 if len(shape) == 1 else values
-        if name != leave_out:
+        if quantised is not None and name.startswith("blk.") and len(shape) == 2:
+            packed = gguf.quants.quantize(values, quantised)
+            writer.add_tensor(f"{name}.weight", packed, raw_dtype=quantised)
+        elif name != leave_out:
             writer.add_tensor(f"{name}.weight", (replace or {}).get(name, values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

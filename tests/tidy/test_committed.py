@@ -59,7 +59,9 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["base", "engine", "llamacpp", "dev", "node", "peers", "plain"])
+@pytest.mark.parametrize(
+    "name", ["base", "engine", "llamacpp", "dev", "node", "peers", "plain", "engine-peers"]
+)
 def test_every_requirement_is_exact(name: str) -> None:
     # A marker may follow: some packages exist for one platform only.
     pin = re.compile(r"^[a-z0-9][a-z0-9.-]*==[0-9][\w.+!]*( ; [\w \"'=<>.]+)?$")
@@ -75,7 +77,9 @@ def test_no_package_is_pinned_twice() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("name", ["base", "engine", "llamacpp", "dev", "peers", "plain"])
+@pytest.mark.parametrize(
+    "name", ["base", "engine", "llamacpp", "dev", "peers", "plain", "engine-peers"]
+)
 def test_what_we_ask_for_is_pinned(name: str) -> None:
     asked = [
         re.split(r"[\[=<>;]", line)[0].strip()
