@@ -1,8 +1,8 @@
 """A Hugging Face folder read as if it were a GGUF file: the same names, the same keys.
 
-Decides how `config.json`, `tokenizer.json` and the safetensors files translate into the words that
-the rest of the engine knows; nothing but this page knows Hugging Face's names. A folder that is not
-whole, or whose model we do not run, gives a StartError with a sentence.
+Decides how `config.json`, the tokenizer's files and the safetensors files translate into the
+words that the rest of the engine knows; nothing but this page knows Hugging Face's names. A folder
+that is not whole, or whose model we do not run, gives a StartError with a sentence.
 Source: the safetensors format, and the configuration fields of transformers.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 from tokenyard.engine.model import quantisation
 from tokenyard.engine.model.gguf import Rows, TensorEntry
 from tokenyard.engine.model.quantisation import Floats, TensorKind
+from tokenyard.engine.model.sentencepiece import PieceModel, read_pieces
 from tokenyard.vocabulary.errors import StartError
 
 HEADER_BYTES_MAX = 100 * 1024 * 1024
@@ -304,9 +305,31 @@ def _rope_factors(
 
 
 def _translate_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    whole = read_json(folder / "tokenizer.json")
     settings_path = folder / "tokenizer_config.json"
     settings = read_json(settings_path) if settings_path.exists() else {}
+    model = folder / "tokenizer.model"
+    if model.exists() and not (folder / "tokenizer.json").exists():
+        texts, metadata = _translate_pieces(read_pieces(model), settings, config)
+    else:
+        texts, metadata = _translate_json(folder, settings, config)
+    ids = {text: number for number, text in texts.items()}
+    for name in ("bos", "eos"):
+        text = settings.get(f"{name}_token")
+        text = text.get("content") if isinstance(text, dict) else text
+        if text in ids:
+            metadata[f"tokenizer.ggml.{name}_token_id"] = ids[text]
+    metadata["tokenizer.ggml.end_token_ids"] = _end_ids(folder, config)
+    template = _chat_template(folder, settings)
+    if template is not None:
+        metadata["tokenizer.chat_template"] = template
+    return metadata
+
+
+def _translate_json(
+    folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[dict[int, str], dict[str, Any]]:
+    """The texts by id, and GGUF's words, of a `tokenizer.json`."""
+    whole = read_json(folder / "tokenizer.json")
     model = whole.get("model") or {}
     if model.get("type") != "BPE" or not isinstance(model.get("vocab"), dict):
         raise StartError(f"{folder}: the tokenizer is of kind {model.get('type')!r}; we read BPE.")
@@ -319,26 +342,48 @@ def _translate_tokenizer(folder: Path, config: Mapping[str, Any]) -> dict[str, A
     for one in added:
         by_id[one["id"]] = one["content"]
         types[one["id"]] = 3 if one.get("special") else 4
-    # An embedding may have more rows than there are tokens.
-    count = max(max(by_id) + 1, int(config.get("vocab_size") or 0))
-    metadata: dict[str, Any] = {
+    return by_id, {
         "tokenizer.ggml.model": "llama" if pieces else "gpt2",
-        "tokenizer.ggml.tokens": [by_id.get(number, "") for number in range(count)],
-        "tokenizer.ggml.token_type": [types.get(number, 5) for number in range(count)],
+        **_list_tokens(by_id, types, config),
         "tokenizer.huggingface.json": json.dumps(whole),
         "tokenizer.ggml.add_bos_token": bool(settings.get("add_bos_token", False)),
     }
-    ids = {text: number for number, text in by_id.items()}
-    for name in ("bos", "eos"):
-        text = settings.get(f"{name}_token")
-        text = text.get("content") if isinstance(text, dict) else text
-        if text in ids:
-            metadata[f"tokenizer.ggml.{name}_token_id"] = ids[text]
-    metadata["tokenizer.ggml.end_token_ids"] = _end_ids(folder, config)
-    template = _chat_template(folder, settings)
-    if template is not None:
-        metadata["tokenizer.chat_template"] = template
-    return metadata
+
+
+def _translate_pieces(
+    model: PieceModel, settings: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[dict[int, str], dict[str, Any]]:
+    """The same of SentencePiece's file and of the tokens that were added to it."""
+    by_id = dict(enumerate(model.pieces))
+    types = dict(enumerate(model.types))
+    for number, one in (settings.get("added_tokens_decoder") or {}).items():
+        by_id[int(number)] = str(one["content"])
+        if int(number) >= len(model.pieces) or types[int(number)] == 1:
+            types[int(number)] = 3 if one.get("special") else 4
+    listed = _list_tokens(by_id, types, config)
+    count = len(listed["tokenizer.ggml.tokens"])
+    metadata: dict[str, Any] = {
+        "tokenizer.ggml.model": "llama",
+        **listed,
+        "tokenizer.ggml.scores": [*model.scores, *[0.0] * (count - len(model.scores))],
+        "tokenizer.ggml.add_space_prefix": model.adds_space,
+        "tokenizer.ggml.add_bos_token": bool(settings.get("add_bos_token", True)),
+    }
+    for name, number in (("bos", model.bos_id), ("eos", model.eos_id)):
+        if number is not None and number < len(model.pieces):
+            metadata[f"tokenizer.ggml.{name}_token_id"] = number
+    return by_id, metadata
+
+
+def _list_tokens(
+    by_id: Mapping[int, str], types: Mapping[int, int], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    # An embedding may have more rows than there are tokens.
+    count = max(max(by_id) + 1, int(config.get("vocab_size") or 0))
+    return {
+        "tokenizer.ggml.tokens": [by_id.get(number, "") for number in range(count)],
+        "tokenizer.ggml.token_type": [types.get(number, 5) for number in range(count)],
+    }
 
 
 def _end_ids(folder: Path, config: Mapping[str, Any]) -> list[int]:
