@@ -345,7 +345,7 @@ class StepLoop:
         now = self._clock.monotonic()
         self._batch.end(running.sequence)
         del self._running[running.sequence.id]
-        self._metrics.finished.labels(finished_reason=finish.value).inc()
+        self._metrics.finished.labels(finish.value).inc()
         self._metrics.end_to_end.observe(now - running.arrived_at)
         scheduled_at = now if running.scheduled_at is None else running.scheduled_at
         first_at = now if running.first_token_at is None else running.first_token_at
