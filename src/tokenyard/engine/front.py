@@ -296,7 +296,7 @@ class Engine:
 
     def _check_room(self, count: int, prompt: int) -> None:
         if self._draining:
-            self._metrics.rejected.labels(reason=Reason.SHUTTING_DOWN.value).inc()
+            self._metrics.rejected.labels(Reason.SHUTTING_DOWN.value).inc()
             raise Unavailable(
                 "The model server is stopping.",
                 reason=Reason.SHUTTING_DOWN,
@@ -309,7 +309,7 @@ class Engine:
             len(self._open) > 0 and self._open_tokens + prompt > self._settings.queued_tokens_max
         )
         if too_many or too_long:
-            self._metrics.rejected.labels(reason=Reason.QUEUE_FULL.value).inc()
+            self._metrics.rejected.labels(Reason.QUEUE_FULL.value).inc()
             raise Unavailable(
                 f"{len(self._open)} requests with {self._open_tokens} prompt tokens are in "
                 "progress or waiting; no more are taken in.",
