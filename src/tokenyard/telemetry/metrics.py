@@ -68,7 +68,7 @@ class _Metrics:
         """All of it in the Prometheus text format."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+    def _counter(self, name: str, meaning: str, *labels: str) -> "_Counter":
         return _Counter(name, meaning, labels, namespace=self._namespace, registry=self.registry)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:

@@ -19,6 +19,26 @@ def test_one_model_is_described(client: openai.OpenAI) -> None:
     assert raw.parse().id == MODEL
 
 
+def test_a_text_becomes_tokens_and_text_again(yard: Yard, client: openai.OpenAI) -> None:
+    text = "Zwölf Boxkämpfer jagen Viktor."
+    told = yard.request("POST", "/tokenize", {"model": MODEL, "prompt": text}).json()
+    assert told["count"] == len(told["tokens"]) > 5
+    back = yard.request("POST", "/detokenize", {"model": MODEL, "tokens": told["tokens"]}).json()
+    assert back["prompt"] == text
+    beyond = yard.request("POST", "/detokenize", {"model": MODEL, "tokens": [10**6]})
+    assert (beyond.status, beyond.json()["error"]["param"]) == (400, "tokens")
+
+
+def test_what_is_counted_before_is_what_is_billed_after(yard: Yard, client: openai.OpenAI) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    asked = {"model": MODEL, "messages": turns}
+    chat = yard.request("POST", "/v1/chat/completions/input_tokens", asked).json()
+    told = client.responses.input_tokens.count(model=MODEL, input="Hello", instructions="Be brief.")
+    made = client.chat.completions.create(model=MODEL, messages=turns, max_tokens=1)  # type: ignore[arg-type]
+    assert made.usage is not None
+    assert chat["input_tokens"] == told.input_tokens == made.usage.prompt_tokens
+
+
 def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         client.models.retrieve("gpt-9")

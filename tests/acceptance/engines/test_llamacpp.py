@@ -256,3 +256,14 @@ def test_llamacpp_ends_with_a_gateway_that_is_killed_while_it_loads(
         wait_until(lambda: not yard.processes(), ORPHAN_SECONDS_MAX, "it ends at once")
     finally:
         yard.destroy()
+
+
+def test_a_text_becomes_tokens_and_text_again(llamacpp: Yard) -> None:
+    asked = {"model": MODEL, "prompt": "Once upon a time"}
+    told = llamacpp.request("POST", "/tokenize", asked).json()
+    assert told["count"] == len(told["tokens"]) > 2
+    back = {"model": MODEL, "tokens": told["tokens"]}
+    assert llamacpp.request("POST", "/detokenize", back).json()["prompt"] == "Once upon a time"
+    chat = {"model": MODEL, "messages": BODY["messages"]}
+    counted = llamacpp.request("POST", "/v1/chat/completions/input_tokens", chat).json()
+    assert counted["input_tokens"] == ask(llamacpp, max_tokens=1)["usage"]["prompt_tokens"]
