@@ -6,6 +6,7 @@ instance of its class and serves it as text in the Prometheus exposition format.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -33,10 +34,12 @@ class _Counter(Counter):
     """Finds what it has counted by labels before without a lock and without spelling them."""
 
     @cached_property
-    def _known(self) -> dict[tuple[str, ...], Counter]:
+    def _known(self) -> dict[tuple[str, ...], Self]:
         return {}
 
-    def labels(self, *values: str) -> Counter:  # type: ignore[override]
+    def labels(self, *values: str, **named: str) -> Self:
+        if named:
+            return super().labels(*values, **named)
         found = self._known.get(values)
         if found is None:
             found = self._known[values] = super().labels(*values)
@@ -47,10 +50,12 @@ class _Histogram(Histogram):
     """The same."""
 
     @cached_property
-    def _known(self) -> dict[tuple[str, ...], Histogram]:
+    def _known(self) -> dict[tuple[str, ...], Self]:
         return {}
 
-    def labels(self, *values: str) -> Histogram:  # type: ignore[override]
+    def labels(self, *values: str, **named: str) -> Self:
+        if named:
+            return super().labels(*values, **named)
         found = self._known.get(values)
         if found is None:
             found = self._known[values] = super().labels(*values)
