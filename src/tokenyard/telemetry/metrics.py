@@ -6,7 +6,7 @@ instance of its class and serves it as text in the Prometheus exposition format.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -34,10 +34,10 @@ class _Counter(Counter):
     """Finds what it has counted by labels before without a lock and without spelling them."""
 
     @cached_property
-    def _known(self) -> dict[tuple[str, ...], Self]:
+    def _known(self) -> dict[tuple[Any, ...], Self]:
         return {}
 
-    def labels(self, *values: str, **named: str) -> Self:
+    def labels(self, *values: Any, **named: Any) -> Self:
         if named:
             return super().labels(*values, **named)
         found = self._known.get(values)
@@ -50,10 +50,10 @@ class _Histogram(Histogram):
     """The same."""
 
     @cached_property
-    def _known(self) -> dict[tuple[str, ...], Self]:
+    def _known(self) -> dict[tuple[Any, ...], Self]:
         return {}
 
-    def labels(self, *values: str, **named: str) -> Self:
+    def labels(self, *values: Any, **named: Any) -> Self:
         if named:
             return super().labels(*values, **named)
         found = self._known.get(values)
