@@ -95,6 +95,8 @@ class Scheduler:
         self._sequence = 0
         self._poked = asyncio.Event()
         self._nodes: dict[NodeName, NodeRecord] = {}
+        # When it last looked at the nodes, and since when it has done so without being held up.
+        self._looked_at = self._awake_since = 0.0
         self._decided: Plan | None = None
         self._mirror = Mirror(store, queues, profile, clock)
 
@@ -222,7 +224,11 @@ class Scheduler:
 
     async def _look(self) -> dict[MemberId, MemberReport]:
         """Which nodes there are and what members do."""
-        now = self._clock.now()
+        now, silence = self._clock.now(), self._settings.node_silence_seconds
+        if now - self._looked_at >= silence / 2:
+            # It was held up itself; what nodes said meanwhile may not have been heard yet.
+            self._awake_since = now
+        self._looked_at = now
         wanted = {node.name: node.wanted for node in await self._store.nodes()}
         seen, reports = await self._crew.look()
         for name, node in {**self._nodes, **seen}.items():
@@ -233,7 +239,9 @@ class Scheduler:
                 wanted=wanted.get(name, NodeState.OPEN),
                 launch_failures=known.launch_failures,
                 quarantined_until=known.quarantined_until,
-                lost=now - node.seen_at >= self._settings.node_silence_seconds,
+                # A node that was lost before stays so until it is heard.
+                lost=now - node.seen_at >= silence
+                and (known.lost or now - self._awake_since >= silence),
             )
         self.roster.set_nodes(list(self._nodes.values()), now)
         return reports
@@ -260,7 +268,8 @@ class Scheduler:
             draft = drafts.setdefault(job, Draft(roster.records[job], now))
             pass_deadline(draft)
         changes = [change for draft in drafts.values() if (change := draft.change())]
-        return changes, self._changed_nodes()
+        # Being heard of again is not worth a write.
+        return changes, self._observer.nodes_to_store(self._nodes.values())
 
     def _judge_nodes(self, record: JobRecord, reports: Mapping[MemberId, MemberReport]) -> None:
         """Count failures to launch against the node; too many in a row close it for a while."""
@@ -282,10 +291,6 @@ class Scheduler:
             elif report.phase is MemberPhase.RUNNING and node.launch_failures:
                 node = replace(node, launch_failures=0)
             self._nodes[seat.node] = node
-
-    def _changed_nodes(self) -> tuple[NodeRecord, ...]:
-        """Nodes that are to be stored; being heard of again is not worth a write."""
-        return self._observer.nodes_to_store(self._nodes.values())
 
     def _plan(self) -> list[Change]:
         now = self._clock.now()

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
 from support.job_worlds import World, make_nodes
 from tokenyard.jobs.executors.fake import Outcome
-from tokenyard.jobs.ports import Launch, MemberPhase
-from tokenyard.jobs.records import Change, EventKind, NodeState
+from tokenyard.jobs.ports import Executor, Launch, MemberPhase
+from tokenyard.jobs.records import Change, EventKind, NodeRecord, NodeState
 from tokenyard.jobs.rules.profile import YARD
 from tokenyard.jobs.rules.retries import FailureKind
 from tokenyard.jobs.rules.states import State
@@ -142,6 +143,37 @@ async def test_a_lost_node_takes_its_gang_and_the_gang_starts_anew() -> None:
     assert again.state is State.RUNNING
     assert again.attempt == 2
     assert lost not in {seat.node for seat in again.seats}
+
+
+class _HeardLate:
+    """An executor whose nodes are told as they were at the look before, as over a network."""
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner = inner
+        self._heard: list[NodeRecord] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def nodes(self) -> list[NodeRecord]:
+        told = self._heard or list(await self._inner.nodes())
+        self._heard = list(await self._inner.nodes())
+        return told
+
+
+async def test_a_leader_that_was_held_up_takes_nobody_for_lost() -> None:
+    world = World(lambda one: Outcome(60.0), nodes=make_nodes(2, 4))
+    world.new_leader(wrap_executor=lambda inner: cast(Executor, _HeardLate(inner)))
+    job = await world.submit(gpus=4, replicas=2)
+    await world.pass_time(5)
+    # Nothing of this process ran for a while.
+    await world.clock.advance(8)
+    await world.pass_time(5)
+    assert (await world.get(job)).attempt == 1
+    # Who is really silent is found as soon as ever.
+    world.executor.lose_node((await world.get(job)).seats[1].node)
+    await world.pass_time(3.5)
+    assert (await world.get(job)).failures == {FailureKind.NODE_LOST: 1}
 
 
 async def test_an_elastic_gang_goes_on_with_fewer() -> None:
