@@ -57,7 +57,7 @@ class EngineSettings(Branch, frozen=True):
     ] = "auto"
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16
     kv_cache_bytes: Annotated[Count, Meta(description="Memory for the KV cache.")] = (
-        128 * 1024 * 1024
+        192 * 1024 * 1024
     )
     kv_format: Annotated[
         str,

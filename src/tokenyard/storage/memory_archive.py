@@ -1,20 +1,16 @@
 """Keeps `chat.archive.ArchiveStore` in memory, over what the chat store holds."""
 
-from typing import TYPE_CHECKING
-
 from tokenyard.chat.archive import Found, Share
 from tokenyard.chat.records import ItemKind, ResponseStatus
 from tokenyard.chat.rules.searching import SearchQuery, matches
+from tokenyard.storage.memory_chat import MemoryChatStore, MemoryState
 from tokenyard.vocabulary.ids import ConversationId, ProjectId, ShareId, UserId
-
-if TYPE_CHECKING:
-    from tokenyard.storage.memory import MemoryChatStore, MemoryState
 
 
 class MemoryArchiveStore:
     """Search, shares and deletion."""
 
-    def __init__(self, state: "MemoryState", chat: "MemoryChatStore") -> None:
+    def __init__(self, state: MemoryState, chat: MemoryChatStore) -> None:
         self._state = state
         self._chat = chat
 
