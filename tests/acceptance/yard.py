@@ -24,6 +24,7 @@ STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
 # The model of the embedded default.
 MODEL = "smollm2-135m-instruct"
+_LIFELINE = "lifeline.py"
 _ENGINE = re.compile(r"tokenyard(\.engine| engine)\b")
 
 
@@ -156,11 +157,18 @@ class Yard:
             raise AssertionError(f"still runs {seconds_max:g} s later:\n{self.output()}") from None
 
     def destroy(self) -> None:
-        """End whatever is left; for the end of a test that failed."""
-        for pid in [*self.processes(), self.process.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End whatever is left; for the end of a test that failed.
+
+        But for lifelines: nginx and Valkey leave our environment behind, and a lifeline whose
+        parent is gone ends them.
+        """
+        for pid, command in {**self.processes(), self.process.pid: ""}.items():
+            if _LIFELINE not in command:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait(STOP_SECONDS_MAX)
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.processes(), STOP_SECONDS_MAX, "the end of every service")
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +128,4 @@ def scaled(
         left = yard.processes()
         assert not left, f"left running: {left}\n{yard.output()}"
     finally:
-        # Postgres leaves our environment behind, and ends by its lifeline.
         yard.destroy()
-        time.sleep(0.1)
