@@ -386,3 +386,17 @@ async def test_calls_in_a_tangle_end_the_answer(yard: FakeYard) -> None:
     yard.upstream.script = Script(pieces=tangled)
     answer = (await yard.client.call("POST", PATH, json_body=ASK)).json()
     assert (answer["status"], answer["error"]["reason"]) == ("failed", "generation_failed")
+
+
+@pytest.mark.parametrize("name", ["include", "include[]"])
+async def test_what_else_is_to_be_told_is_refused_by_name(yard: FakeYard, name: str) -> None:
+    made = (await yard.client.call("POST", "/v1/conversations", body=b"")).json()["id"]
+    response = (await yard.client.call("POST", PATH, json_body=ASK)).json()["id"]
+    query = f"?{name}=reasoning.encrypted_content"
+    for target in (
+        f"/v1/conversations/{made}/items",
+        f"{PATH}/{response}",
+        f"{PATH}/{response}/input_items",
+    ):
+        answer = await yard.client.call("GET", target + query)
+        assert (answer.status, answer.error["param"]) == (400, "include")

@@ -26,7 +26,7 @@ from tokenyard.gateway.operation import (
     read_int,
 )
 from tokenyard.gateway.routes.drafts import DraftReader
-from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page, refuse_include
 from tokenyard.protocol.conversations import (
     AddItemsRequest,
     CompactRequest,
@@ -203,6 +203,7 @@ class ConversationRoutes:
 
     async def _items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
+        refuse_include(request)
         after = request.query_params.get(AFTER.name)
         found, more = await self._conversations.items(
             caller,
@@ -215,6 +216,7 @@ class ConversationRoutes:
 
     async def _add_items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
+        refuse_include(request)
         asked = decode_request(AddItemsRequest, await self._doorway.body(request))
         added = await self._conversations.add_items(
             caller, _id(request), await self._drafts.read(caller, asked.items, "items")
@@ -223,6 +225,7 @@ class ConversationRoutes:
 
     async def _item(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
+        refuse_include(request)
         found = await self._conversations.item(caller, _id(request), _item_id(request))
         return json_answer(render_item(found))
 

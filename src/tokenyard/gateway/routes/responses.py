@@ -20,7 +20,7 @@ from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.handover import HANDOVER, Handed, Handover
 from tokenyard.gateway.operation import Frames, Operation, Query, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.asking import AskReader
-from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page
+from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page, refuse_include
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.response_events import ResponseEvent
@@ -184,6 +184,7 @@ class ResponseRoutes:
 
     async def _get(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
+        refuse_include(request)
         wanted = ResponseId(request.path_params["response_id"])
         if read_choice(request, _STREAM, "false") == "false":
             return json_answer(await self._responses.get(caller, wanted))
@@ -210,6 +211,7 @@ class ResponseRoutes:
 
     async def _input_items(self, request: Request) -> ASGIApp:
         caller = await self._doorway.caller(request)
+        refuse_include(request)
         items = await self._responses.input_items(
             caller, ResponseId(request.path_params["response_id"])
         )
