@@ -35,7 +35,8 @@ class Window:
 
     def go(self, address: str) -> None:
         self.page.goto(address)
-        self.page.locator("h1").first.wait_for()
+        # The heading of a page that is still loading is for screen readers only.
+        self.page.locator("h1:not(.sr-only)").first.wait_for()
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

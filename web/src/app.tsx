@@ -70,7 +70,7 @@ function Door() {
   return (
     <Frame session={session}>
       <Keys />
-      <Suspense fallback={null}>
+      <Suspense fallback={<h1 className="sr-only">{t("app.name")}</h1>}>
         <Areas />
       </Suspense>
     </Frame>

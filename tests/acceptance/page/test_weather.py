@@ -9,7 +9,7 @@ from playwright.sync_api import Route, expect
 
 import tokenyard
 from acceptance.browser import Window
-from acceptance.yard import Yard
+from acceptance.yard import MODEL, Yard
 
 OpenWindow = Callable[..., Window]
 FIRST_LOAD_BYTES_MAX = 200_000
@@ -28,7 +28,8 @@ def test_a_slow_line_only_makes_it_later(open_window: OpenWindow, yard: Yard) ->
     session.send("Network.enable")
     session.send("Network.emulateNetworkConditions", SLOW)
     window.page.reload()
-    window.draft.wait_for()
+    # Until the models are known there is nobody to send it to.
+    window.page.get_by_text(MODEL, exact=True).wait_for()
     window.send("Name one colour.")
     expect(window.page.get_by_text("waiting for the first token")).to_be_visible()
     shown = window.wait_for_text(2)
