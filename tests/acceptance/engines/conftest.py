@@ -16,7 +16,10 @@ Opener = Callable[..., Yard]
 def llamacpp(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """One yard with llama.cpp for all tests of a module; its end is a test too."""
     folder = tmp_path_factory.mktemp("llamacpp")
-    started = yards.start(make_home(models_folder, folder / "home"), folder, "--engine", "llamacpp")
+    # Two threads of it wait for each other in loops, which takes minutes beside anything else.
+    one = {"TOKENYARD_ENGINE__THREADS": "1"}
+    home = make_home(models_folder, folder / "home")
+    started = yards.start(home, folder, "--engine", "llamacpp", extra=one)
     try:
         started.wait_until_ready()
         yield started
