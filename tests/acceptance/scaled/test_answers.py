@@ -18,6 +18,9 @@ from support.scripted_engine import MODEL, TEXT
 
 Event = dict[str, Any]
 
+# A few looks of the supervisor at its gateways.
+_HEARD_SECONDS = 4.0
+
 
 def events_of(
     scaled: ScaledYard, method: str, path: str, body: object = None, base: str | None = None
@@ -103,6 +106,9 @@ def test_an_answer_goes_on_when_its_gateway_is_gone(
 ) -> None:
     """Rows 12, 13 and 26 of the failure matrix."""
     scaled.wait_until_whole()
+    if how is signal.SIGSTOP:
+        # The supervisor ends a silent process only once it has heard it, and looks now and then.
+        time.sleep(_HEARD_SECONDS)
     response, seen, stream = start_answer(scaled, 1)
     os.kill(scaled.gateway_pid(1), how)
     left = time.monotonic()
