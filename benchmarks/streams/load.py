@@ -15,6 +15,8 @@ from typing import Any, Self, cast
 
 _HOST = "127.0.0.1"
 _DELTA = b'"delta":"'
+# RFC 6455: a final ping frame, unmasked; the server's payloads have four bytes.
+_PING = b"\x89\x04"
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class Reader(asyncio.Protocol):
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.head = b""
         self.lost = False
+        # Of a WebSocket, whose server closes it when they stay without an answer.
+        self.answers_pings = False
         self._seen = seen
         self._rest = b""
 
@@ -52,6 +56,8 @@ class Reader(asyncio.Protocol):
             self.head += data
             if b"\r\n\r\n" in self.head:
                 self.opened.set_result(None)
+        if self.answers_pings:
+            self._answer_ping(data)
         data = self._rest + data
         parts = data.split(_DELTA)
         # A word that is cut in two is looked at when the other half is here.
@@ -64,6 +70,13 @@ class Reader(asyncio.Protocol):
             self._seen.lags.extend(now - float(word) for word in words.split())
             if not self.first.done():
                 self.first.set_result(None)
+
+    def _answer_ping(self, data: bytes) -> None:
+        """By how one begins: words are ASCII, and a pong too many is ignored."""
+        start = data.find(_PING)
+        if start >= 0:
+            payload = data[start + 2 : start + 2 + _PING[1]]
+            self.transport.write(bytes([0x8A, 0x80 | len(payload)]) + bytes(4) + payload)
 
 
 @dataclass(slots=True)
@@ -109,6 +122,7 @@ class Client:
         )
         self._request(reader, "GET /v1/responses", more)
         await reader.opened
+        reader.answers_pings = True
         data = json.dumps(frame).encode()
         size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + len(data).to_bytes(2)
         reader.transport.write(b"\x81" + size + bytes(4) + data)

@@ -718,7 +718,7 @@ export type CreateResponseRequest = {
   text?: TextOptions | null;
   include?: string[] | null;
   reasoning?: Thinking | null;
-  service_tier?: string | null;
+  service_tier?: "auto" | "default" | "flex" | "priority" | null;
   top_logprobs?: number | null;
   stream_options?: ResponseStreamOptions | null;
   user?: string | null;
@@ -829,6 +829,7 @@ export type ResponseBody = {
   tools?: unknown[];
   tool_choice?: string | Record<string, unknown>;
   reasoning?: ThinkingBody | null;
+  service_tier?: string;
   truncation?: "auto" | "disabled";
   text?: Record<string, unknown>;
   truncated_items?: number;
@@ -1099,7 +1100,7 @@ export type ResponseCreateFrame = {
   text?: TextOptions | null;
   include?: string[] | null;
   reasoning?: Thinking | null;
-  service_tier?: string | null;
+  service_tier?: "auto" | "default" | "flex" | "priority" | null;
   top_logprobs?: number | null;
   stream_options?: ResponseStreamOptions | null;
   user?: string | null;

@@ -122,6 +122,7 @@ def _build_replicas(ground: Ground, pool: UpstreamPool) -> tuple[Replica, ...]:
             folder=ground.home / RUN_FOLDER,
             settings=settings.fleet,
             pool=pool,
+            tasks=ground.tasks,
             clock=ground.clock,
             metrics=ground.metrics,
             log=ground.log,

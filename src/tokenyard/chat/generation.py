@@ -83,7 +83,7 @@ class Manner:
     """What else a request says of its answer.
 
     goes_on: the last turn is the beginning of the answer. offer: functions that may be called.
-    effort: how much to think.
+    effort: how much to think. queue_place: lower first, 0 as usual.
     """
 
     text_format: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +91,7 @@ class Manner:
     offer: Offer = NO_OFFER
     parallel_calls: bool = True
     effort: str | None = None
+    queue_place: int = 0
 
 
 def spell_request(
@@ -123,6 +124,8 @@ def spell_request(
             body["parallel_tool_calls"] = False
     if manner.effort is not None:
         body["reasoning_effort"] = manner.effort
+    if manner.queue_place:
+        body["priority"] = manner.queue_place
     return msgspec.json.encode(body)
 
 

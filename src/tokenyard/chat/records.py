@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from tokenyard.ledger.rules.pricing import Tier
 from tokenyard.vocabulary.generation import NO_OFFER, Offer, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
@@ -193,6 +194,8 @@ class ResponseOptions:
     prompt: PromptReference | None = None
     # Turns of the history that did not fit and were not sent.
     dropped: int = 0
+    # Its price, and how it stands beside others.
+    tier: Tier = Tier.DEFAULT
     # Tags that a model server must have to be asked.
     server_tags: tuple[str, ...] = ()
 
@@ -218,6 +221,8 @@ class Ask:
     options: ResponseOptions = ResponseOptions()
     # The tools as the model server is told of them.
     offer: Offer = NO_OFFER
+    # Its place in the model server's queue: lower first, 0 as usual.
+    queue_place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,7 @@ def render_response(
     body.truncated_items = options.dropped
     body.tools, body.tool_choice = options.tools, options.tool_choice
     body.parallel_tool_calls = options.parallel_calls
+    body.service_tier = options.tier.value
     if options.effort is not None:
         body.reasoning = ThinkingBody(effort=options.effort)
     if options.text_format:

@@ -214,7 +214,11 @@ class Responses:
         """Its money was admitted when it began; what is needed again is the rates of its bill."""
         owner = Principal(response.user, response.project, response.key)
         return await self._ledger.reserve(
-            owner, response.model, prompt_tokens=0, completion_tokens_max=0
+            owner,
+            response.model,
+            prompt_tokens=0,
+            completion_tokens_max=0,
+            tier=response.options.tier,
         )
 
     def _name(self, prefix: IdPrefix) -> str:
@@ -259,6 +263,7 @@ class Responses:
                 offer=ask.offer,
                 parallel_calls=ask.options.parallel_calls,
                 effort=ask.options.effort,
+                queue_place=ask.queue_place,
             ),
         )
         production = Production(id, self.producer, 1, item, tip, request)

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tokenyard.fleet.restarts import Restarts
+from tokenyard.fleet.silence import SilenceWatch
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import FleetSettings
+from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.upstreams.pool import UpstreamPool
@@ -41,6 +43,7 @@ class Replica:
         folder: Path,
         settings: FleetSettings,
         pool: UpstreamPool,
+        tasks: TaskSupervisor,
         clock: Clock,
         metrics: GatewayMetrics,
         log: Log,
@@ -52,8 +55,10 @@ class Replica:
         self._folder = folder
         self._settings = settings
         self._pool = pool
+        self._tasks = tasks
         self._clock = clock
         self._log = log
+        self._silence = SilenceWatch(name, self._answers, settings=settings, clock=clock, log=log)
         self.log_path = folder / f"{name}.log"
         self._restarts = Restarts(
             name, settings, see=str(self.log_path), clock=clock, metrics=metrics, log=log
@@ -79,13 +84,23 @@ class Replica:
         try:
             self._log.info(Event.REPLICA_STARTING, replica=self.name, pid=process.pid)
             address = await self._wait_for_address(process, address_file)
-            if address is not None:
-                await self._pool.attach(self.name, self._connect(address))
-            return await process.wait()
+            if address is None:
+                return await process.wait()
+            await self._pool.attach(self.name, self._connect(address))
+            watching = self._tasks.spawn(
+                f"watch {self.name}", self._silence.end_when_silent(process)
+            )
+            try:
+                return await process.wait()
+            finally:
+                await self._tasks.end(watching)
         finally:
             await self._pool.detach(self.name)
             await process.stop(self._settings.stop_seconds)
             address_file.unlink(missing_ok=True)
+
+    async def _answers(self) -> bool:
+        return self._pool.answers(self.name)
 
     async def _wait_for_address(self, process: LocalProcess, file: Path) -> str | None:
         """The address that the server wrote, or None when it died before."""

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tokenyard.protocol.chat_completions import (
     Name,
     Seed,
+    ServiceTier,
     Temperature,
     Timings,
     TokenCount,
@@ -108,7 +109,7 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
     text: TextOptions | None = None
     include: list[str] | None = None
     reasoning: Thinking | None = None
-    service_tier: str | None = None
+    service_tier: ServiceTier | None = None
     top_logprobs: int | None = None
     stream_options: ResponseStreamOptions | None = None
     user: str | None = None
@@ -168,7 +169,6 @@ class CreateResponseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=
             "include": bool(self.include),
             "reasoning.summary": self.reasoning is not None
             and (self.reasoning.summary or self.reasoning.generate_summary) is not None,
-            "service_tier": self.service_tier not in (None, "auto", "default"),
             "top_logprobs": bool(self.top_logprobs),
             "stream_options": self.stream_options is not None
             and bool(self.stream_options.include_obfuscation),
@@ -289,6 +289,7 @@ class ResponseBody(msgspec.Struct, kw_only=True):
     tools: list[Any] = []
     tool_choice: str | dict[str, Any] = "auto"
     reasoning: ThinkingBody | None = None
+    service_tier: str = "default"
     truncation: Literal["auto", "disabled"] = "disabled"
     text: dict[str, Any] = msgspec.field(default_factory=lambda: {"format": {"type": "text"}})
 

@@ -191,11 +191,20 @@ class FleetSettings(_Branch, frozen=True):
     stop_seconds: Annotated[
         Seconds, Meta(description="Time between the polite stop signal and the forceful one.")
     ] = 15.0
+    start_seconds_max: Annotated[
+        Seconds,
+        Meta(
+            description="A gateway of several, nginx, Postgres or Valkey that has not answered "
+            "this long after its start is ended and started again; raise it where Postgres may "
+            "need longer to recover."
+        ),
+    ] = 300.0
     silent_seconds: Annotated[
         Seconds,
         Meta(
-            description="A gateway of several that does not answer for this long is ended and "
-            "started again."
+            description="A process of ours, a model server too, that has answered and then does "
+            "not for this long is ended and started again. Keep it longer than "
+            "`gateway.drain_seconds`."
         ),
     ] = 20.0
 

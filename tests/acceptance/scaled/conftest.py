@@ -24,10 +24,15 @@ _SETTINGS = """
 [fleet]
 engines = 0
 silent_seconds = 2
+start_seconds_max = 10
+
+[gateway]
+heartbeat_seconds = 1
 
 [limits]
 requests_per_minute = 100000
 requests_burst = 10000
+concurrent_requests_per_key = 200
 """
 _SERVER = """
 [[upstreams.servers]]

@@ -4,22 +4,23 @@ import http.client
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from acceptance.scaled.conftest import ScaledYard
+from acceptance.scaled.conftest import GATEWAYS, ScaledYard
 from acceptance.yard import wait_until
 from support.scripted_engine import MODEL, TEXT
 
 Event = dict[str, Any]
 
-# A few looks of the supervisor at its gateways.
-_HEARD_SECONDS = 4.0
+_MANY = 100
 
 
 def events_of(
@@ -106,9 +107,6 @@ def test_an_answer_goes_on_when_its_gateway_is_gone(
 ) -> None:
     """Rows 12, 13 and 26 of the failure matrix."""
     scaled.wait_until_whole()
-    if how is signal.SIGSTOP:
-        # The supervisor ends a silent process only once it has heard it, and looks now and then.
-        time.sleep(_HEARD_SECONDS)
     response, seen, stream = start_answer(scaled, 1)
     os.kill(scaled.gateway_pid(1), how)
     left = time.monotonic()
@@ -120,6 +118,35 @@ def test_an_answer_goes_on_when_its_gateway_is_gone(
     if how is signal.SIGKILL:
         assert first - left < 30
     scaled.wait_until_whole()
+
+
+def test_a_hundred_answers_survive_a_rolling_restart(scaled: ScaledYard) -> None:
+    """Row 26: all gateways, one after the other, with every answer read through nginx."""
+    scaled.wait_until_whole()
+    begun = threading.Semaphore(0)
+
+    def ask_and_read(number: int) -> tuple[str, list[Event]]:
+        body = {"model": MODEL, "input": f"Answer {number}.", "stream": True, "background": True}
+        stream = events_of(scaled, "POST", "/v1/responses", body)
+        seen = [next(stream)]
+        begun.release()
+        seen += stream
+        response = seen[0]["response"]["id"]
+        read_on(scaled, response, seen, 120)
+        return response, seen
+
+    with ThreadPoolExecutor(_MANY) as readers:
+        answers = [readers.submit(ask_and_read, number) for number in range(_MANY)]
+        assert all(begun.acquire(timeout=30) for _ in range(_MANY // 2))
+        for number in range(GATEWAYS):
+            before = scaled.gateway_pid(number)
+            os.kill(before, signal.SIGTERM)
+            wait_until(lambda gone=before: gone not in scaled.yard.processes(), 60, "its end")
+            scaled.wait_until_whole()
+        told = [answer.result() for answer in answers]
+    assert len({response for response, _ in told}) == _MANY
+    for response, seen in told:
+        check_whole(scaled, response, seen)
 
 
 def test_an_answer_that_is_cancelled_at_another_gateway_ends(scaled: ScaledYard) -> None:

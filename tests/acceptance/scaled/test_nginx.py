@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from support.scripted_engine import TEXT
 from tokenyard.fleet.services.nginx import NginxPlan, find_nginx, render, serve_command
 
 SKIP_NGINX = "TOKENYARD_SKIP_NGINX"
+# Between two bytes of an answer; some of nginx's neighbours have as little, in proportion.
+PATIENCE_SECONDS = 3
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,8 @@ def careless_nginx(nginx: str, scaled: ScaledYard, tmp_path: Path) -> Iterator[s
     port = free_port()
     gateways = tuple(urlsplit(url).netloc for url in scaled.gateways)
     told = render(NginxPlan(f"127.0.0.1:{port}", gateways, tmp_path))
+    assert "proxy_read_timeout 3600s;" in told
+    told = told.replace("timeout 3600s;", f"timeout {PATIENCE_SECONDS}s;")
     for line in ("proxy_buffering off;", "proxy_request_buffering off;"):
         assert line in told
         told = told.replace(line, "")
@@ -58,6 +63,22 @@ def test_a_stream_passes_nginx_with_its_default_buffering_token_by_token(
     assert TEXT.startswith("".join(piece for _, piece in pieces))
     assert times[-1] - times[0] > 0.4
     assert len(set(times)) > 50
+
+
+def test_a_stream_outlives_a_silence_longer_than_nginx_waits(
+    scaled: ScaledYard, careless_nginx: str
+) -> None:
+    """Row 27: the model servers stop; what nginx hears meanwhile are heartbeats."""
+    pieces = stream(scaled, careless_nginx)
+    text = next(pieces)[1]
+    for engine in scaled.engines:
+        engine.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(2 * PATIENCE_SECONDS)
+    finally:
+        for engine in scaled.engines:
+            engine.send_signal(signal.SIGCONT)
+    assert text + "".join(piece for _, piece in pieces) == TEXT
 
 
 def test_our_configuration_is_what_the_command_prints(nginx: str, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ async def test_deleted_conversation_is_gone_and_what_ran_in_it_is_billed(yard: F
         ({"store": False, "conversation": "conv_1"}, "store"),
         ({"parent_item_id": "msg_1"}, "parent_item_id"),
         ({"include": ["reasoning.encrypted_content"]}, "include"),
-        ({"service_tier": "flex"}, "service_tier"),
+        ({"service_tier": "scale"}, "service_tier"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"truncation": "middle"}, "truncation"),

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from tokenyard.fleet.restarts import Restarts
+from tokenyard.fleet.silence import SilenceWatch
 from tokenyard.jobs.executors import lifeline
 from tokenyard.jobs.executors.processes import LocalProcess, ProcessSpec, start_process
 from tokenyard.runtime.clock import Clock
@@ -19,7 +20,6 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.vocabulary.errors import StartError
 
 _POLL_SECONDS = 0.05
-_WATCH_SECONDS = 1.0
 _DEATHS_MAX = 3
 _TAIL_LINES = 12
 
@@ -54,7 +54,7 @@ class Service:
         self._log = log
         self._process: LocalProcess | None = None
         self._tasks = tasks
-        self._silent_seconds = settings.silent_seconds
+        self._silence = SilenceWatch(name, answers, settings=settings, clock=clock, log=log)
         self._restarts = Restarts(
             name, settings, see=str(self._spec.log), clock=clock, metrics=metrics, log=log
         )
@@ -81,26 +81,13 @@ class Service:
     async def _run_once(self) -> int:
         process = self._process = await start_process(self._spec)
         self._log.info(Event.REPLICA_STARTING, replica=self.name, pid=process.pid)
-        watching = self._tasks.spawn(f"watch {self.name}", self._watch(process))
+        watching = self._tasks.spawn(f"watch {self.name}", self._silence.end_when_silent(process))
         try:
             return await process.wait()
         finally:
             self._process = None
             await self._tasks.end(watching)
             await process.stop(self._stop_seconds)
-
-    async def _watch(self, process: LocalProcess) -> None:
-        """End a process that has answered once and then is silent for too long."""
-        heard: float | None = None
-        while True:
-            await self._clock.sleep(_WATCH_SECONDS)
-            now = self._clock.monotonic()
-            if await self._answers():
-                heard = now
-            elif heard is not None and now - heard > self._silent_seconds:
-                self._log.error(Event.REPLICA_SILENT, replica=self.name, seconds=now - heard)
-                process.kill()
-                return
 
     def _tail(self) -> str:
         if self._spec.log is None or not self._spec.log.exists():

@@ -21,6 +21,7 @@ from tokenyard.gateway.handover import HANDOVER, Handed, Handover
 from tokenyard.gateway.operation import Frames, Operation, Query, json_answer, read_choice, read_int
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page, refuse_include
+from tokenyard.gateway.rules.admission import Class
 from tokenyard.ledger.ledger import Ledger
 from tokenyard.protocol.decode import decode_request
 from tokenyard.protocol.response_events import ResponseEvent
@@ -131,7 +132,13 @@ class ResponseRoutes:
         body = await self._doorway.body(request)
         asked = decode_request(CreateResponseRequest, body)
         ask, model = await self._reader.read(caller, asked)
-        permit = await self._permit(caller, ask, model.window(), len(body))
+        service = self._admission.serve_as(asked.service_tier)
+        ask = replace(
+            ask,
+            options=replace(ask.options, tier=service.tier),
+            queue_place=service.queue_place,
+        )
+        permit = await self._permit(caller, ask, service.kind, model.window(), len(body))
         stream = await self._responses.create(caller, ask, permit)
         if ask.options.prompt is not None:
             await self._chat.prompts.count_use(ask.options.prompt)
@@ -157,7 +164,9 @@ class ResponseRoutes:
             headers={"upgrade": "websocket"},
         )
 
-    async def _permit(self, caller: Principal, ask: Ask, window: int, size: int) -> Permit:
+    async def _permit(
+        self, caller: Principal, ask: Ask, kind: Class, window: int, size: int
+    ) -> Permit:
         lease = await self._admission.enter(
             caller,
             Asking(
@@ -166,6 +175,7 @@ class ResponseRoutes:
                 input_tokens=min(size // BYTES_PER_TOKEN + 1, window),
                 output_tokens=ask.sampling.max_tokens,
                 window=window,
+                kind=kind,
             ),
         )
         try:
@@ -175,6 +185,7 @@ class ResponseRoutes:
                 # The history may fill the window; what is left of it bounds the answer.
                 prompt_tokens=window,
                 completion_tokens_max=min(ask.sampling.max_tokens or window, window),
+                tier=ask.options.tier,
             )
         except BaseException:
             lease.release()
