@@ -100,7 +100,7 @@ class Replica:
             address_file.unlink(missing_ok=True)
 
     async def _answers(self) -> bool:
-        return self._pool.answers(self.name)
+        return any(one.answers for one in self._pool.members() if one.name == self.name)
 
     async def _wait_for_address(self, process: LocalProcess, file: Path) -> str | None:
         """The address that the server wrote, or None when it died before."""

@@ -30,6 +30,11 @@ class Member:
     breaker: Breaker = field(default_factory=Breaker)
     load: Load | None = None
 
+    @property
+    def answers(self) -> bool:
+        """True when it answered as it was asked for its health last, be it loading or ready."""
+        return self.readiness is not Readiness.DOWN
+
     def candidate(self, now: float) -> Candidate:
         """What routing is told; an open breaker is a server that is down."""
         readiness = self.readiness

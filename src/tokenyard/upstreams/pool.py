@@ -119,10 +119,6 @@ class UpstreamPool:
             return all(member.readiness is Readiness.READY for member in ours)
         return any(member.readiness is Readiness.READY for member in members)
 
-    def answers(self, name: str) -> bool:
-        """True when a server answered when it was asked for its health last, loading or ready."""
-        return self._members[name].readiness is not Readiness.DOWN
-
     def models(self) -> list[Model]:
         """Every model that some server is ready to answer for, by name."""
         found: dict[str, Model] = {}
