@@ -528,7 +528,7 @@ export type PromptLogprob = {
 };
 
 export type Timings = {
-  queue_ms: number;
+  queue_ms?: number;
   first_token_ms: number;
   total_ms: number;
 };

@@ -5,7 +5,7 @@ from typing import Any
 
 from tokenyard.chat.records import Conversation, Item, Response, ResponseStatus
 from tokenyard.ledger.records import UsageRow
-from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
+from tokenyard.vocabulary.generation import FinishReason, Pace, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
@@ -69,6 +69,7 @@ def finished(opened: Response, **changes: Any) -> Response:
         finished_at=AT + 5,
         usage=Usage(10, 20, cached_tokens=3, reasoning_tokens=4),
         cost_nanos=2**53 + 1,
+        pace=Pace(first_token_ms=120.125, total_ms=4_000.5, queue_ms=3.0),
         output=(
             item(f"of_{opened.id}", role=Role.ASSISTANT, created_at=AT + 5, response=opened.id),
         ),

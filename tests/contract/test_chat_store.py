@@ -178,6 +178,7 @@ async def test_a_response_without_a_conversation(chat: ChatStore) -> None:
         status=ResponseStatus.FAILED,
         usage=None,
         cost_nanos=None,
+        pace=None,
         output=(),
         error_reason=Reason.UPSTREAM_FAILED,
         error_message=STRANGE_TEXT,

@@ -1,6 +1,6 @@
 """One generation as the chat sees it: words, thoughts and calls piece by piece, then the end.
 
-Turns the chunks of a model server's stream into parts, usage and timings; does not keep or number
+Turns the chunks of a model server's stream into parts and what they took; does not keep or number
 anything.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from tokenyard.chat.records import FunctionCall, ItemKind
 from tokenyard.chat.rules.seam import Part
@@ -16,7 +17,6 @@ from tokenyard.protocol.chat_completions import (
     ChatCompletionChunk,
     Delta,
     PromptProgress,
-    Timings,
 )
 from tokenyard.protocol.errors import ErrorResponse
 from tokenyard.protocol.tools import ToolCallDelta
@@ -52,7 +52,8 @@ class Generated:
     unshown: int = 0
     finish: str | None = None
     usage: Usage | None = None
-    timings: Timings | None = None
+    # How long the last server let it wait; None where it did not tell.
+    queue_ms: float | None = None
 
     def counted(self) -> Usage | None:
         """The last server's own counts, or what was seen; None when nothing was generated.
@@ -176,8 +177,8 @@ async def generate(
             raise _failed_inside(event.data) from error
         if isinstance(chunk.prompt_progress, PromptProgress):
             reading(chunk.prompt_progress)
-        if isinstance(chunk.timings, Timings):
-            so_far.timings = chunk.timings
+        if chunk.timings and chunk.timings.queue_ms is not UNSET:
+            so_far.queue_ms = chunk.timings.queue_ms
         if chunk.usage:
             so_far.usage = chunk.usage.usage()
         for choice in chunk.choices:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from tokenyard.ledger.rules.pricing import Tier
-from tokenyard.vocabulary.generation import NO_OFFER, Offer, SamplingParameters, Usage
+from tokenyard.vocabulary.generation import NO_OFFER, Offer, Pace, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     FileId,
@@ -250,6 +250,8 @@ class Response:
     finished_at: float | None = None
     usage: Usage | None = None
     cost_nanos: int | None = None
+    # None where nothing was said, and where no one process saw all of it.
+    pace: Pace | None = None
     incomplete_reason: str | None = None
     error_reason: Reason | None = None
     error_message: str | None = None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+from msgspec import UNSET
+
 from tokenyard.chat.records import Conversation, Item, ItemKind, Node, Response, ResponseStatus
 from tokenyard.protocol.chat_completions import Timings
 from tokenyard.protocol.conversations import ConversationBody, ConversationTree, TreeNode
@@ -28,6 +30,7 @@ from tokenyard.protocol.responses import (
     ResponseUsage,
     ThinkingBody,
 )
+from tokenyard.vocabulary.generation import Pace
 from tokenyard.vocabulary.ids import ResponseId
 from tokenyard.vocabulary.messages import Role
 
@@ -131,9 +134,7 @@ def _place(body: Body, item: Item) -> Body:
     return body
 
 
-def render_response(
-    response: Response, currency: str, timings: Timings | None = None
-) -> ResponseBody:
+def render_response(response: Response, currency: str) -> ResponseBody:
     """A response in whatever state it is."""
     body = ResponseBody(
         id=response.id,
@@ -171,8 +172,8 @@ def render_response(
         body.usage = ResponseUsage.of(response.usage)
     if response.cost_nanos is not None:
         body.cost = Cost(nanos=response.cost_nanos, currency=currency)
-    if timings is not None:
-        body.timings = timings
+    if response.pace is not None:
+        body.timings = _render_pace(response.pace)
     if response.status is ResponseStatus.INCOMPLETE:
         filtered = response.incomplete_reason == CONTENT_FILTER
         body.incomplete_details = IncompleteDetails(
@@ -185,3 +186,8 @@ def render_response(
             reason=response.error_reason or "",
         )
     return body
+
+
+def _render_pace(pace: Pace) -> Timings:
+    queue = UNSET if pace.queue_ms is None else pace.queue_ms
+    return Timings(queue_ms=queue, first_token_ms=pace.first_token_ms, total_ms=pace.total_ms)

@@ -32,7 +32,7 @@ from tokenyard.vocabulary.errors import (
     TokenyardError,
     Unavailable,
 )
-from tokenyard.vocabulary.generation import FinishReason
+from tokenyard.vocabulary.generation import FinishReason, Pace
 
 # How long a model server may take to end a stream that it was asked to abort.
 _ABORT_SECONDS = 5.0
@@ -85,6 +85,9 @@ class Run:
     # Set once this process is done with it, however that came.
     done: asyncio.Event = field(default_factory=asyncio.Event)
     attempts: int = 0
+    # When this process began with it and showed the first of it, in monotonic seconds.
+    begun_at: float = 0.0
+    first_at: float | None = None
 
 
 async def write_response(run: Run, desk: Desk) -> None:
@@ -93,9 +96,11 @@ async def write_response(run: Run, desk: Desk) -> None:
     Or leave it as it is to whoever has taken it over, or is to do so.
     """
     try:
+        run.begun_at = desk.clock.monotonic()
         if not run.pen.stream.ring.following:
             _begin(run, desk.ledger.currency)
         error = None if run.stopped else await _write_text(run, desk)
+        run.response = replace(run.response, pace=_measure(run, desk.clock.monotonic()))
         await run.pen.flush()
         if run.leaving:
             await _hand_over(run, desk)
@@ -181,7 +186,7 @@ async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
         tags = frozenset(run.response.options.server_tags)
         with desk.pool.lend(run.response.model, tags=tags) as upstream:
             spawn = desk.tasks.spawn
-            writing = spawn(f"text of {call_id}", _show_text(run, upstream, call_id))
+            writing = spawn(f"text of {call_id}", _show_text(run, upstream, call_id, desk.clock))
             stopping = spawn(f"stop of {call_id}", run.stop.wait())
             fencing = spawn(f"fence of {call_id}", run.pen.fenced.wait())
             every = {writing, stopping, fencing}
@@ -202,7 +207,9 @@ async def _attempt(run: Run, desk: Desk) -> TokenyardError | None:
         return error
 
 
-async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardError | None:
+async def _show_text(
+    run: Run, upstream: Upstream, call_id: str, clock: Clock
+) -> TokenyardError | None:
     generated = run.generated
     known = generated.tokens if upstream.continues else None
     seam = Seam(() if known else run.transcript.parts())
@@ -224,6 +231,8 @@ async def _show_text(run: Run, upstream: Upstream, call_id: str) -> TokenyardErr
                 generated.unshown += 1
             else:
                 _show(run, piece, seam)
+            if run.first_at is None and generated.pieces:
+                run.first_at = clock.monotonic()
         if seam.open and not run.stop.is_set():
             _reset(run, Piece(tuple(seam.said), None))
     except LogFull:
@@ -266,6 +275,22 @@ async def _hand_over(run: Run, desk: Desk) -> None:
     """Leave the answer to another process, which goes on after what is in the log."""
     if await desk.productions.release(run.response.id, run.pen.epoch):
         desk.log.info(Event.RESPONSE_HANDED_OVER, response=run.response.id)
+
+
+def _measure(run: Run, now: float) -> Pace | None:
+    """How fast it came, as far as one process saw all of it."""
+    if run.first_at is None or run.pen.epoch > 1:
+        return None
+    return Pace(
+        first_token_ms=_milliseconds(run.first_at - run.begun_at),
+        total_ms=_milliseconds(now - run.begun_at),
+        # A second server's queue says nothing of the first token.
+        queue_ms=run.generated.queue_ms if run.attempts == 1 else None,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _judge(run: Run, error: TokenyardError | None) -> ResponseStatus:
@@ -343,7 +368,7 @@ def _close_items(run: Run, error: TokenyardError | None) -> list[events.Response
 
 
 def _last_event(run: Run, response: Response, currency: str) -> events.ResponseEvent:
-    body = render_response(response, currency, run.generated.timings)
+    body = render_response(response, currency)
     match response.status:
         case ResponseStatus.COMPLETED:
             return events.ResponseCompleted(response=body)

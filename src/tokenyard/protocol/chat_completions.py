@@ -368,9 +368,12 @@ class UsageBody(msgspec.Struct, kw_only=True):
 
 
 class Timings(msgspec.Struct, kw_only=True):
-    """Our extension of the last event: how long each part took, in milliseconds."""
+    """Our extension of the last event: how long each part took, in milliseconds.
 
-    queue_ms: float
+    queue_ms: left out of a response whose model server does not tell.
+    """
+
+    queue_ms: float | UnsetType = UNSET
     first_token_ms: float
     total_ms: float
 

@@ -294,6 +294,7 @@ class MemoryChatStore:
             finished_at=response.finished_at,
             usage=response.usage,
             cost_nanos=response.cost_nanos,
+            pace=response.pace,
             incomplete_reason=response.incomplete_reason,
             error_reason=response.error_reason,
             error_message=response.error_message,

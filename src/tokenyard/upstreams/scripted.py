@@ -19,6 +19,7 @@ from tokenyard.protocol.chat_completions import (
     ChunkChoice,
     Delta,
     PromptProgress,
+    Timings,
     UsageBody,
 )
 from tokenyard.protocol.embeddings import Embedding, EmbeddingList, EmbeddingUsage
@@ -48,7 +49,8 @@ class Script:
     sent.
 
     refuse: raise this before the first event. break_after: raise `broken` after that many pieces.
-    hold_after: wait for `ScriptedUpstream.go_on()` after that many pieces.
+    hold_after: wait for `ScriptedUpstream.go_on()` after that many pieces. queue_ms: what it says
+    of the time for which the request waited, if anything.
     """
 
     pieces: Sequence[str | Delta] = ("Hello", ", ", "world", ".")
@@ -60,6 +62,7 @@ class Script:
     break_after: int = 0
     hold_after: int | None = None
     finish: Finish = "stop"
+    queue_ms: float | None = None
 
 
 class ScriptedUpstream:
@@ -104,7 +107,10 @@ class ScriptedUpstream:
         if said < len(self.script.pieces):
             reason = "abort"
         yield _event(self._chunk([_choice(Delta(), reason)]))
-        yield _event(self._chunk([], UsageBody.of(self._usage(said))))
+        end = self._chunk([], UsageBody.of(self._usage(said)))
+        if self.script.queue_ms is not None:
+            end.timings = Timings(queue_ms=self.script.queue_ms, first_token_ms=0.0, total_ms=0.0)
+        yield _event(end)
 
     async def frames(self, call: GenerationCall) -> AsyncIterator[bytes]:
         async for event in self.stream(call):

@@ -33,6 +33,19 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an answer came, in milliseconds since it was asked for.
+
+    queue_ms: of the first token's time, how long the model server let it wait; None where the
+    server does not tell.
+    """
+
+    first_token_ms: float
+    total_ms: float
+    queue_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """Functions that a model may call, as Chat Completions spells them, and the choice among them.
 

@@ -73,7 +73,9 @@ def test_a_question_opens_a_conversation_with_its_first_words(window: Window, ya
     window.page.reload()
     window.reply.wait_for()
     assert_shows_what_is_stored(window, yard)
-    expect(window.meter).to_contain_text(" out · $")
+    # What was live before the reload is stored: how fast it came, what it took, what it cost.
+    expect(window.meter).to_contain_text(re.compile(r"first token [\d.,]+ m?s · .* out · \$"))
+    expect(window.meter).to_contain_text(" tok/s")
     expect(window.page.get_by_text(re.compile(r"^\$0\.\d+ so far$"))).to_be_visible()
 
 

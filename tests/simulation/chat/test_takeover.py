@@ -104,6 +104,9 @@ async def test_12_13_15_16_a_silent_producer_is_taken_over_and_writes_nothing_mo
         last = whole.data()[-1]
         assert last["type"] in ("response.completed", "response.resync")
         assert last["response"]["output"][0]["content"][0]["text"] == "Hello, world."
+        # No process saw all of it, so none says how fast it was.
+        told = (await yard.client.call("GET", f"{PATH}/{mine}")).json()
+        assert (told["status"], "timings" in told) == ("completed", False)
 
 
 async def test_17_cancel_reaches_the_process_that_writes() -> None:

@@ -6,9 +6,10 @@ export interface Cost {
   currency: string;
 }
 
-/** How long each part took; our extension of the last event. */
+/** How long each part took; our extension of the last event, kept with a response. */
 export interface Timings {
-  queue_ms: number;
+  /** Absent where the model server does not tell. */
+  queue_ms?: number;
   first_token_ms: number;
   total_ms: number;
 }

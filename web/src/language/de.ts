@@ -101,6 +101,7 @@ export const de: Record<Key, string> = {
   "code.key":
     "Legen Sie zuerst einen API-Schlüssel in TOKENYARD_API_KEY ab: der Befehl tokenyard keys create --name mine gibt einen aus.",
   "meter.waiting": "wartet seit {seconds} s auf das erste Token",
+  "meter.queued": "in der Schlange {time}",
   "meter.first_token": "erstes Token {time}",
   "meter.rate": "{rate} Tok/s",
   "meter.in": "{count} ein",
@@ -770,6 +771,17 @@ export const de: Record<Key, string> = {
   "aliases.targets_hint":
     "Modelle, durch Kommas getrennt; eine Zahl hinter einem Namen ist sein Gewicht: small 9, large 1",
   "aliases.wrong": "Hinter einem Modell darf eine ganze Zahl stehen.",
+  "tags.only": "nur Server mit {tags}",
+  "keys_page.tags": "Nur Server mit diesen Merkmalen",
+  "keys_page.tags_hint":
+    "Durch Kommas getrennt; leer: jeder Server. Ein Schlüssel mit Merkmalen kann keine anderen Schlüssel anlegen.",
+  "aliases.hedge": "Einen zweiten Server fragen nach, in Sekunden",
+  "aliases.hedge_hint":
+    "Nach so langem Schweigen, bei gestreamten Antworten; wer zuerst spricht, antwortet. Leer: nie.",
+  "aliases.hedge_wrong": "Eine Zahl von 0 bis {most}.",
+  "aliases.hedge_head": "Zweiter Server nach",
+  "aliases.tags_hint":
+    "Nur Server mit allen diesen werden unter diesem Namen gefragt; durch Kommas getrennt.",
   "aliases.fallbacks": "Wenn keines davon kann",
   "aliases.fallbacks_hint":
     "Modelle, die in dieser Reihenfolge einspringen, durch Kommas getrennt.",

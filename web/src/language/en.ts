@@ -103,6 +103,7 @@ export const en = {
     "Put an API key into TOKENYARD_API_KEY first: the command tokenyard keys create --name mine prints one.",
 
   "meter.waiting": "waiting for the first token {seconds} s",
+  "meter.queued": "queued {time}",
   "meter.first_token": "first token {time}",
   "meter.rate": "{rate} tok/s",
   "meter.in": "{count} in",
@@ -766,6 +767,17 @@ export const en = {
   "aliases.targets_hint":
     "Models, divided by commas; a number after a name is its weight: small 9, large 1",
   "aliases.wrong": "A model may have one whole number after it.",
+  "tags.only": "only servers with {tags}",
+  "keys_page.tags": "Only servers with these tags",
+  "keys_page.tags_hint":
+    "Divided by commas; empty: any server. A key with tags cannot make other keys.",
+  "aliases.hedge": "Ask a second server after, in seconds",
+  "aliases.hedge_hint":
+    "Of silence, for streamed answers; whoever speaks first answers. Empty: never.",
+  "aliases.hedge_wrong": "A number from 0 to {most}.",
+  "aliases.hedge_head": "Second server after",
+  "aliases.tags_hint":
+    "Only servers with all of these are asked under this name; divided by commas.",
   "aliases.fallbacks": "When none of them can",
   "aliases.fallbacks_hint": "Models that step in, in this order, divided by commas.",
   "cluster.serving": "Serving",

@@ -12,6 +12,9 @@ import {
 } from "../live/run";
 import { useNow } from "./countdown";
 
+/** A shorter wait in the model server's queue is not worth a word. */
+const QUEUE_TOLD_MS = 100;
+
 export const finishWord = (reason: string): string => known("finish", reason) ?? reason;
 
 export function endingWord(ending: Ending): string {
@@ -52,7 +55,9 @@ function counts(meter: Meter): (string | null)[] {
 export function MeterLine({ meter, finish }: { meter: Meter; finish: string | null }) {
   const firstMs = meter.timings?.first_token_ms ?? meter.seen?.firstTokenMs;
   const first = firstMs === undefined ? null : t("meter.first_token", { time: duration(firstMs) });
-  return <Line parts={[first, rate(tokensPerSecond(meter)), ...counts(meter), finish]} />;
+  const queueMs = meter.timings?.queue_ms ?? 0;
+  const queued = queueMs < QUEUE_TOLD_MS ? null : t("meter.queued", { time: duration(queueMs) });
+  return <Line parts={[queued, first, rate(tokensPerSecond(meter)), ...counts(meter), finish]} />;
 }
 
 /** The line of a run: counts up while waiting, estimates while text arrives, then is exact. */

@@ -21,7 +21,7 @@ from tokenyard.chat.records import (
 from tokenyard.ledger.records import UsageRow
 from tokenyard.ledger.rules.pricing import Tier
 from tokenyard.storage.days import day_number
-from tokenyard.vocabulary.generation import FinishReason, SamplingParameters, Usage
+from tokenyard.vocabulary.generation import FinishReason, Pace, SamplingParameters, Usage
 from tokenyard.vocabulary.ids import (
     ConversationId,
     ItemId,
@@ -166,6 +166,7 @@ def write_progress(response: Response) -> Values:
         "finished_at": response.finished_at,
         **(_NO_USAGE if used is None else _write_usage(used)),
         "cost_nanos": response.cost_nanos,
+        **_write_pace(response.pace),
         "incomplete_reason": response.incomplete_reason,
         "error_reason": None if response.error_reason is None else response.error_reason.value,
         "error_message": response.error_message,
@@ -190,6 +191,7 @@ def read_response(row: Row[Any], output: tuple[Item, ...] = ()) -> Response:
         finished_at=row.finished_at,
         usage=None if row.prompt_tokens is None else _read_usage(row),
         cost_nanos=row.cost_nanos,
+        pace=_read_pace(row),
         incomplete_reason=row.incomplete_reason,
         error_reason=None if row.error_reason is None else Reason(row.error_reason),
         error_message=row.error_message,
@@ -201,6 +203,20 @@ def read_response(row: Row[Any], output: tuple[Item, ...] = ()) -> Response:
             else msgspec.convert(row.options, ResponseOptions)
         ),
     )
+
+
+def _write_pace(pace: Pace | None) -> Values:
+    return {
+        "first_token_ms": None if pace is None else pace.first_token_ms,
+        "total_ms": None if pace is None else pace.total_ms,
+        "queue_ms": None if pace is None else pace.queue_ms,
+    }
+
+
+def _read_pace(row: Row[Any]) -> Pace | None:
+    if row.total_ms is None:
+        return None
+    return Pace(row.first_token_ms, row.total_ms, row.queue_ms)
 
 
 def write_usage_row(row: UsageRow) -> Values:

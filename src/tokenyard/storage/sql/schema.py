@@ -104,6 +104,10 @@ responses = Table(
     Column("stored", Boolean, nullable=False, server_default=true()),
     # What else it was asked with, to be told again.
     Column("options", JSON(none_as_null=True)),
+    # The first two are there together or not at all.
+    Column("first_token_ms", Double),
+    Column("total_ms", Double),
+    Column("queue_ms", Double),
     # Few responses are in progress at a time, however many have ended.
     Index("ix_responses_in_progress", "status", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
