@@ -211,6 +211,11 @@ def test_a_key_is_made_shown_once_and_revoked(page: Window, yard: Yard) -> None:
     page.button("Close").click()
     row = page.page.get_by_role("row", name=re.compile("harbour key"))
     expect(row).not_to_contain_text(re.compile(r"ty-\w{20,}"))
+    row.get_by_role("button", name="Edit").click()
+    dialog.get_by_label("Only servers with these tags").fill("eu, gpu")
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("only servers with eu, gpu")
+    expect(dialog).to_have_count(0)
     row.get_by_role("button", name="Revoke").click()
     expect(row.get_by_role("button", name="Revoke")).to_have_count(0)
 

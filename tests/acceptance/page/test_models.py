@@ -55,6 +55,18 @@ def test_an_alias_answers_until_it_is_taken_away(open_window: OpenWindow, yard: 
         "max_completion_tokens": 1,
     }
     assert yard.request("POST", "/v1/chat/completions", asked).status == 200
+    # A silence and tags are part of it; no server here has that tag.
+    row.get_by_role("button", name="Edit").click()
+    dialog.get_by_label("Ask a second server after").fill("1.5")
+    dialog.get_by_label("Tags").fill("elsewhere")
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("1,500 ms")
+    expect(row).to_contain_text("only servers with elsewhere")
+    routes = yard.request("GET", "/api/model-routes").json()["data"]
+    [route] = [each for each in routes if each["name"] == "harbour-model"]
+    assert (route["hedge_milliseconds"], route["tags"]) == (1_500, ["elsewhere"])
+    refused = yard.request("POST", "/v1/chat/completions", asked).json()
+    assert refused["error"]["code"] == "tags_unserved"
     row.get_by_role("button", name="Remove").click()
     expect(row).to_have_count(0)
     assert yard.request("POST", "/v1/chat/completions", asked).status == 404

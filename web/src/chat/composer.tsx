@@ -3,7 +3,6 @@ import { useEffect, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { server } from "../api/server";
 import { queries } from "../frame/client";
-import { useModel } from "../frame/model";
 import { useSession } from "../frame/session";
 import { money } from "../language/format";
 import { t } from "../language/t";
@@ -14,23 +13,14 @@ import { ContextGauge } from "../parts/gauge";
 import { Notice, sentence } from "../parts/notice";
 import { usePrices } from "../playground/prices";
 import { answers, askQuestion } from "./answering";
+import { useAsking } from "./asking";
 import { attach, detach, takeAttachments, useAttachments } from "./attachments";
 import { threadContext } from "./context";
 import { ContextDialog } from "./context-dialog";
 import { NEW, setDraft, useDrafts } from "./drafts";
-import { rememberConversation, useAnswer, useConversation, useItems, useTree } from "./queries";
+import { rememberConversation, useAnswer, useItems, useTree } from "./queries";
 import { enqueue, unqueue, useQueued } from "./queue";
-import { readSettings, requestSettings } from "./settings";
 import { titleOf } from "./title";
-
-/** The model and the settings that a question of this conversation is asked with. */
-export function useAsking(conversation: string | null) {
-  const { data } = useConversation(conversation);
-  const { model, models } = useModel();
-  const settings = readSettings(data);
-  const chosen = models.find((each) => each.id === settings.model) ?? model;
-  return { model: chosen, settings: requestSettings(settings) };
-}
 
 export function ChatComposer({
   conversation,

@@ -8,12 +8,13 @@ import { queries } from "../frame/client";
 import { useSession } from "../frame/session";
 import { count, money } from "../language/format";
 import { known, t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
+import { Failed } from "../parts/form";
 import { Hairline } from "../parts/gauge";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
-import { useAct } from "../people/act";
-import { useAsking } from "./composer";
+import { useAsking } from "./asking";
 import { refreshConversation, useTree } from "./queries";
 
 export function ContextDialog({
@@ -79,7 +80,7 @@ function Costs({ conversation }: { conversation: string }) {
 /** Lets a summary stand for the older messages; its line in the thread takes it back. */
 function Compact({ conversation, model }: { conversation: string; model: string }) {
   const [busy, setBusy] = useState(false);
-  const { act, error, dismiss } = useAct(["context", conversation]);
+  const { act, ...acted } = useAct(["context", conversation]);
   const compact = async () => {
     setBusy(true);
     const path = { conversation_id: conversation };
@@ -94,7 +95,7 @@ function Compact({ conversation, model }: { conversation: string; model: string 
       <Button kind="plain" disabled={busy} onClick={() => void compact()}>
         {t(busy ? "context.compacting" : "context.compact")}
       </Button>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+      <Failed acted={acted} />
     </div>
   );
 }

@@ -6,11 +6,11 @@ import { server } from "../api/server";
 import { type Conversation, conversationTitle, type Item, itemText } from "../api/wire";
 import { moment } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { Notice } from "../parts/notice";
 import { saveFile } from "../parts/save";
-import { useAct } from "../people/act";
 
 const SHARES_KEY = ["shares"];
 const PAGES_MAX = 200;

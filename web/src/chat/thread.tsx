@@ -9,7 +9,7 @@ import type { Run } from "../live/run";
 import { Button } from "../parts/button";
 import { Notice } from "../parts/notice";
 import { answers, askQuestion } from "./answering";
-import { useAsking } from "./composer";
+import { useAsking } from "./asking";
 import {
   type Asked,
   isStep,

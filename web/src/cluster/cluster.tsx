@@ -13,7 +13,7 @@ import { known, plural, t } from "../language/t";
 import { useWallClock } from "../parts/countdown";
 import { Notice } from "../parts/notice";
 import { Strip } from "../parts/strip";
-import { Table } from "../parts/table";
+import { ActionsHead, Table } from "../parts/table";
 import { series } from "./series";
 import { Serving } from "./serving";
 
@@ -132,9 +132,7 @@ function Nodes({ nodes }: { nodes: readonly NodeBody[] }) {
           <th className="figure">{t("cluster.cpus")}</th>
           <th className="figure">{t("cluster.memory")}</th>
           <th>{t("cluster.work")}</th>
-          <th>
-            <span className="sr-only">{t("cluster.actions")}</span>
-          </th>
+          <ActionsHead />
         </tr>
       </thead>
       <tbody>

@@ -7,13 +7,15 @@ import { ask } from "../api/routes";
 import { useModel } from "../frame/model";
 import { useMay } from "../frame/names";
 import { Part } from "../frame/page";
+import { duration } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { TextArea, TextField } from "../parts/field";
+import { Form, FormEnd } from "../parts/form";
 import { Modal } from "../parts/modal";
-import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "../people/act";
+import { readNames, writeNames } from "../parts/names";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 
 const ROUTES_KEY = ["model-routes"];
 
@@ -48,9 +50,8 @@ export function Routes() {
               <th>{t("jobs.name")}</th>
               <th>{t("aliases.targets")}</th>
               <th>{t("aliases.fallbacks")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
+              <th>{t("aliases.hedge_head")}</th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>
@@ -65,7 +66,9 @@ export function Routes() {
         onClose={close}
         title={subject === null || subject === "new" ? t("aliases.new") : subject.name}
       >
-        {subject !== null && <Form route={subject === "new" ? null : subject} onDone={close} />}
+        {subject !== null && (
+          <RouteForm route={subject === "new" ? null : subject} onDone={close} />
+        )}
       </Modal>
     </Part>
   );
@@ -90,60 +93,81 @@ export function readTargets(text: string): { model: string; weight: number }[] |
   return read.length > 0 && good ? read : null;
 }
 
+/** Of how long a silence a second server is asked; the API has it in milliseconds. */
+const MS = 1000;
+const HEDGE_SECONDS_MAX = 600;
+
+/** Typed seconds as milliseconds; empty for never, null for what is no such time. */
+export function readHedge(typed: string): number | null {
+  const seconds = Number(typed.trim());
+  return seconds >= 0 && seconds <= HEDGE_SECONDS_MAX ? Math.round(seconds * MS) : null;
+}
+
+const writeHedge = (milliseconds = 0): string =>
+  milliseconds === 0 ? "" : String(milliseconds / MS);
+
 function Row({ route, write, onEdit }: { route: RouteBody; write: boolean; onEdit: () => void }) {
-  const { act, error, dismiss } = useAct(ROUTES_KEY);
-  const { name } = route;
+  const { act, ...acted } = useAct(ROUTES_KEY);
+  const { name, tags = [], hedge_milliseconds: hedge = 0 } = route;
   const remove = () => void act(() => ask("DELETE /api/model-routes/{name}", { path: { name } }));
   return (
     <tr data-row="">
-      <td>{name}</td>
+      <td>
+        {name}
+        {tags.length > 0 && (
+          <span className="block text-xs text-soft">
+            {t("tags.only", { tags: writeNames(tags) })}
+          </span>
+        )}
+      </td>
       <td>{writeTargets(route) || "—"}</td>
-      <td>{route.fallbacks?.join(", ") || "—"}</td>
-      <td className="text-end">
+      <td>{writeNames(route.fallbacks) || "—"}</td>
+      <td>{hedge === 0 ? "—" : duration(hedge)}</td>
+      <ActionsCell acted={acted}>
         {write && (
-          <span className="inline-flex gap-4">
+          <>
             <Button inline onClick={onEdit}>
               {t("play.edit")}
             </Button>
             <Button inline className="text-red!" onClick={remove}>
               {t("play.remove")}
             </Button>
-          </span>
+          </>
         )}
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </td>
+      </ActionsCell>
     </tr>
   );
 }
 
-function Form({ route, onDone }: { route: RouteBody | null; onDone: () => void }) {
+export function RouteForm({ route, onDone }: { route: RouteBody | null; onDone: () => void }) {
   const { models } = useModel();
   const [name, setName] = useState(route?.name ?? "");
   const [typed, setTyped] = useState(route ? writeTargets(route) : "");
-  const [others, setOthers] = useState(route?.fallbacks?.join(", ") ?? "");
-  const { act, error, dismiss } = useAct(ROUTES_KEY);
+  const [others, setOthers] = useState(writeNames(route?.fallbacks));
+  const [silence, setSilence] = useState(writeHedge(route?.hedge_milliseconds));
+  const [tags, setTags] = useState(writeNames(route?.tags));
+  const { act, ...acted } = useAct(ROUTES_KEY);
   const targets = readTargets(typed);
+  const hedge = readHedge(silence);
   const store = async () => {
-    if (targets === null) return;
-    const fallbacks = others.split(",").flatMap((each) => each.trim() || []);
-    // What this form does not show stays as it is.
-    const body: RouteBody = { ...route, name: name.trim(), targets, fallbacks };
+    if (targets === null || hedge === null) return;
+    const body: RouteBody = {
+      name: name.trim(),
+      targets,
+      fallbacks: readNames(others),
+      hedge_milliseconds: hedge,
+      tags: readNames(tags),
+    };
     if ((await act(() => ask("POST /api/model-routes", { body }))) !== null) onDone();
   };
   return (
-    <form
-      className="space-y-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void store();
-      }}
-    >
+    <Form onSend={() => void store()}>
       {route === null && <TextField label={t("jobs.name")} value={name} onChange={setName} />}
       <TextArea
         label={t("aliases.targets")}
         hint={t("aliases.targets_hint")}
         fault={typed.trim() !== "" && targets === null ? t("aliases.wrong") : null}
-        placeholder={models.map((each) => each.id).join(", ")}
+        placeholder={writeNames(models.map((each) => each.id))}
         rows={3}
         value={typed}
         onChange={setTyped}
@@ -154,12 +178,22 @@ function Form({ route, onDone }: { route: RouteBody | null; onDone: () => void }
         value={others}
         onChange={setOthers}
       />
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      <div className="flex justify-end">
-        <Button kind="primary" type="submit" disabled={name.trim() === "" || targets === null}>
-          {t("common.save")}
-        </Button>
-      </div>
-    </form>
+      <TextField
+        label={t("aliases.hedge")}
+        hint={t("aliases.hedge_hint")}
+        fault={hedge === null ? t("aliases.hedge_wrong", { most: HEDGE_SECONDS_MAX }) : null}
+        value={silence}
+        onChange={setSilence}
+      />
+      <TextField
+        label={t("upstreams.tags")}
+        hint={t("aliases.tags_hint")}
+        value={tags}
+        onChange={setTags}
+      />
+      <FormEnd acted={acted} ready={name.trim() !== "" && targets !== null && hedge !== null}>
+        {t("common.save")}
+      </FormEnd>
+    </Form>
   );
 }

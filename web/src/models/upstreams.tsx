@@ -6,12 +6,14 @@ import { useMay } from "../frame/names";
 import { Part } from "../frame/page";
 import { count, decimal } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
+import { Form, FormEnd } from "../parts/form";
 import { Modal } from "../parts/modal";
+import { readNames, writeNames } from "../parts/names";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "../people/act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 import { UPSTREAMS_KEY, useUpstreams } from "./queries";
 
 const EVERY_MS = 5_000;
@@ -49,9 +51,7 @@ export function Upstreams() {
             <th className="figure">{t("upstreams.prefix")}</th>
             <th className="figure">{t("upstreams.kv")}</th>
             <th className="figure">{t("upstreams.weight")}</th>
-            <th>
-              <span className="sr-only">{t("cluster.actions")}</span>
-            </th>
+            <ActionsHead />
           </tr>
         </thead>
         <tbody>
@@ -65,7 +65,7 @@ export function Upstreams() {
         onClose={close}
         title={subject === null || subject === "new" ? t("upstreams.new") : subject.name}
       >
-        {subject !== null && <Form subject={subject} onDone={close} />}
+        {subject !== null && <ServerForm subject={subject} onDone={close} />}
       </Modal>
     </Part>
   );
@@ -100,7 +100,7 @@ function Row({
   write: boolean;
   onEdit: () => void;
 }) {
-  const { act, error, dismiss } = useAct(UPSTREAMS_KEY);
+  const { act, ...acted } = useAct(UPSTREAMS_KEY);
   const { name, load } = upstream;
   const remove = () => void act(() => ask("DELETE /api/upstreams/{name}", { path: { name } }));
   return (
@@ -127,19 +127,18 @@ function Row({
       <td className="figure">
         {count(upstream.weight)} · {count(upstream.priority)}
       </td>
-      <td className="text-end">
+      <ActionsCell acted={acted}>
         {write && upstream.origin === "api" && (
-          <span className="inline-flex gap-4">
+          <>
             <Button inline onClick={onEdit}>
               {t("play.edit")}
             </Button>
             <Button inline className="text-red!" onClick={remove}>
               {t("play.remove")}
             </Button>
-          </span>
+          </>
         )}
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </td>
+      </ActionsCell>
     </tr>
   );
 }
@@ -149,7 +148,7 @@ type Subject = UpstreamBody | "new";
 
 const KINDS_NAMED = KINDS.map((each) => [each, each] as const);
 
-function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
+function ServerForm({ subject, onDone }: { subject: Subject; onDone: () => void }) {
   const before = subject === "new" ? null : subject;
   const [name, setName] = useState(before?.name ?? "");
   const [url, setUrl] = useState(before?.url ?? "");
@@ -157,9 +156,9 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
   const [kind, setKind] = useState(KINDS.find((each) => each === before?.kind) ?? "openai");
   const [weight, setWeight] = useState(String(before?.weight ?? 1));
   const [priority, setPriority] = useState(String(before?.priority ?? 0));
-  const [tags, setTags] = useState(before?.tags?.join(", ") ?? "");
+  const [tags, setTags] = useState(writeNames(before?.tags));
   const [off, setOff] = useState(before?.health === "disabled");
-  const { act, error, dismiss } = useAct(UPSTREAMS_KEY);
+  const { act, ...acted } = useAct(UPSTREAMS_KEY);
   const numbers = [weight, priority].map(Number);
   const good = name.trim() !== "" && url.trim() !== "" && numbers.every(Number.isInteger);
   const store = async () => {
@@ -169,7 +168,7 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
       kind,
       weight: numbers[0] ?? 1,
       priority: numbers[1] ?? 0,
-      tags: tags.split(",").flatMap((each) => each.trim() || []),
+      tags: readNames(tags),
       disabled: off,
       // Without one, the key that is there stays.
       ...(key === "" ? {} : { api_key: key }),
@@ -178,13 +177,7 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
     if (made !== null) onDone();
   };
   return (
-    <form
-      className="grid gap-4 sm:grid-cols-2"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void store();
-      }}
-    >
+    <Form className="grid gap-4 sm:grid-cols-2" onSend={() => void store()}>
       {before === null && <TextField label={t("jobs.name")} value={name} onChange={setName} />}
       <Choice
         label={t("upstreams.kind")}
@@ -231,14 +224,9 @@ function Form({ subject, onDone }: { subject: Subject; onDone: () => void }) {
         <input type="checkbox" checked={off} onChange={(event) => setOff(event.target.checked)} />
         {t("upstreams.off")}
       </label>
-      <div className="space-y-3 sm:col-span-2">
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-        <div className="flex justify-end">
-          <Button kind="primary" type="submit" disabled={!good}>
-            {t(before === null ? "upstreams.add" : "common.save")}
-          </Button>
-        </div>
-      </div>
-    </form>
+      <FormEnd acted={acted} ready={good}>
+        {t(before === null ? "upstreams.add" : "common.save")}
+      </FormEnd>
+    </Form>
   );
 }

@@ -8,11 +8,12 @@ import { Empty } from "../frame/page";
 import { useSession } from "../frame/session";
 import { money } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
+import { Failed, Form } from "../parts/form";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "./act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 
 const NANOS = 1_000_000_000;
 const SCOPES = ["organisation", "project", "user", "key"] as const;
@@ -26,12 +27,12 @@ export function Budgets() {
   const write = useMay()("limits.write");
   const names = useNames();
   const currency = useSession().data?.currency ?? "USD";
-  const { act, error: failure, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const amount = (nanos: number | null) => (nanos === null ? "—" : money(nanos, currency));
   return (
     <div className="space-y-6">
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
-      {failure !== null && <Notice error={failure} onDismiss={dismiss} />}
+      <Failed acted={acted} />
       {data?.data.length === 0 && <Empty title={t("budgets.empty")} />}
       {data && data.data.length > 0 && (
         <Table>
@@ -42,9 +43,7 @@ export function Budgets() {
               <th>{t("budgets.subject")}</th>
               <th className="figure">{t("budgets.soft")}</th>
               <th className="figure">{t("budgets.hard")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>
@@ -54,7 +53,7 @@ export function Budgets() {
                 <td>{names(each.subject)}</td>
                 <td className="figure">{amount(each.soft_nanos)}</td>
                 <td className="figure">{amount(each.hard_nanos)}</td>
-                <td className="text-end">
+                <ActionsCell>
                   {write && (
                     <Button
                       inline
@@ -69,13 +68,13 @@ export function Budgets() {
                       {t("play.remove")}
                     </Button>
                   )}
-                </td>
+                </ActionsCell>
               </tr>
             ))}
           </tbody>
         </Table>
       )}
-      {write && <Form />}
+      {write && <BudgetForm />}
     </div>
   );
 }
@@ -87,13 +86,13 @@ export function readAmount(typed: string): number | null | undefined {
   return Number.isFinite(value) && value >= 0 ? Math.round(value * NANOS) : undefined;
 }
 
-function Form() {
+function BudgetForm() {
   const session = useSession().data;
   const [scope, setScope] = useState<Scope>("project");
   const [subject, setSubject] = useState("");
   const [soft, setSoft] = useState("");
   const [hard, setHard] = useState("");
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const own: Partial<Record<Scope, string>> = {
     organisation: session?.organisation.id ?? "",
     project: session?.project.id ?? "",
@@ -113,13 +112,7 @@ function Form() {
     void act(() => ask("POST /api/organisation/budgets", { body }));
   };
   return (
-    <form
-      className="flex flex-wrap items-end gap-3"
-      onSubmit={(event) => {
-        event.preventDefault();
-        make();
-      }}
-    >
+    <Form inLine onSend={make}>
       <Choice
         label={t("budgets.scope")}
         value={scope}
@@ -138,7 +131,7 @@ function Form() {
       <Button kind="plain" type="submit" disabled={!good}>
         {t("budgets.set")}
       </Button>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-    </form>
+      <Failed acted={acted} />
+    </Form>
   );
 }

@@ -8,14 +8,16 @@ import { Empty } from "../frame/page";
 import { useSession } from "../frame/session";
 import { moment, money, span } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { useWallClock } from "../parts/countdown";
 import { TextField } from "../parts/field";
+import { Form, FormEnd } from "../parts/form";
 import { Modal } from "../parts/modal";
+import { readNames, writeNames } from "../parts/names";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "./act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 
 const NANOS = 1_000_000_000;
 const DAY = 86_400;
@@ -35,13 +37,13 @@ export function Keys() {
       ),
     enabled: project !== "",
   });
-  const [making, setMaking] = useState(false);
+  const [subject, setSubject] = useState<KeyBody | "new" | null>(null);
   const [made, setMade] = useState<KeyBody | null>(null);
   const write = may("keys.write");
   return (
     <div className="space-y-4">
       {write && (
-        <Button kind="plain" onClick={() => setMaking(true)}>
+        <Button kind="plain" onClick={() => setSubject("new")}>
           {t("keys_page.new")}
         </Button>
       )}
@@ -62,26 +64,38 @@ export function Keys() {
               <th>{t("keys_page.used")}</th>
               <th>{t("keys_page.expires")}</th>
               <th className="figure">{t("keys_page.cap")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>
             {data.data.map((key) => (
-              <Row key={key.id} api={key} project={project} write={write} onMade={setMade} />
+              <Row
+                key={key.id}
+                api={key}
+                project={project}
+                write={write}
+                onEdit={() => setSubject(key)}
+                onMade={setMade}
+              />
             ))}
           </tbody>
         </Table>
       )}
-      <Modal open={making} onClose={() => setMaking(false)} title={t("keys_page.new")}>
-        <Form
-          project={project}
-          onMade={(key) => {
-            setMaking(false);
-            setMade(key);
-          }}
-        />
+      <Modal
+        open={subject !== null}
+        onClose={() => setSubject(null)}
+        title={subject === null || subject === "new" ? t("keys_page.new") : subject.name}
+      >
+        {subject !== null && (
+          <KeyForm
+            project={project}
+            before={subject === "new" ? null : subject}
+            onDone={(key) => {
+              setSubject(null);
+              if (key.value) setMade(key);
+            }}
+          />
+        )}
       </Modal>
       <Modal open={made !== null} onClose={() => setMade(null)} title={t("keys_page.made")}>
         {made?.value && <Secret about={t("keys_page.once")} value={made.value} />}
@@ -107,16 +121,19 @@ function Row({
   api,
   project,
   write,
+  onEdit,
   onMade,
 }: {
   api: KeyBody;
   project: string;
   write: boolean;
+  onEdit: () => void;
   onMade: (key: KeyBody) => void;
 }) {
   const now = useWallClock(30_000);
   const currency = useSession().data?.currency ?? "USD";
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
+  const { server_tags: tags = [] } = api;
   const path = { project_id: project, key_id: api.id };
   const rotate = async () => {
     const made = await act(() =>
@@ -131,7 +148,14 @@ function Row({
     act(() => ask("DELETE /api/organisation/projects/{project_id}/api_keys/{key_id}", { path }));
   return (
     <tr data-row="">
-      <td>{api.name}</td>
+      <td>
+        {api.name}
+        {tags.length > 0 && (
+          <span className="block text-xs text-soft">
+            {t("tags.only", { tags: writeNames(tags) })}
+          </span>
+        )}
+      </td>
       <td className="font-mono text-xs leading-[1.375rem]">{api.redacted_value}</td>
       <td>{api.owner.name || api.owner.id}</td>
       <td className="whitespace-nowrap">
@@ -151,52 +175,78 @@ function Row({
       <td className="figure">
         {api.monthly_cap_nanos === null ? "—" : money(api.monthly_cap_nanos, currency)}
       </td>
-      <td className="text-end">
+      <ActionsCell acted={acted}>
         {write && api.revoked_at === null && (
-          <span className="inline-flex gap-4">
+          <>
+            <Button inline onClick={onEdit}>
+              {t("play.edit")}
+            </Button>
             <Button inline onClick={() => void rotate()}>
               {t("keys_page.rotate")}
             </Button>
             <Button inline className="text-red!" onClick={() => void revoke()}>
               {t("keys_page.revoke")}
             </Button>
-          </span>
+          </>
         )}
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </td>
+      </ActionsCell>
     </tr>
   );
 }
 
-function Form({ project, onMade }: { project: string; onMade: (key: KeyBody) => void }) {
-  const [name, setName] = useState("");
-  const [days, setDays] = useState("");
-  const [cap, setCap] = useState("");
-  const { act, error, dismiss } = useAct();
-  const number = (typed: string) => (typed.trim() === "" ? null : Number(typed));
-  const good = [days, cap].every((typed) => (number(typed) ?? 1) > 0);
-  const make = async () => {
-    const left = number(days);
-    const most = number(cap);
-    const body = {
+const typedNumber = (typed: string) => (typed.trim() === "" ? null : Number(typed));
+
+/** Days that are left of a key, rounded up; empty for one that does not expire. */
+const daysLeft = (key: KeyBody | null): string =>
+  key?.expires_at == null ? "" : String(Math.ceil((key.expires_at - Date.now() / 1000) / DAY));
+
+/** A new key, or another name, end, cap and tags for one that is there. */
+export function KeyForm({
+  project,
+  before,
+  onDone,
+}: {
+  project: string;
+  before: KeyBody | null;
+  onDone: (key: KeyBody) => void;
+}) {
+  const [name, setName] = useState(before?.name ?? "");
+  const [daysThen] = useState(() => daysLeft(before));
+  const [days, setDays] = useState(daysThen);
+  const capThen = before?.monthly_cap_nanos ?? null;
+  const [cap, setCap] = useState(capThen === null ? "" : String(capThen / NANOS));
+  const [tags, setTags] = useState(writeNames(before?.server_tags));
+  const { act, ...acted } = useAct();
+  // A key that has expired keeps its end until somebody types another one.
+  const good = [cap, days === daysThen ? "" : days].every((typed) => (typedNumber(typed) ?? 1) > 0);
+  const terms = () => {
+    const left = typedNumber(days);
+    const most = typedNumber(cap);
+    return {
       name: name.trim(),
-      expires_at: left === null ? null : Math.floor(Date.now() / 1000 + left * DAY),
       monthly_cap_nanos: most === null ? null : Math.round(most * NANOS),
+      server_tags: readNames(tags),
+      // What was rounded for the eye is not written back.
+      ...(days === daysThen
+        ? {}
+        : { expires_at: left === null ? null : Math.floor(Date.now() / 1000 + left * DAY) }),
     };
+  };
+  const store = async () => {
+    const body = terms();
     const path = { project_id: project };
-    const made = await act(() =>
-      ask("POST /api/organisation/projects/{project_id}/api_keys", { path, body }),
+    const stored = await act(() =>
+      before === null
+        ? ask("POST /api/organisation/projects/{project_id}/api_keys", { path, body })
+        : ask("POST /api/organisation/projects/{project_id}/api_keys/{key_id}", {
+            path: { ...path, key_id: before.id },
+            body,
+          }),
     );
-    if (made !== null) onMade(made);
+    if (stored !== null) onDone(stored);
   };
   return (
-    <form
-      className="space-y-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void make();
-      }}
-    >
+    <Form onSend={() => void store()}>
       <TextField label={t("jobs.name")} value={name} onChange={setName} />
       <TextField
         label={t("keys_page.days")}
@@ -210,12 +260,15 @@ function Form({ project, onMade }: { project: string; onMade: (key: KeyBody) => 
         value={cap}
         onChange={setCap}
       />
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      <div className="flex justify-end">
-        <Button kind="primary" type="submit" disabled={name.trim() === "" || !good}>
-          {t("keys_page.make")}
-        </Button>
-      </div>
-    </form>
+      <TextField
+        label={t("keys_page.tags")}
+        hint={t("keys_page.tags_hint")}
+        value={tags}
+        onChange={setTags}
+      />
+      <FormEnd acted={acted} ready={name.trim() !== "" && good}>
+        {t(before === null ? "keys_page.make" : "common.save")}
+      </FormEnd>
+    </Form>
   );
 }

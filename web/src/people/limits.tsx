@@ -8,11 +8,12 @@ import { Part } from "../frame/page";
 import { useSession } from "../frame/session";
 import { count, money } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
+import { Failed, Form } from "../parts/form";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "./act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 
 const LEVELS = ["key", "user", "project", "organisation", "model"] as const;
 const MEASURES = ["requests", "input_tokens", "output_tokens", "streams", "spend"] as const;
@@ -40,9 +41,7 @@ export function Limits() {
               <th>{t("limits.measure")}</th>
               <th className="figure">{t("limits.amount")}</th>
               <th>{t("limits.window")}</th>
-              <th>
-                <span className="sr-only">{t("cluster.actions")}</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>
@@ -52,7 +51,7 @@ export function Limits() {
           </tbody>
         </Table>
       )}
-      {write && <Form />}
+      {write && <LimitForm />}
     </Part>
   );
 }
@@ -60,7 +59,7 @@ export function Limits() {
 function Row({ limit, write }: { limit: LimitBody; write: boolean }) {
   const names = useNames();
   const currency = useSession().data?.currency ?? "USD";
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const remove = () => {
     const path = { limit_id: limit.id };
     void act(() => ask("DELETE /api/organisation/limits/{limit_id}", { path }));
@@ -75,25 +74,24 @@ function Row({ limit, write }: { limit: LimitBody; write: boolean }) {
         {measure === "spend" ? money(limit.amount, currency) : count(limit.amount)}
       </td>
       <td>{t(`limits.window_${limit.window as "minute"}`)}</td>
-      <td className="text-end">
+      <ActionsCell acted={acted}>
         {write && (
           <Button inline className="text-red!" onClick={remove}>
             {t("play.remove")}
           </Button>
         )}
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </td>
+      </ActionsCell>
     </tr>
   );
 }
 
-function Form() {
+function LimitForm() {
   const [level, setLevel] = useState<LimitRequest["level"]>("key");
   const [measure, setMeasure] = useState<LimitRequest["measure"]>("requests");
   const [window, setWindow] = useState<"minute" | "day">("minute");
   const [subject, setSubject] = useState("");
   const [amount, setAmount] = useState("");
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const value = Number(amount);
   const good = amount.trim() !== "" && Number.isFinite(value) && value > 0;
   const make = () => {
@@ -107,13 +105,7 @@ function Form() {
     void act(() => ask("POST /api/organisation/limits", { body }));
   };
   return (
-    <form
-      className="flex flex-wrap items-end gap-3"
-      onSubmit={(event) => {
-        event.preventDefault();
-        make();
-      }}
-    >
+    <Form inLine onSend={make}>
       <Choice
         label={t("limits.level")}
         value={level}
@@ -147,7 +139,7 @@ function Form() {
       <Button kind="plain" type="submit" disabled={!good}>
         {t("limits.set")}
       </Button>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-    </form>
+      <Failed acted={acted} />
+    </Form>
   );
 }

@@ -8,12 +8,13 @@ import { Part } from "../frame/page";
 import { useSession } from "../frame/session";
 import { moment } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { Choice, TextField } from "../parts/field";
+import { Failed, Form } from "../parts/form";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "./act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 import { Secret } from "./keys";
 
 const ROLES = ["owner", "admin", "developer", "viewer"] as const;
@@ -38,9 +39,7 @@ export function Members() {
             <th>{t("members.email")}</th>
             <th>{t("members.role")}</th>
             <th>{t("members.since")}</th>
-            <th>
-              <span className="sr-only">{t("cluster.actions")}</span>
-            </th>
+            <ActionsHead />
           </tr>
         </thead>
         <tbody>
@@ -74,7 +73,7 @@ function Row({
   onLink: (url: string) => void;
 }) {
   const own = useSession().data?.user.id === user.id;
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const path = { user_id: user.id };
   const setRole = (role: Role) =>
     act(() => ask("POST /api/organisation/users/{user_id}", { path, body: { role } }));
@@ -111,9 +110,9 @@ function Row({
         {user.operator && <span className="text-soft"> · {t("members.operator")}</span>}
       </td>
       <td className="whitespace-nowrap">{moment(user.added_at)}</td>
-      <td className="text-end">
+      <ActionsCell acted={acted}>
         {write && !own && (
-          <span className="inline-flex gap-4">
+          <>
             <Button inline onClick={() => void signIn()}>
               {t("members.sign_in_link")}
             </Button>
@@ -126,10 +125,9 @@ function Row({
             >
               {t("play.remove")}
             </Button>
-          </span>
+          </>
         )}
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </td>
+      </ActionsCell>
     </tr>
   );
 }
@@ -143,7 +141,7 @@ function Invitations({ onLink }: { onLink: (url: string) => void }) {
   const project = useSession().data?.project.id;
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("developer");
-  const { act, error, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   const invite = async () => {
     // Without a project the person could sign in to nothing.
     const projects = project === undefined ? [] : [{ id: project, role }];
@@ -156,13 +154,7 @@ function Invitations({ onLink }: { onLink: (url: string) => void }) {
   const pending = data?.data.filter((each) => each.status === "pending") ?? [];
   return (
     <Part title={t("members.invitations")}>
-      <form
-        className="flex flex-wrap items-end gap-3"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void invite();
-        }}
-      >
+      <Form inLine onSend={() => void invite()}>
         <TextField
           className="w-64"
           type="email"
@@ -174,8 +166,8 @@ function Invitations({ onLink }: { onLink: (url: string) => void }) {
         <Button kind="plain" type="submit" disabled={!email.includes("@")}>
           {t("members.invite")}
         </Button>
-      </form>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+      </Form>
+      <Failed acted={acted} />
       {pending.length > 0 && (
         <ul>
           {pending.map((each) => (

@@ -6,23 +6,24 @@ import { Part } from "../frame/page";
 import { useSession } from "../frame/session";
 import { moment } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { announce } from "../parts/announcer";
 import { Button } from "../parts/button";
 import { TextField } from "../parts/field";
+import { Failed, Form } from "../parts/form";
 import { Notice } from "../parts/notice";
-import { Table } from "../parts/table";
-import { useAct } from "./act";
+import { ActionsCell, ActionsHead, Table } from "../parts/table";
 
 export function Sessions() {
   const { data, error, refetch } = useQuery({
     queryKey: ["people", "sessions"],
     queryFn: ({ signal }) => ask("GET /api/sessions", {}, signal),
   });
-  const { act, error: failure, dismiss } = useAct();
+  const { act, ...acted } = useAct();
   return (
     <div className="space-y-6">
       {error && !data && <Notice error={error} onRetry={() => void refetch()} />}
-      {failure !== null && <Notice error={failure} onDismiss={dismiss} />}
+      <Failed acted={acted} />
       <Table>
         <caption className="sr-only">{t("people.sessions")}</caption>
         <thead>
@@ -31,9 +32,7 @@ export function Sessions() {
             <th>{t("sessions.since")}</th>
             <th>{t("keys_page.used")}</th>
             <th>{t("keys_page.expires")}</th>
-            <th>
-              <span className="sr-only">{t("cluster.actions")}</span>
-            </th>
+            <ActionsHead />
           </tr>
         </thead>
         <tbody>
@@ -45,7 +44,7 @@ export function Sessions() {
                 {each.last_used_at === null ? "—" : moment(each.last_used_at)}
               </td>
               <td className="whitespace-nowrap">{moment(each.expires_at)}</td>
-              <td className="text-end">
+              <ActionsCell>
                 {!each.current && (
                   <Button
                     inline
@@ -57,7 +56,7 @@ export function Sessions() {
                     {t("sessions.end")}
                   </Button>
                 )}
-              </td>
+              </ActionsCell>
             </tr>
           ))}
         </tbody>
@@ -71,7 +70,7 @@ function Password() {
   const session = useSession().data;
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
-  const { act, error, dismiss } = useAct(["session"]);
+  const { act, ...acted } = useAct(["session"]);
   if (session === undefined || session.email === null) return null;
   const change = async () => {
     const body = session.has_password ? { new: next, current } : { new: next };
@@ -83,13 +82,7 @@ function Password() {
   };
   return (
     <Part title={t("sessions.password")}>
-      <form
-        className="flex flex-wrap items-end gap-3"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void change();
-        }}
-      >
+      <Form inLine onSend={() => void change()}>
         {session.has_password && (
           <TextField
             type="password"
@@ -107,8 +100,8 @@ function Password() {
         <Button kind="plain" type="submit" disabled={next.length < 8}>
           {t("common.save")}
         </Button>
-        {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      </form>
+        <Failed acted={acted} />
+      </Form>
     </Part>
   );
 }

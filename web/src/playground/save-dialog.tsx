@@ -4,12 +4,11 @@ import { Link } from "wouter";
 import { ask } from "../api/routes";
 import { useMay } from "../frame/names";
 import { t } from "../language/t";
-import { Button } from "../parts/button";
+import { useAct } from "../parts/act";
 import { TextField } from "../parts/field";
+import { Form, FormEnd } from "../parts/form";
 import { Modal } from "../parts/modal";
-import { Notice } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
-import { useAct } from "../people/act";
 import { PROMPTS_KEY } from "../prompts/queries";
 import { useBench, useBenchState } from "./bench";
 import { isEmpty } from "./script";
@@ -34,18 +33,18 @@ export function OriginLine() {
 export function SaveDialog({ open, onClose }: { open: boolean; onClose: () => void }) {
   return (
     <Modal open={open} onClose={onClose} title={t("play.save_title")}>
-      {open && <Form onDone={onClose} />}
+      {open && <SaveForm onDone={onClose} />}
     </Modal>
   );
 }
 
-function Form({ onDone }: { onDone: () => void }) {
+function SaveForm({ onDone }: { onDone: () => void }) {
   const bench = useBench();
   const { origin, script, parameters } = useBenchState();
   const [name, setName] = useState("");
   const [note, setNote] = useState("");
   const [way, setWay] = useState<"next" | "new">(origin === null ? "new" : "next");
-  const { act, error, dismiss } = useAct(PROMPTS_KEY);
+  const { act, ...acted } = useAct(PROMPTS_KEY);
   const write = useMay()("prompts.write");
   const good = !isEmpty(script) && (way === "next" || name.trim() !== "");
   const store = async () => {
@@ -67,13 +66,7 @@ function Form({ onDone }: { onDone: () => void }) {
     onDone();
   };
   return (
-    <form
-      className="space-y-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void store();
-      }}
-    >
+    <Form onSend={() => void store()}>
       <p className="max-w-[68ch] text-soft">{t("play.save_about")}</p>
       {origin !== null && (
         <Tabs
@@ -89,12 +82,9 @@ function Form({ onDone }: { onDone: () => void }) {
       {way === "new" && <TextField label={t("jobs.name")} value={name} onChange={setName} />}
       <TextField label={t("prompts.note")} value={note} onChange={setNote} />
       {isEmpty(script) && <p className="text-amber">{t("play.save_empty")}</p>}
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      <div className="flex justify-end">
-        <Button kind="primary" type="submit" disabled={!good || !write}>
-          {t("common.save")}
-        </Button>
-      </div>
-    </form>
+      <FormEnd acted={acted} ready={good && write}>
+        {t("common.save")}
+      </FormEnd>
+    </Form>
   );
 }

@@ -5,12 +5,14 @@ const PLACE = /\{\{\s*([\p{L}_][\p{L}\p{N}_.-]*)\s*\}\}/gu;
 
 export type Variables = Readonly<Record<string, string>>;
 
-/** The names in the order of their first use. */
-export function namesIn(script: Script, draft: string): string[] {
-  const texts = [script.system, ...script.turns.map((turn) => turn.content), draft];
+/** The names in some texts, in the order of their first use. */
+export function namesInTexts(texts: readonly string[]): string[] {
   const found = texts.flatMap((text) => [...text.matchAll(PLACE)].map((match) => match[1] ?? ""));
   return [...new Set(found)];
 }
+
+export const namesIn = (script: Script, draft: string): string[] =>
+  namesInTexts([script.system, ...script.turns.map((turn) => turn.content), draft]);
 
 /** The text with every name that has a value filled in; the others stay as they are. */
 export const fill = (text: string, values: Variables): string =>

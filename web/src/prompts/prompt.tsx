@@ -11,14 +11,15 @@ import { useMay } from "../frame/names";
 import { Page, Part } from "../frame/page";
 import { count, moment } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
 import { TextArea, TextField } from "../parts/field";
+import { Failed } from "../parts/form";
 import { Notice } from "../parts/notice";
-import { useAct } from "../people/act";
 import { benches } from "../playground/bench";
 import { contentOf, fingerprint, scriptOf } from "../playground/stored";
-import { variablesOf } from "./prompts";
+import { namesInTexts } from "../playground/variables";
 import { PROMPTS_KEY, useDiff, usePrompt, useVersions } from "./queries";
 
 const LABELS = ["production", "staging"];
@@ -66,13 +67,13 @@ function Text({
   const before = version.content;
   const [instructions, setInstructions] = useState(before.instructions ?? "");
   const [note, setNote] = useState("");
-  const { act, error, dismiss } = useAct(PROMPTS_KEY);
+  const { act, ...acted } = useAct(PROMPTS_KEY);
   const write = useMay()("prompts.write");
   const save = async () => {
-    const messages = (before.messages ?? []).map((each) => each.content).join("\n");
+    const messages = (before.messages ?? []).map((each) => each.content);
     const declared = new Map((before.variables ?? []).map((each) => [each.name, each]));
-    const variables = variablesOf(`${instructions}\n${messages}`).map(
-      (each) => declared.get(each.name) ?? each,
+    const variables = namesInTexts([instructions, ...messages]).map(
+      (name) => declared.get(name) ?? { name },
     );
     const content: PromptContentBody = { ...before, instructions, variables };
     const path = { prompt_id: prompt.id };
@@ -110,7 +111,7 @@ function Text({
           {message.content}
         </p>
       ))}
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+      <Failed acted={acted} />
       <div className="flex flex-wrap items-end gap-3">
         <Button onClick={tryIt}>{t("prompts.try")}</Button>
         {write && changed && (
@@ -185,7 +186,7 @@ function Versions({
   at: number;
   onChoose: (version: number) => void;
 }) {
-  const { act, error, dismiss } = useAct(PROMPTS_KEY);
+  const { act, ...acted } = useAct(PROMPTS_KEY);
   const write = useMay()("prompts.write");
   const path = { prompt_id: prompt.id };
   const setLabel = (label: string, version: number) =>
@@ -202,7 +203,7 @@ function Versions({
   };
   return (
     <Part title={t("prompts.versions")}>
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
+      <Failed acted={acted} />
       <ol className="space-y-0.5">
         {versions.map((each) => {
           const labels = Object.entries(prompt.labels).flatMap(([label, version]) =>

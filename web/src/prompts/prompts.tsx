@@ -7,13 +7,15 @@ import { useMay } from "../frame/names";
 import { Empty, Page } from "../frame/page";
 import { count, moment } from "../language/format";
 import { t } from "../language/t";
+import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { TextArea, TextField } from "../parts/field";
+import { Form, FormEnd } from "../parts/form";
 import { Modal } from "../parts/modal";
 import { Notice } from "../parts/notice";
 import { Table } from "../parts/table";
-import { useAct } from "../people/act";
 import { readJson } from "../playground/checks";
+import { namesInTexts } from "../playground/variables";
 import { PromptPage } from "./prompt";
 import { PROMPTS_KEY, usePrompts } from "./queries";
 
@@ -95,30 +97,19 @@ function List() {
   );
 }
 
-const NAME = /\{\{\s*([\p{L}_][\p{L}\p{N}_.-]*)\s*\}\}/gu;
-
-/** The variables that a text names, as the API wants them declared. */
-export const variablesOf = (text: string): { name: string }[] =>
-  [...new Set([...text.matchAll(NAME)].map((match) => match[1] ?? ""))].map((name) => ({ name }));
-
 function NewPrompt({ onMade }: { onMade: (id: string) => void }) {
   const [name, setName] = useState("");
   const [instructions, setInstructions] = useState(t("prompts.sample"));
-  const { act, error, dismiss } = useAct(PROMPTS_KEY);
+  const { act, ...acted } = useAct(PROMPTS_KEY);
   const make = async () => {
-    const content = { instructions, variables: variablesOf(instructions) };
+    const variables = namesInTexts([instructions]).map((name) => ({ name }));
+    const content = { instructions, variables };
     const body: CreatePromptRequest = { name: name.trim(), content };
     const made = await act(() => ask("POST /api/prompts", { body }));
     if (made !== null) onMade(made.id);
   };
   return (
-    <form
-      className="space-y-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void make();
-      }}
-    >
+    <Form onSend={() => void make()}>
       <TextField label={t("jobs.name")} value={name} onChange={setName} />
       <TextArea
         label={t("settings.instructions")}
@@ -128,13 +119,10 @@ function NewPrompt({ onMade }: { onMade: (id: string) => void }) {
         value={instructions}
         onChange={setInstructions}
       />
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      <div className="flex justify-end">
-        <Button kind="primary" type="submit" disabled={name.trim() === ""}>
-          {t("prompts.make")}
-        </Button>
-      </div>
-    </form>
+      <FormEnd acted={acted} ready={name.trim() !== ""}>
+        {t("prompts.make")}
+      </FormEnd>
+    </Form>
   );
 }
 
@@ -149,7 +137,7 @@ function promptsIn(text: string): ImportPromptsRequest["prompts"] | null {
 
 function Import({ onDone }: { onDone: () => void }) {
   const [text, setText] = useState("");
-  const { act, error, dismiss } = useAct(PROMPTS_KEY);
+  const { act, ...acted } = useAct(PROMPTS_KEY);
   const prompts = promptsIn(text);
   const bring = async () => {
     if (prompts === null) return;
@@ -157,7 +145,7 @@ function Import({ onDone }: { onDone: () => void }) {
     if (made !== null) onDone();
   };
   return (
-    <div className="space-y-4">
+    <Form onSend={() => void bring()}>
       <TextArea
         label={t("prompts.import_json")}
         hint={t("prompts.import_hint")}
@@ -166,12 +154,9 @@ function Import({ onDone }: { onDone: () => void }) {
         value={text}
         onChange={setText}
       />
-      {error !== null && <Notice error={error} onDismiss={dismiss} />}
-      <div className="flex justify-end">
-        <Button kind="primary" disabled={prompts === null} onClick={() => void bring()}>
-          {t("prompts.import")}
-        </Button>
-      </div>
-    </div>
+      <FormEnd acted={acted} ready={prompts !== null}>
+        {t("prompts.import")}
+      </FormEnd>
+    </Form>
   );
 }

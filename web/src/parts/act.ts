@@ -4,6 +4,12 @@ import { useState } from "react";
 
 export const PEOPLE_KEY = ["people"];
 
+/** What the last step came to, for whoever shows it. */
+export interface Acted {
+  error: unknown;
+  dismiss: () => void;
+}
+
 export function useAct(key: readonly string[] = PEOPLE_KEY) {
   const queries = useQueryClient();
   const [error, setError] = useState<unknown>(null);
