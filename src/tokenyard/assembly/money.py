@@ -30,7 +30,11 @@ async def open_ledger(ground: Ground, webhook_secret: bytes) -> Ledger:
         body = msgspec.json.encode(warning.notice())
         await webhooks.post(warning.budget.webhook, warning.id, body)
 
-    for name, work in (("beat", ledger.keep()), ("budgets", ledger.budgets.keep(tell))):
+    for name, work in (
+        ("beat", ledger.keep()),
+        ("entering", ledger.keep_entering()),
+        ("budgets", ledger.budgets.keep(tell)),
+    ):
         keeping = ground.tasks.spawn(f"ledger.{name}", work)
         ground.stack.push_async_callback(ground.tasks.end, keeping)
     return ledger

@@ -2,7 +2,9 @@
 
 Decides nothing about HTTP and never counts a token itself. The store's journal is the truth, and
 the one place where caps are looked at: a reservation under a cap is one step in the store, so that
-any number of processes together never pass it. Without a cap a reservation waits for nothing.
+any number of processes together never pass it. Without a cap a reservation waits for nothing,
+and nobody needs to see it: it is entered only when the work lasts (`keep_entering`), so that a
+short answer costs one write, its bill.
 
 The usual course is `reserve`, stream, `settle`, with `release` in a `finally`: dropping a
 reservation twice counts once. A store writes even when its caller is cancelled, so a bill is
@@ -59,6 +61,7 @@ class Ledger:
         self._prices = read_prices(settings)
         self._reservations_max = settings.reservations_max
         self._holder_seconds = settings.holder_seconds
+        self._enter_seconds = settings.enter_seconds
         self._currency = settings.currency
         self._clock = clock
         self._randomness = randomness
@@ -66,6 +69,8 @@ class Ledger:
         self._metrics = metrics
         self._holder = ""
         self._open: dict[ReservationId, Reservation] = {}
+        # Those of them that are not in the journal yet, the oldest first.
+        self._young: dict[ReservationId, Reservation] = {}
         self._watchers: dict[ReservationId, Callable[[UsageRow], None]] = {}
         self.gpu = GpuCharges(store, self._prices, clock)
         self.statements = Statements(store, settings.currency, clock, randomness)
@@ -92,6 +97,14 @@ class Ledger:
                 await self.beat()
             except Unavailable as error:
                 self._log.warning(Event.LEDGER_UNHEARD, reason=error.reason)
+
+    async def keep_entering(self) -> None:
+        """Enter what stays reserved, until cancelled."""
+        while True:
+            await self._clock.sleep(self._enter_seconds)
+            before = self._clock.now() - self._enter_seconds
+            for reservation in [one for one in self._young.values() if one.at <= before]:
+                self._enter(reservation)
 
     @property
     def open_reservations(self) -> int:
@@ -144,13 +157,20 @@ class Ledger:
         caps = self.budgets.caps(
             principal.organisation, reservation.subjects(), principal.monthly_cap_nanos
         )
-        if not caps:
-            self._store.post_reservation(reservation, self._unentered)
-        else:
+        if caps:
+            # What is set aside beside it without a cap, as before there was one, counts as well.
+            for one in [*self._young.values()]:
+                if one.organisation == principal.organisation:
+                    self._enter(one)
             reached = await self._store.reserve(reservation, caps)
             if reached is not None:
                 raise self._refuse(reached, cost, now)
-        self._open[reservation.id] = reservation
+        else:
+            self._young[made] = reservation
+            if work:
+                # Another process may have to find it.
+                self._enter(reservation)
+        self._open[made] = reservation
         return reservation
 
     def watch(self, reservation: Reservation, settled: Callable[[UsageRow], None]) -> None:
@@ -160,7 +180,9 @@ class Ledger:
     def release(self, reservation: Reservation) -> None:
         """Give back what was set aside; quiet when it was given back or billed before."""
         self._watchers.pop(reservation.id, None)
-        if self._open.pop(reservation.id, None) is not None:
+        if self._open.pop(reservation.id, None) is None:
+            return
+        if self._young.pop(reservation.id, None) is None:
             self._store.post_release(reservation.id, self._clock.now(), self._unentered)
 
     def bill(
@@ -175,6 +197,7 @@ class Ledger:
     ) -> UsageRow:
         """The usage row of a generation, for a store call that writes more than the row.
 
+        From here on the reservation is not entered any more if it was not: nothing needs an end.
         id: of the completion or response; the ledger holds one row for each. upstream: the server
         that did the work, which may have a price of its own.
         """
@@ -199,7 +222,7 @@ class Ledger:
             upstream=upstream,
             job=job,
             saved_nanos=saved_nanos(usage, rates),
-            reservation=reservation.id,
+            reservation=None if self._young.pop(reservation.id, None) else reservation.id,
         )
 
     async def settle(
@@ -292,6 +315,10 @@ class Ledger:
     def monthly_budget(self) -> Money | None:
         """What a project without a budget of its own may spend in a month; None is no limit."""
         return self.budgets.monthly
+
+    def _enter(self, reservation: Reservation) -> None:
+        del self._young[reservation.id]
+        self._store.post_reservation(reservation, self._unentered)
 
     def _rates_of(self, model: ModelName, at: float, tier: Tier) -> Rates:
         rates = self._prices.find(model, at, tier=tier)

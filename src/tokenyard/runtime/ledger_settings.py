@@ -81,6 +81,13 @@ class LedgerSettings(Branch, frozen=True):
             "process for this long."
         ),
     ] = 30.0
+    enter_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="Money that is set aside under no budget is entered into the journal when "
+            "the work lasts longer than this; the bill of what is shorter is its only entry."
+        ),
+    ] = 0.25
     budgets_seconds: Annotated[
         Seconds, Meta(description="How often budgets are read anew, and warnings looked for.")
     ] = 2.0
