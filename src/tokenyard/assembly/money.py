@@ -32,7 +32,7 @@ async def open_ledger(ground: Ground, webhook_secret: bytes) -> Ledger:
 
     for name, work in (
         ("beat", ledger.keep()),
-        ("entering", ledger.keep_entering()),
+        ("entering", ledger.entering.keep()),
         ("budgets", ledger.budgets.keep(tell)),
     ):
         keeping = ground.tasks.spawn(f"ledger.{name}", work)

@@ -3,8 +3,8 @@
 Decides nothing about HTTP and never counts a token itself. The store's journal is the truth, and
 the one place where caps are looked at: a reservation under a cap is one step in the store, so that
 any number of processes together never pass it. Without a cap a reservation waits for nothing,
-and nobody needs to see it: it is entered only when the work lasts (`keep_entering`), so that a
-short answer costs one write, its bill.
+and nobody needs to see it: it is entered only when the work lasts (`entering`), so that a short
+answer costs one write, its bill.
 
 The usual course is `reserve`, stream, `settle`, with `release` in a `finally`: dropping a
 reservation twice counts once. A store writes even when its caller is cancelled, so a bill is
@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tokenyard.ledger.budgets import BudgetBook
+from tokenyard.ledger.entering import Entering
 from tokenyard.ledger.gpu import GpuCharges
 from tokenyard.ledger.months import month_of
 from tokenyard.ledger.ports import LedgerStore
@@ -61,7 +62,6 @@ class Ledger:
         self._prices = read_prices(settings)
         self._reservations_max = settings.reservations_max
         self._holder_seconds = settings.holder_seconds
-        self._enter_seconds = settings.enter_seconds
         self._currency = settings.currency
         self._clock = clock
         self._randomness = randomness
@@ -69,9 +69,8 @@ class Ledger:
         self._metrics = metrics
         self._holder = ""
         self._open: dict[ReservationId, Reservation] = {}
-        # Those of them that are not in the journal yet, the oldest first.
-        self._young: dict[ReservationId, Reservation] = {}
         self._watchers: dict[ReservationId, Callable[[UsageRow], None]] = {}
+        self.entering = Entering(store, settings.enter_seconds, clock=clock, failed=self._unentered)
         self.gpu = GpuCharges(store, self._prices, clock)
         self.statements = Statements(store, settings.currency, clock, randomness)
         self.budgets = BudgetBook(store, settings, clock=clock, randomness=randomness, log=log)
@@ -97,14 +96,6 @@ class Ledger:
                 await self.beat()
             except Unavailable as error:
                 self._log.warning(Event.LEDGER_UNHEARD, reason=error.reason)
-
-    async def keep_entering(self) -> None:
-        """Enter what stays reserved, until cancelled."""
-        while True:
-            await self._clock.sleep(self._enter_seconds)
-            before = self._clock.now() - self._enter_seconds
-            for reservation in [one for one in self._young.values() if one.at <= before]:
-                self._enter(reservation)
 
     @property
     def open_reservations(self) -> int:
@@ -158,18 +149,12 @@ class Ledger:
             principal.organisation, reservation.subjects(), principal.monthly_cap_nanos
         )
         if caps:
-            # What is set aside beside it without a cap, as before there was one, counts as well.
-            for one in [*self._young.values()]:
-                if one.organisation == principal.organisation:
-                    self._enter(one)
+            self.entering.enter_all(principal.organisation)
             reached = await self._store.reserve(reservation, caps)
             if reached is not None:
                 raise self._refuse(reached, cost, now)
         else:
-            self._young[made] = reservation
-            if work:
-                # Another process may have to find it.
-                self._enter(reservation)
+            self.entering.add(reservation)
         self._open[made] = reservation
         return reservation
 
@@ -180,9 +165,8 @@ class Ledger:
     def release(self, reservation: Reservation) -> None:
         """Give back what was set aside; quiet when it was given back or billed before."""
         self._watchers.pop(reservation.id, None)
-        if self._open.pop(reservation.id, None) is None:
-            return
-        if self._young.pop(reservation.id, None) is None:
+        held = self._open.pop(reservation.id, None)
+        if held is not None and not self.entering.take(held.id):
             self._store.post_release(reservation.id, self._clock.now(), self._unentered)
 
     def bill(
@@ -222,7 +206,7 @@ class Ledger:
             upstream=upstream,
             job=job,
             saved_nanos=saved_nanos(usage, rates),
-            reservation=None if self._young.pop(reservation.id, None) else reservation.id,
+            reservation=None if self.entering.take(reservation.id) else reservation.id,
         )
 
     async def settle(
@@ -315,10 +299,6 @@ class Ledger:
     def monthly_budget(self) -> Money | None:
         """What a project without a budget of its own may spend in a month; None is no limit."""
         return self.budgets.monthly
-
-    def _enter(self, reservation: Reservation) -> None:
-        del self._young[reservation.id]
-        self._store.post_reservation(reservation, self._unentered)
 
     def _rates_of(self, model: ModelName, at: float, tier: Tier) -> Rates:
         rates = self._prices.find(model, at, tier=tier)

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,7 +15,6 @@ from tokenyard.ledger.records import Reservation, Scope, UsageRow
 from tokenyard.runtime.clock import SimulatedClock
 from tokenyard.runtime.ledger_settings import GpuPriceSettings, LedgerSettings, PriceSettings
 from tokenyard.runtime.randomness import SeededRandomness
-from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.storage.memory import MemoryStore
 from tokenyard.storage.memory_ledger import Books, MemoryLedgerStore
 from tokenyard.telemetry.logs import Log
@@ -24,7 +22,7 @@ from tokenyard.telemetry.metrics import GatewayMetrics
 from tokenyard.vocabulary.errors import LimitReached, NotFound, Unavailable
 from tokenyard.vocabulary.generation import FinishReason, Usage
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT, DEFAULT_USER, Principal
-from tokenyard.vocabulary.ids import KeyId, ModelName, ProjectId, ReservationId
+from tokenyard.vocabulary.ids import KeyId, ModelName, ProjectId
 from tokenyard.vocabulary.money import Money
 from tokenyard.vocabulary.reasons import Reason
 
@@ -85,26 +83,6 @@ class BrokenStore(MemoryLedgerStore):
         if self.broken:
             raise Unavailable("no disk")
         return await super().add_usage(row)
-
-
-class ToldStore(MemoryLedgerStore):
-    """Says what was posted to it."""
-
-    def __init__(self) -> None:
-        super().__init__(Books())
-        self.posted: list[str] = []
-
-    def post_reservation(
-        self, reservation: Reservation, failed: Callable[[Exception], None]
-    ) -> None:
-        self.posted.append(f"reserve {reservation.worst_cost.nanos}")
-        super().post_reservation(reservation, failed)
-
-    def post_release(
-        self, reservation: ReservationId, at: float, failed: Callable[[Exception], None]
-    ) -> None:
-        self.posted.append("release")
-        super().post_release(reservation, at, failed)
 
 
 class SlowStore(MemoryLedgerStore):
@@ -437,33 +415,14 @@ async def test_an_attempt_of_a_job_is_billed_once_by_its_gpu_time(bench: Bench) 
     assert await priced.ledger.statements.month_to_date(CALLER.project) == Money(100)
 
 
-async def test_without_a_cap_only_what_lasts_is_entered_before_its_bill() -> None:
-    store = ToldStore()
-    bench = Bench(LedgerSettings(prices=PRICES, enter_seconds=1), store)
+async def test_a_short_answer_without_a_cap_is_one_entry() -> None:
+    books = Books()
+    bench = Bench(LedgerSettings(prices=PRICES), MemoryLedgerStore(books))
     await bench.ledger.start()
-    entering = asyncio.get_running_loop().create_task(bench.ledger.keep_entering())
-    await bench.settle(await bench.reserve(1), 1, "short")
-    bench.ledger.release(await bench.reserve(2))
-    billed, given_up = await bench.reserve(3), await bench.reserve(4)
-    await bench.clock.advance(2)
-    assert store.posted == ["reserve 3", "reserve 4"]
-    await bench.settle(billed, 3, "long")
-    bench.ledger.release(given_up)
-    assert store.posted == ["reserve 3", "reserve 4", "release"]
+    await bench.settle(await bench.reserve(5), 3)
+    bench.ledger.release(await bench.reserve(4))
+    assert [entry.spent_nanos for entry in books.entries.values()] == [3]
     assert bench.ledger.open_reservations == 0
-    assert await bench.ledger.statements.check() == []
-    assert await bench.ledger.statements.month_to_date(CALLER.project) == Money(4)
-    await TaskSupervisor.end(entering)
-
-
-async def test_what_another_process_may_take_over_is_entered_at_once() -> None:
-    store = ToldStore()
-    bench = Bench(LedgerSettings(prices=PRICES), store)
-    await bench.ledger.start()
-    await bench.ledger.reserve(
-        CALLER, MODEL, prompt_tokens=0, completion_tokens_max=6, work="resp_1"
-    )
-    assert store.posted == ["reserve 6"]
 
 
 async def test_every_level_has_its_cap() -> None:
