@@ -53,8 +53,14 @@ class Reading:
         """Whether the log was lost under the reader, which then has to start anew."""
         return self.stream is not None and not self.stream.ring.closed
 
-    async def batches(self) -> AsyncGenerator[Sequence[LoggedEvent], None]:
+    def batches(self) -> AsyncGenerator[Sequence[LoggedEvent], None]:
         """All events; ask `lost` when they end. Raises Unavailable like the stream."""
+        if self.picture is None and self.stream is not None:
+            # Not through us: most readers wait here, and each would keep one layer more.
+            return self.stream.read(self.start)
+        return self._after_picture()
+
+    async def _after_picture(self) -> AsyncGenerator[Sequence[LoggedEvent], None]:
         if self.picture is not None:
             yield (self.picture,)
         if self.stream is not None:

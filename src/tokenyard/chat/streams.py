@@ -6,7 +6,7 @@ batches. A log that another process writes is followed, once for all of its read
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from tokenyard.chat.log_ports import LogStore
 from tokenyard.chat.rules.resume import spell_event_id
@@ -91,7 +91,7 @@ class LiveStream:
         self.lost = True
         self._wake()
 
-    async def read(self, start: int) -> AsyncIterator[Sequence[LoggedEvent]]:
+    async def read(self, start: int) -> AsyncGenerator[Sequence[LoggedEvent], None]:
         """Batches of events from number `start` on; ends after the final event, or when lost.
 
         Raises Unavailable when older events cannot be read.
@@ -110,10 +110,15 @@ class LiveStream:
                     cursor += len(batch)
                     for place in range(0, len(batch), _BATCH_EVENTS_MAX):
                         yield batch[place : place + _BATCH_EVENTS_MAX]
-                elif self.closed:
+                elif self._ends():
                     return
                 else:
-                    await self._sleep()
+                    sleeper = asyncio.get_running_loop().create_future()
+                    self._sleepers.add(sleeper)
+                    try:
+                        await sleeper
+                    finally:
+                        self._sleepers.discard(sleeper)
         finally:
             self.readers -= 1
 
@@ -134,17 +139,11 @@ class LiveStream:
             return ()
         return events
 
-    async def _sleep(self) -> None:
-        if not self.local:
+    def _ends(self) -> bool:
+        """Whether a reader that has all that is here is done; if not, more is asked for."""
+        if not self.closed and not self.local:
             self._want(self)
-            if self.closed:
-                return
-        sleeper = asyncio.get_running_loop().create_future()
-        self._sleepers.add(sleeper)
-        try:
-            await sleeper
-        finally:
-            self._sleepers.discard(sleeper)
+        return self.closed
 
     def _wake(self) -> None:
         for sleeper in self._sleepers:

@@ -1,6 +1,6 @@
 """The gateway as one ASGI application: every operation under the front layer, then the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.gateway.admission import Admission
 from tokenyard.gateway.connection import Patience
 from tokenyard.gateway.doorway import Doorway
-from tokenyard.gateway.front import Front
+from tokenyard.gateway.front import ANSWER, Front
 from tokenyard.gateway.noting import Noting
 from tokenyard.gateway.openapi import describe
 from tokenyard.gateway.operation import Handler, Operation
@@ -139,8 +139,9 @@ class Gateway:
 
 
 def _by_kind(front: ASGIApp, sockets: ASGIApp) -> ASGIApp:
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await (sockets if scope["type"] == "websocket" else front)(scope, receive, send)
+    # Not a coroutine of its own, which every connection would keep.
+    def serve(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return (sockets if scope["type"] == "websocket" else front)(scope, receive, send)
 
     return serve
 
@@ -277,7 +278,10 @@ class _Switch:
 
 
 class _Endpoint:
-    """A handler as an ASGI application that notes its route, and what the door is to ask for."""
+    """A handler as an ASGI application that notes its route, and what the door is to ask for.
+
+    The answer is left to the front to give.
+    """
 
     def __init__(self, path: str, handler: Handler, permission: Permission | None = None) -> None:
         self._path = path
@@ -287,8 +291,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["route"] = self._path
         scope["state"]["permission"] = self._permission
-        answer = await self._handler(Request(scope, receive, send))
-        await answer(scope, receive, send)
+        scope["state"][ANSWER] = await self._handler(Request(scope, receive, send))
 
 
 async def _style(request: Request) -> ASGIApp:

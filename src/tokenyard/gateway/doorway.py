@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from starlette.requests import ClientDisconnect, Request
 
-from tokenyard.gateway.connection import ReaderGone
 from tokenyard.gateway.identity import Identity, credentials_of
+from tokenyard.gateway.presence import ReaderGone
 from tokenyard.gateway.rules.origins import comes_from_us
 from tokenyard.vocabulary.errors import BodyTooLarge, Forbidden, InvalidRequest
 from tokenyard.vocabulary.identity import Permission, Principal

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenyard import __version__
-from tokenyard.gateway.connection import ReaderGone
 from tokenyard.gateway.operation import json_answer
+from tokenyard.gateway.presence import ReaderGone
 from tokenyard.protocol.errors import error_response
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.randomness import Randomness, mint
@@ -38,6 +38,8 @@ _SECURITY = {
 _SECURITY_HEADERS = [(name.encode(), value.encode()) for name, value in _SECURITY.items()]
 _CLIENT_ID = re.compile(r"[\x21-\x7e]{1,512}")
 _CLIENT_GONE = 499
+# Where in the state of a request its answer is, once it is found.
+ANSWER = "answer"
 
 
 class Front:
@@ -80,14 +82,18 @@ class Front:
         failure: BaseException | None = None
         try:
             await self._router(scope, receive, send_with_headers)
+            # Given from here, so that nothing of what has found it is kept as long as it lasts.
+            answer: ASGIApp | None = scope["state"].pop(ANSWER, None)
+            if answer is not None:
+                await answer(scope, receive, send_with_headers)
         except ReaderGone:
             status = status or _CLIENT_GONE
         except Exception as error:  # every failure becomes an answer, and a line in the log
             failure = _translate(error)
             if not status:
                 code, body, headers = error_response(failure)
-                answer = json_answer(body, status=code, headers=headers)
-                await answer(scope, receive, send_with_headers)
+                refusal = json_answer(body, status=code, headers=headers)
+                await refusal(scope, receive, send_with_headers)
         self._note(scope, request_id, status, began, failure)
 
     def _note(

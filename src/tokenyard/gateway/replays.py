@@ -14,9 +14,9 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenyard.gateway.connection import while_connected
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import Handler
+from tokenyard.gateway.presence import while_connected
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest, TokenyardError, Unavailable
@@ -176,6 +176,7 @@ class Replays:
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             await while_connected(
                 recording.play(send, headers),
+                scope,
                 receive,
                 tasks=self._tasks,
                 name=f"reader of {scope['state']['request_id']}",

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from tokenyard.gateway.connection import TRANSPORT
+from tokenyard.gateway.presence import LINE, Line
 from tokenyard.runtime.settings import GatewaySettings
 from tokenyard.runtime.tasks import TaskSupervisor
 from tokenyard.vocabulary.errors import StartError
@@ -35,18 +35,30 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, which also tells an application whose connection it answers on."""
+    """uvicorn's, which also shows an application the connection that it answers on."""
+
+    _line: Line | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._line = Line(transport)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+        self.scope[LINE] = self._line  # type: ignore[literal-required]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._line is not None:
+            self._line.close()
+            self._line = None
 
 
 class _SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's, with the same for a WebSocket."""
 
     async def run_asgi(self) -> None:
-        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+        self.scope[LINE] = Line(self.transport)  # type: ignore[literal-required]
         await super().run_asgi()
 
 
@@ -88,6 +100,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         lifespan="off",
+        interface="asgi3",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -12,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from tokenyard.gateway.connection import ReaderGone
+from tokenyard.gateway.presence import ReaderGone
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.reasons import Reason
 

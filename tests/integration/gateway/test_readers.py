@@ -8,7 +8,8 @@ from contextlib import suppress
 
 from starlette.types import Receive, Scope, Send
 
-from tokenyard.gateway.connection import TRANSPORT, EventStream, Patience
+from tokenyard.gateway.connection import EventStream, Patience
+from tokenyard.gateway.presence import LINE
 from tokenyard.gateway.server import bind, serve
 from tokenyard.runtime.settings import GatewaySettings
 from tokenyard.runtime.tasks import TaskSupervisor
@@ -92,7 +93,7 @@ async def test_22_a_peer_that_vanishes_is_noticed_by_the_kernel_in_time() -> Non
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             async def chunks() -> AsyncGenerator[bytes, None]:
-                line = scope[TRANSPORT].get_extra_info("socket")
+                line = scope[LINE].transport.get_extra_info("socket")
                 twin = socket.socket(fileno=os.dup(line.fileno()))
                 with twin:
                     patience = twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
@@ -115,3 +116,32 @@ async def test_22_a_peer_that_vanishes_is_noticed_by_the_kernel_in_time() -> Non
         assert milliseconds == 1_500
         # The kernel doubles what it is asked for, for its own bookkeeping.
         assert buffered <= 2 * 64 * 1024
+
+
+async def test_a_reader_that_waits_costs_no_task_and_is_let_go_when_it_leaves() -> None:
+    waiting, ended = asyncio.Event(), asyncio.Event()
+    async with TaskSupervisor(lambda name, error: None) as tasks:
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            async def chunks() -> AsyncGenerator[bytes, None]:
+                try:
+                    yield EVENT
+                    waiting.set()
+                    await asyncio.sleep(60)
+                finally:
+                    ended.set()
+
+            await EventStream(chunks(), name="one", tasks=tasks, patience=Patience(heartbeat=60))(
+                scope, receive, send
+            )
+
+        async with serve(app, bind(SETTINGS), SETTINGS, tasks) as serving:
+            port = int(serving.url.rsplit(":", 1)[1])
+            before = tasks.running
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await asyncio.wait_for(waiting.wait(), 20)
+            # The server's own for the request, and none of ours beside it.
+            assert tasks.running == before
+            writer.close()
+            await asyncio.wait_for(ended.wait(), 20)

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
-from tokenyard.gateway.connection import EventStream, Patience, while_connected
+from tokenyard.gateway.connection import EventStream, Patience
 from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.operation import Operation, json_answer
+from tokenyard.gateway.presence import while_connected
 from tokenyard.gateway.relay import Relay
 from tokenyard.gateway.rules.tiers import Service, choose_service
 from tokenyard.ledger.ledger import Ledger
@@ -286,9 +287,11 @@ class CompletionRoutes:
                         tier=task.service.tier if task.names_tier else None,
                     )
                     self._running[call.request_id] = (caller.project, relay)
-                    answer = self._stream if task.streams else self._whole
-                    respond = await answer(relay, call, receive)
-                    await respond(scope, receive, send)
+                    if task.streams:
+                        answer: ASGIApp = self._stream(relay, call)
+                    else:
+                        answer = await self._whole(relay, call, scope, receive)
+                    await answer(scope, receive, send)
             finally:
                 self._running.pop(call.request_id, None)
                 self._ledger.release(reservation)
@@ -296,7 +299,7 @@ class CompletionRoutes:
 
         return respond
 
-    async def _stream(self, relay: Relay, call: GenerationCall, receive: Receive) -> ASGIApp:
+    def _stream(self, relay: Relay, call: GenerationCall) -> ASGIApp:
         return EventStream(
             relay.events(),
             name=f"stream {call.request_id}",
@@ -306,9 +309,12 @@ class CompletionRoutes:
             abandon=relay.abandon,
         )
 
-    async def _whole(self, relay: Relay, call: GenerationCall, receive: Receive) -> ASGIApp:
+    async def _whole(
+        self, relay: Relay, call: GenerationCall, scope: Scope, receive: Receive
+    ) -> ASGIApp:
         body = await while_connected(
             relay.answer(),
+            scope,
             receive,
             tasks=self._tasks,
             name=f"answer {call.request_id}",

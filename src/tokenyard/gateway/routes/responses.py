@@ -15,10 +15,11 @@ from tokenyard.chat.rules.resume import Cursor, Refused, parse_event_id
 from tokenyard.chat.stream_office import StreamOffice
 from tokenyard.chat.streams import LiveStream
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
-from tokenyard.gateway.connection import EventStream, Patience, while_connected
+from tokenyard.gateway.connection import EventStream, Patience
 from tokenyard.gateway.doorway import Doorway, request_id
 from tokenyard.gateway.handover import HANDOVER, Handed, Handover
 from tokenyard.gateway.operation import Frames, Operation, Query, json_answer, read_choice, read_int
+from tokenyard.gateway.presence import while_connected
 from tokenyard.gateway.routes.asking import AskReader
 from tokenyard.gateway.routes.pages import AFTER, LIMIT, ORDER, item_page, refuse_include
 from tokenyard.gateway.rules.admission import Class
@@ -149,6 +150,7 @@ class ResponseRoutes:
         if not asked.background:
             await while_connected(
                 stream.ended(),
+                request.scope,
                 request.receive,
                 tasks=self._tasks,
                 name=f"wait for {stream.response}",

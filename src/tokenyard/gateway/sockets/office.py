@@ -1,14 +1,13 @@
 """All WebSockets of one gateway: who may connect, how many, and how they end when it stops."""
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.chat.reading import Readings
-from tokenyard.gateway.connection import TRANSPORT, limit_buffers
+from tokenyard.gateway.connection import limit_buffers
 from tokenyard.gateway.doorway import Doorway
 from tokenyard.gateway.operation import json_answer
+from tokenyard.gateway.presence import LINE, Line
 from tokenyard.gateway.sockets.connection import DRAINING, Socket, Temper
 from tokenyard.gateway.sockets.inner import SECRET_PROTOCOL, Inner
 from tokenyard.gateway.sockets.lane import PATH, LaneParts
@@ -64,7 +63,8 @@ class Sockets:
             return
         await send({"type": "websocket.accept", "subprotocol": _agreed(scope["subprotocols"])})
         self._metrics.requests.labels(PATH, "101").inc()
-        transport: asyncio.Transport | None = scope.get(TRANSPORT)
+        line: Line | None = scope.get(LINE)
+        transport = None if line is None else line.transport
         if transport is not None:
             limit_buffers(transport, self._stall_seconds)
         parts = LaneParts(
