@@ -3,6 +3,7 @@
 Prompts, answers and keys never reach a log. On a terminal the same events are written as text.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -193,6 +194,7 @@ class _RotatingFile:
         self._since = path.stat().st_mtime if path.exists() else clock.now()
         self._file = path.open("a", encoding="utf-8")
         self._size = self._file.tell()
+        self._flushing = False
         self._delete_old()
 
     def write(self, text: str) -> None:
@@ -227,7 +229,20 @@ class _RotatingFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def flush(self) -> None:
-        self._file.flush()
+        """Soon: the lines of one turn of the loop are handed to the system together."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._file.flush()
+            return
+        if not self._flushing:
+            self._flushing = True
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._file.closed:
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

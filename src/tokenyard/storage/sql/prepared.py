@@ -14,6 +14,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from tokenyard.storage.sql.dialect import POSTGRES, insert_or_ignore
 
 Values = dict[str, Any]
+# The most rows in one statement: SQLite takes 32,766 values at a time.
+_ROWS_POWER_MAX = 6
 
 
 @dataclass(slots=True)
@@ -25,17 +27,29 @@ class Prepared:
     _order: tuple[str, ...] = field(default=())
 
     def run(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Insert them, in their order."""
+        """Insert them, in their order.
+
+        Into SQLite some at a time with one statement: between two of them the driver lets go of
+        the interpreter, and on a busy loop each time it has to wait until it gets it back.
+        """
         if connection.dialect.name == POSTGRES:
             connection.execute(self.statement, rows)
             return
         if not self._words:
             compiled = self.statement.compile(dialect=connection.dialect, column_keys=[*rows[0]])
             self._words, self._order = str(compiled), tuple(compiled.positiontup or ())
-        order = self._order
-        connection.exec_driver_sql(
-            self._words, [tuple([row[name] for name in order]) for row in rows]
-        )
+        order, place = self._order, 0
+        while place < len(rows):
+            # Powers of two, so that there are few statements, which the driver keeps.
+            count = 1 << min((len(rows) - place).bit_length() - 1, _ROWS_POWER_MAX)
+            values = tuple([row[name] for row in rows[place : place + count] for name in order])
+            connection.exec_driver_sql(self._words_for(count), values)
+            place += count
+
+    def _words_for(self, count: int) -> str:
+        """The statement for so many rows."""
+        one = f"({', '.join('?' * len(self._order))})"
+        return self._words.replace(f"VALUES {one}", f"VALUES {', '.join([one] * count)}")
 
 
 @dataclass(frozen=True, slots=True)
