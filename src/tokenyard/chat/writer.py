@@ -249,7 +249,7 @@ def _show(run: Run, piece: Piece, seam: Seam) -> None:
     if isinstance(fresh, Diverged):
         _reset(run, Piece(fresh.parts, None))
         return
-    tokens = piece.tokens
+    tokens, whole = piece.tokens, fresh.parts == piece.parts
     for part in fresh.parts:
         place = run.transcript.place()
         told = run.transcript.add(part)
@@ -259,9 +259,9 @@ def _show(run: Run, piece: Piece, seam: Seam) -> None:
         for event in told:
             run.pen.write(event, tokens)
             tokens = tokens and ()
-    if tokens and not seam.open and fresh.parts == piece.parts:
+    if tokens and not seam.open and whole:
         run.pen.note(tokens)
-    run.generated.show(replace(piece, parts=fresh.parts))
+    run.generated.show(piece if whole else replace(piece, parts=fresh.parts))
 
 
 def _reset(run: Run, piece: Piece) -> None:

@@ -17,6 +17,8 @@ from tokenyard.vocabulary.reasons import Reason
 PROJECT_PARAMETER = "project_id"
 # Tags, divided by commas, that a model server must have to be asked for this request.
 SERVER_TAGS = "x-server-tags"
+# Where in the state of a request its headers are, once they were read.
+HEADERS = "headers"
 _TAG = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TAGS_MAX = 20
 
@@ -34,17 +36,13 @@ class Doorway:
         Raises Unauthenticated, Forbidden when it lacks what the operation needs, or NotFound for a
         project that it has no business in.
         """
-        # Read once into a dict: each look into the framework's own reads them all.
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in reversed(request.scope["headers"])
-        }
+        headers = headers_of(request)
         cookies = request.cookies if "cookie" in headers else {}
         caller = await self._identity.authenticate(credentials_of(request.method, headers, cookies))
         project = request.path_params.get(PROJECT_PARAMETER)
         if project is not None:
             caller = await self._identity.in_project(caller, ProjectId(project))
-        told = request.headers.get(SERVER_TAGS)
+        told = headers.get(SERVER_TAGS)
         if told is not None:
             caller = replace(caller, server_tags=caller.server_tags | _read_tags(told))
         request.scope["state"]["caller"] = caller
@@ -70,7 +68,7 @@ class Doorway:
 
     async def body(self, request: Request) -> bytes:
         """The whole body; raises BodyTooLarge as soon as it is known to be too long."""
-        announced = request.headers.get("content-length", "0")
+        announced = headers_of(request).get("content-length", "0")
         if not announced.isascii() or not announced.isdigit():
             raise InvalidRequest("The content-length header is not a number.")
         if int(announced) > self._body_bytes_max:
@@ -98,6 +96,18 @@ def _read_tags(told: str) -> frozenset[str]:
             f"'{SERVER_TAGS}' names up to {_TAGS_MAX} tags, divided by commas.", param=SERVER_TAGS
         )
     return tags
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """The headers by name, of equal names the first; read once for all who look at them."""
+    state = request.scope["state"]
+    found: dict[str, str] | None = state.get(HEADERS)
+    if found is None:
+        found = state[HEADERS] = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in reversed(request.scope["headers"])
+        }
+    return found
 
 
 def request_id(request: Request) -> str:

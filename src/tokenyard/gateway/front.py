@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tokenyard import __version__
+from tokenyard.gateway.doorway import HEADERS
 from tokenyard.gateway.operation import json_answer
 from tokenyard.gateway.presence import ReaderGone
 from tokenyard.protocol.errors import error_response
@@ -83,6 +84,7 @@ class Front:
         try:
             await self._router(scope, receive, send_with_headers)
             # Given from here, so that nothing of what has found it is kept as long as it lasts.
+            scope["state"].pop(HEADERS, None)
             answer: ASGIApp | None = scope["state"].pop(ANSWER, None)
             if answer is not None:
                 await answer(scope, receive, send_with_headers)

@@ -3,14 +3,14 @@
 Routes and the OpenAPI document are made from the same list, so that neither can lie.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.identity import Permission
@@ -70,6 +70,25 @@ class Operation:
     def __post_init__(self) -> None:
         if self.authenticated is (self.permission is None):
             raise ValueError(f"{self.name}: say `permission=…`, or `authenticated=False`")
+
+
+class BytesAnswer:
+    """JSON that is bytes already, as raw messages with no framework's object between."""
+
+    __slots__ = ("_body", "_headers")
+
+    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
+        self._body = body
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [
+            (b"content-length", b"%d" % len(self._body)),
+            (b"content-type", b"application/json"),
+            *((name.encode(), value.encode()) for name, value in self._headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 def json_answer(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -14,7 +14,7 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tokenyard.gateway.doorway import Doorway
+from tokenyard.gateway.doorway import Doorway, headers_of
 from tokenyard.gateway.operation import Handler
 from tokenyard.gateway.presence import while_connected
 from tokenyard.runtime.clock import Clock
@@ -137,7 +137,7 @@ class Replays:
         Raises InvalidRequest for a key that stands for another request, and Conflict while another
         process works on it.
         """
-        key = request.headers.get(HEADER)
+        key = headers_of(request).get(HEADER)
         if key is None:
             return await handler(request)
         if not _KEY.fullmatch(key):

@@ -19,15 +19,14 @@ class SseEvent:
 
 def frame(data: bytes, *, event: str | None = None, id: str | None = None) -> bytes:
     """Encode one event. JSON holds no raw newline; other data is split into data lines."""
-    lines = []
-    if event is not None:
-        lines.append(f"event: {event}".encode())
+    head = "" if event is None else f"event: {event}\n"
     if id is not None:
-        lines.append(f"id: {id}".encode())
+        head += f"id: {id}\n"
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    lines.append(b"data: " + data.replace(b"\n", b"\ndata: "))
-    return b"\n".join(lines) + b"\n\n"
+    if b"\n" in data:
+        data = data.replace(b"\n", b"\ndata: ")
+    return b"%bdata: %b\n\n" % (head.encode(), data)
 
 
 def comment(text: str) -> bytes:

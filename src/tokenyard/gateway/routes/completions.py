@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenyard.gateway.admission import BYTES_PER_TOKEN, Admission, Asking
 from tokenyard.gateway.connection import EventStream, Patience
 from tokenyard.gateway.doorway import Doorway, request_id
-from tokenyard.gateway.operation import Operation, json_answer
+from tokenyard.gateway.operation import BytesAnswer, Operation, json_answer
 from tokenyard.gateway.presence import while_connected
 from tokenyard.gateway.relay import Relay
 from tokenyard.gateway.rules.tiers import Service, choose_service
@@ -320,4 +320,4 @@ class CompletionRoutes:
             name=f"answer {call.request_id}",
             abandon=relay.abandon,
         )
-        return json_answer(body, headers=relay.headers)
+        return BytesAnswer(body, relay.headers)
