@@ -43,11 +43,20 @@ def when_written() -> float | None:
     return RESULTS.stat().st_mtime if RESULTS.exists() else None
 
 
-def test_without_a_gpu_it_says_so_and_ends() -> None:
+def test_without_a_gpu_it_says_so_and_ends(tmp_path: Path) -> None:
+    """Nor does it need a package that a GPU machine lacks.
+
+    Only torch, numpy, Triton and transformers may be asked for.
+    """
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "for name in ('msgspec', 'starlette', 'uvicorn', 'aiohttp', 'gguf', 'hypothesis'):\n"
+        "    sys.modules[name] = None\n"
+    )
     before = when_written()
     # Also where there is one.
-    done = run(CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 3
+    done = run(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 3, done.stderr
     assert "no GPU" in done.stdout
     assert when_written() == before
 
@@ -80,14 +89,3 @@ def test_no_time_left_is_a_failure_and_not_a_pass(tmp_path: Path) -> None:
     done = run("--tiny", "--cpu", "--seconds", "0", "--output", str(output))
     assert done.returncode == 1
     assert {one["state"] for one in json.loads(output.read_text())["phases"].values()} == {"failed"}
-
-
-def test_it_needs_no_package_that_a_gpu_machine_lacks(tmp_path: Path) -> None:
-    """Only torch, numpy, Triton and transformers may be asked for."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\n"
-        "for name in ('msgspec', 'starlette', 'uvicorn', 'aiohttp', 'gguf', 'hypothesis'):\n"
-        "    sys.modules[name] = None\n"
-    )
-    done = run(CUDA_VISIBLE_DEVICES="", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 3, done.stderr
