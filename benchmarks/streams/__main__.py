@@ -4,7 +4,8 @@ Question: what do many open answers cost one gateway process, beside the plain w
 event is written, logged, and read by its own connection; each kind of server runs alone in a fresh
 process while this one is its readers. The plain way is a framework's helper for server-sent events,
 one awaited append for each event and one reader connection for each stream
-(requirements/plain.txt, installed beside the results at first). CPU time is that of the server's
+(requirements/plain.txt, installed beside the results at first). vercel's resumable-stream does the
+same on Node, where npm installs it. CPU time is that of the server's
 process; delays and rates are only as good as the machine was idle. PARTS: idle, load, log,
 takeover; all without any.
 """
@@ -31,6 +32,8 @@ from support.valkey_server import run_valkey
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "results" / "streams.json"
 PLAIN = Path(sys.prefix) / "plain"
+RESUMABLE = FOLDER / "resumable"
+WITH_NODE = FOLDER.parents[1] / "tools" / "with-node"
 REQUIREMENTS = FOLDER.parents[1] / "requirements" / "plain.txt"
 IDLE = 2_000
 FEW, SOME, MANY = 500, 1_000, 3_000
@@ -58,7 +61,7 @@ async def open_server(kind: Kind) -> AsyncIterator[Client]:
     """A fresh process of that kind, killed at the end."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(PLAIN)])}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *kind.command, stdout=asyncio.subprocess.PIPE, env=environment
+        *kind.command, stdout=asyncio.subprocess.PIPE, env=environment
     )
     try:
         assert process.stdout is not None
@@ -147,8 +150,11 @@ async def in_groups(work: Any, numbers: range) -> None:
         await asyncio.gather(*(work(number) for number in range(start, stop)))
 
 
-def install_plain() -> None:
-    """The plain way's packages, apart from ours."""
+def install_others() -> None:
+    """What the other ways need, apart from ours."""
+    if not (RESUMABLE / "node_modules").exists():
+        install = ("npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix")
+        subprocess.run((str(WITH_NODE), *install, str(RESUMABLE)), check=True)
     if not PLAIN.exists():
         install = ("install", "--quiet", "--no-deps", "--target", str(PLAIN))
         command = (sys.executable, "-m", "pip", *install, "-r", str(REQUIREMENTS))
@@ -159,12 +165,15 @@ def measure(parts: set[str]) -> dict[str, Any]:
     """All that was asked for."""
     told: dict[str, Any] = {}
     with run_valkey() as server:
-        ours = ("-m", "benchmarks.streams.ours")
+        ours = (sys.executable, "-m", "benchmarks.streams.ours")
+        plain = (str(FOLDER / "naive.py"), server.url)
+        resumable = (str(RESUMABLE / "server.mjs"), server.url)
         kinds = (
             Kind("ours", ours),
             Kind("ours, WebSocket", ours, sockets=True),
             Kind("ours, Valkey", (*ours, server.url)),
-            Kind("plain, Valkey", (str(FOLDER / "naive.py"), server.url), ours=False),
+            Kind("plain, Valkey", (sys.executable, *plain), ours=False),
+            Kind("resumable-stream", (str(WITH_NODE), "node", *resumable), ours=False),
         )
         for kind in kinds:
             for part, work in (("idle", measure_idle), ("load", measure_load)):
@@ -191,7 +200,7 @@ def say(line: str) -> None:
 def main() -> None:
     """Measure, and keep what was measured of each part."""
     parts = set(sys.argv[1:]) or {"idle", "load", "log", "takeover"}
-    install_plain()
+    install_others()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     load_before = os.getloadavg()[0]
     told = measure(parts)
