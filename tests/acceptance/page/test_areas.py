@@ -142,7 +142,9 @@ def test_a_job_that_cannot_run_says_why(page: Window, yard: Yard) -> None:
     expect(row).to_contain_text(re.compile("GPU"))
     choice = page.page.locator("nav select").last
     choice.select_option("de")
-    expect(row).to_contain_text("Dieser Cluster kann ihn niemals aufnehmen.")
+    expect(row).to_contain_text(
+        "Dieser Cluster kann ihn niemals aufnehmen: 0 von 1 Mitgliedern passen"
+    )
     choice.select_option("en")
     expect(row).to_contain_text("No part of this cluster")
     yard.request("POST", f"/api/jobs/{made['id']}/cancel")

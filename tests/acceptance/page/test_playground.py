@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Route, expect
@@ -9,6 +10,7 @@ from playwright.sync_api import Route, expect
 from acceptance.browser import Window, wait_for
 from acceptance.yard import Yard
 
+OpenWindow = Callable[..., Window]
 QUESTION = "Explain in two sentences what a token is."
 
 
@@ -215,3 +217,50 @@ def test_a_script_is_stored_and_knows_when_it_has_changed(window: Window, yard: 
     expect(head).to_contain_text("v2")
     stored = yard.request("GET", "/api/prompts").json()["data"]
     assert [each["newest_version"] for each in stored if each["name"] == "Sorting"] == [2]
+
+
+def test_json_is_written_with_colours_and_its_wrong_line_is_marked(
+    open_window: OpenWindow,
+) -> None:
+    window = open_window()
+    page = window.page
+    page.get_by_role("button", name=re.compile("^Tools")).click()
+    dialog = page.get_by_role("dialog")
+    editor = dialog.get_by_role("textbox", name="Tools")
+    editor.fill('[\n  {"type": "function"\n  12\n]')
+    fault = dialog.get_by_role("alert")
+    expect(fault).to_contain_text("Line 3")
+    expect(dialog.locator(".cm-line.fault")).to_have_text("  12")
+    expect(dialog.locator(".cm-gutterElement.fault")).to_have_text("3")
+    expect(editor).to_have_attribute("aria-invalid", "true")
+    colour = "e => getComputedStyle(e).color"
+    plain, text = editor, dialog.locator(".cm-line span", has_text='"function"')
+    assert text.evaluate(colour) != plain.evaluate(colour)
+    assert window.violations_in_both_themes() == []
+    # Tab indents, and Escape sets it free: neither traps the keyboard nor closes what is around.
+    page.keyboard.press("Control+End")
+    page.keyboard.press("Tab")
+    expect(dialog.locator(".cm-line").last).to_have_text("  ]")
+    page.keyboard.press("Escape")
+    expect(editor).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(editor).not_to_be_focused()
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Put in a sample").click()
+    expect(fault).to_have_count(0)
+    editor.click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    # What was written is part of the request.
+    expect(page.get_by_role("button", name=re.compile(r"^Tools\s*1"))).to_be_visible()
+
+
+def test_an_editor_on_a_phone_does_not_make_it_zoom(open_window: OpenWindow) -> None:
+    window = open_window(390, 780, touch=True)
+    window.button("Parameters").tap()
+    window.page.get_by_role("button", name=re.compile("^Tools")).tap()
+    editor = window.page.get_by_role("textbox", name="Tools")
+    assert editor.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 16
+    assert window.overflow() == 0
+    assert window.violations() == []

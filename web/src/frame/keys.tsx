@@ -28,7 +28,12 @@ export function Keys() {
         return;
       }
       const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
-      if (!plain || typing(event.target) || document.querySelector("dialog[open]")) return;
+      if (
+        !plain ||
+        typing(event.composedPath()[0] ?? null) ||
+        document.querySelector("dialog[open]")
+      )
+        return;
       if (event.key === "?") setMap(true);
       const area = AREAS.find((each) => each.letter === event.key);
       if (area && performance.now() < until) go(area.path);

@@ -31,6 +31,10 @@ const whole = (typed: string, otherwise: number): number => {
   return Number.isFinite(value) && typed.trim() !== "" ? value : otherwise;
 };
 
+/** A job file may be YAML, JSON, which has YAML's form, or TOML, which the editor does not know. */
+export const languageOf = (text: string): "yaml" | "plain" =>
+  /^[\w."-]+\s*=/m.test(text) ? "plain" : "yaml";
+
 export function writeFile(fields: Fields): string {
   const lines = [
     `name: ${scalar(fields.name)}`,

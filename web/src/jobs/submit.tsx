@@ -10,7 +10,7 @@ import { Choice, TextArea, TextField } from "../parts/field";
 import { recall, remember } from "../parts/memory";
 import { Notice } from "../parts/notice";
 import { Tabs } from "../parts/tabs";
-import { BLANK, type Fields, writeFile } from "./file";
+import { BLANK, type Fields, languageOf, writeFile } from "./file";
 import { JOBS_KEY, useQueues } from "./queries";
 import { groups } from "./schema";
 
@@ -163,6 +163,7 @@ function File({
       )}
       <CodeField
         label={t("jobs.file")}
+        language={languageOf(text)}
         hint={t("jobs.file_hint")}
         fault={mistake && wordsOf(mistake)}
         line={mistake?.line ?? null}

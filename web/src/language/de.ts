@@ -782,6 +782,18 @@ export const de: Record<Key, string> = {
   "aliases.hedge_head": "Zweiter Server nach",
   "aliases.tags_hint":
     "Nur Server mit allen diesen werden unter diesem Namen gefragt; durch Kommas getrennt.",
+  "code.keys": "Tab rückt ein; Escape und dann Tab verlässt das Feld.",
+  "why.members": "{possible} von {needed} Mitgliedern passen",
+  "why.gpus_free": "freie GPUs: {gpus}",
+  "why.queue": "Warteschlange {queue}: {used} GPUs in Gebrauch, noch {left} erlaubt",
+  "why.until": "bis {time}",
+  "why.planned": "geplanter Beginn {time}",
+  "why.if_loose": "Mit {level} nur als Wunsch würde er jetzt beginnen.",
+  "why.if_any_model": "Mit beliebigem GPU-Modell würde er jetzt beginnen.",
+  "why.if_gpus.one": "Mit {count} GPU weniger je Mitglied würde er jetzt beginnen.",
+  "why.if_gpus.other": "Mit {count} GPUs weniger je Mitglied würde er jetzt beginnen.",
+  "why.if_members.one": "Mit mindestens {count} Mitglied von {role} würde er jetzt beginnen.",
+  "why.if_members.other": "Mit mindestens {count} Mitgliedern von {role} würde er jetzt beginnen.",
   "aliases.fallbacks": "Wenn keines davon kann",
   "aliases.fallbacks_hint":
     "Modelle, die in dieser Reihenfolge einspringen, durch Kommas getrennt.",

@@ -135,6 +135,7 @@ function JsonEditor({
     <div className="space-y-3">
       <CodeField
         label={t(`param.${name}`)}
+        language="json"
         hint={t(`param.${name}_hint`)}
         fault={fault}
         line={mistake?.line ?? null}
