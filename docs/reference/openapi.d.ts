@@ -1633,6 +1633,7 @@ export type JobBody = {
   reason: string | null;
   detail: string | null;
   why: string | null;
+  evidence: EvidenceBody | null;
   attempt: number;
   array_index: number | null;
   submitted_at: number;
@@ -1655,6 +1656,20 @@ export type JobBody = {
   spec?: JobSpec | null;
 };
 
+export type EvidenceBody = {
+  about?: string | null;
+  role?: string | null;
+  members_needed?: number | null;
+  members_possible?: number | null;
+  gpus_needed?: number | null;
+  gpus_free?: number | null;
+  until?: number | null;
+  planned_start?: number | null;
+  queue?: string | null;
+  queue_gpus_used?: number | null;
+  queue_gpus_left?: number | null;
+};
+
 export type SeatBody = {
   rank: number;
   role: string;
@@ -1667,13 +1682,20 @@ export type ExplanationBody = {
   state: string;
   reason: string | null;
   sentence: string;
-  evidence: Record<string, unknown>;
+  evidence: EvidenceBody;
   ahead_count: number;
   ahead: string[];
   predicted_start: number | null;
   prediction: "played" | "reckoned" | null;
   resumes_at_step: number | null;
   what_if: string[];
+  changes: ChangeBody[];
+};
+
+export type ChangeBody = {
+  kind: "any_model" | "fewer_gpus" | "fewer_members" | "loose_topology";
+  count: number;
+  name: string;
 };
 
 export type TimelineBody = {

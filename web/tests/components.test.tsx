@@ -153,6 +153,7 @@ describe("the table of jobs", () => {
       ended_at: null,
       why: null,
       detail: null,
+      evidence: null,
       ...change,
     }) as JobBody;
 

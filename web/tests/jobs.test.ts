@@ -4,7 +4,7 @@ import { addressOf } from "../src/api/routes";
 import { series } from "../src/cluster/series";
 import { isStale } from "../src/frame/fresh";
 import { matching } from "../src/frame/palette";
-import { BLANK, writeFile } from "../src/jobs/file";
+import { BLANK, languageOf, writeFile } from "../src/jobs/file";
 import { groupOf, readFilter, withPart } from "../src/jobs/filter";
 import { gpusShown, slotsOf, stretches, typicalWait } from "../src/jobs/shape";
 import { bytes, span } from "../src/language/format";
@@ -69,6 +69,12 @@ describe("a job", () => {
       { phase: "running", from: 22, to: 30 },
     ]);
     expect(stretches([event("submitted", 1), event("cancelled", 5)], 99).at(-1)?.to).toBe(5);
+  });
+
+  it("is TOML where a line at its left edge says so", () => {
+    expect(languageOf('name = "x"\n[[roles]]\ngpus = 1\n')).toBe("plain");
+    expect(languageOf(writeFile({ ...BLANK, command: "A=1 ./train" }))).toBe("yaml");
+    expect(languageOf('{"name": "x"}')).toBe("yaml");
   });
 
   it("is written as a file that says exactly what the form says", () => {

@@ -75,12 +75,16 @@ describe("the named reasons", () => {
 
   it("stand before the server's words where those are in another language", async () => {
     const own = "Queue a has used up its quota.";
-    expect(explained("queue_quota", own)).toBe(own);
-    expect(explained("never_heard", own)).toBe(own);
+    expect(explained("queue_quota", own, "")).toBe(own);
+    expect(explained("never_heard", own, "")).toBe(own);
     expect(refusal("invalid_value", "top_p is 9.")).toBe("top_p is 9.");
     expect(outcome("user_error", "exit status 3")).toBe("Its command failed: exit status 3");
     await speak("de");
-    expect(explained("queue_quota", own)).toBe(de["reason.queue_quota"]);
+    expect(explained("queue_quota", own, "")).toBe(de["reason.queue_quota"]);
+    expect(explained("never_fits", own, "1 von 2 passt")).toBe(
+      "Dieser Cluster kann ihn niemals aufnehmen: 1 von 2 passt",
+    );
+    expect(explained("never_heard", own, "")).toBe(own);
     expect(refusal("invalid_value", "top_p is 9.")).toBe(
       `${de["reason.invalid_value"]} top_p is 9.`,
     );

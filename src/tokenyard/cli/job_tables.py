@@ -1,5 +1,7 @@
 """Explanations, timelines, queues and nodes as text."""
 
+import msgspec
+
 from tokenyard.cli.jobs import lasted, table, when
 from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, JobBody, QueueList, TimelineBody
 from tokenyard.protocol.responses import Cost
@@ -15,7 +17,7 @@ def say_explanation(told: ExplanationBody) -> str:
     lines = [told.sentence]
     if told.reason is not None:
         lines.append(f"{'reason':{_WIDTH}} {told.reason}")
-    for name, value in told.evidence.items():
+    for name, value in msgspec.to_builtins(told.evidence).items():
         shown = when(value) if name in _MOMENTS and isinstance(value, float) else value
         lines.append(f"{name.replace('_', ' '):{_WIDTH}} {shown}")
     if told.ahead_count:

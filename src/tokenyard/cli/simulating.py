@@ -123,7 +123,7 @@ def _explain(simulation: Simulation, job: JobId) -> str:
         return f"{job} runs."
     start = "unknown" if told.predicted_start is None else f"{told.predicted_start:.0f} s"
     lines = [f"{told.reason}: {told.sentence}", f"{told.ahead_count} ahead of it in its queue."]
-    lines += [f"Predicted start: {start}.", *(f"What if: {words}." for words in told.what_if)]
+    lines += [f"Predicted start: {start}.", *(f"What if: {one.words}." for one in told.what_if)]
     return "\n".join(lines)
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from tokenyard.jobs.records import JobRecord
 from tokenyard.jobs.rules.decisions import Plan
-from tokenyard.jobs.rules.explain import Explanation, explain, sentence_of
+from tokenyard.jobs.rules.explain import (
+    Evidence,
+    Explanation,
+    evidence_of,
+    explain,
+    sentence_of,
+)
 from tokenyard.jobs.rules.plan import plan
 from tokenyard.jobs.rules.states import State
 from tokenyard.jobs.scheduler import Scheduler
@@ -19,10 +25,11 @@ _WAITING = {State.HELD, State.QUEUED, State.BACKING_OFF}
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """The one dominant reason for which a job waits, and the sentence."""
+    """The one dominant reason for which a job waits, the sentence, and its numbers."""
 
     reason: str
     sentence: str
+    evidence: Evidence
 
 
 class Insight:
@@ -42,7 +49,9 @@ class Insight:
         blocked = self._decided().why(entry)
         if blocked is None:
             return None
-        return Why(blocked.reason.value, sentence_of(board, entry.job, blocked))
+        job = entry.job
+        evidence = evidence_of(board, job, blocked)
+        return Why(blocked.reason.value, sentence_of(board, job, blocked), evidence)
 
     def explain(self, record: JobRecord) -> Explanation | None:
         """The whole answer; None as above."""

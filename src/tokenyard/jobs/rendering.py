@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from tokenyard.jobs.insight import Insight, Why
 from tokenyard.jobs.moves import gpu_seconds_of
 from tokenyard.jobs.observation import Observer, fragmented
@@ -22,7 +24,9 @@ from tokenyard.jobs.rules.workload import GPU_MILLI
 from tokenyard.jobs.shape import gpus_of, gpus_wanted
 from tokenyard.protocol.jobs import (
     AttemptBody,
+    ChangeBody,
     ClusterBody,
+    EvidenceBody,
     ExplanationBody,
     GpuBody,
     HistoryBody,
@@ -83,6 +87,7 @@ def render_job(
         reason=reason if why is None else why.reason,
         detail=record.detail,
         why=None if why is None else why.sentence,
+        evidence=None if why is None else msgspec.convert(why.evidence, EvidenceBody),
         attempt=record.attempt,
         array_index=record.array_index,
         submitted_at=record.submitted_at,
@@ -118,35 +123,21 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
             state=record.state.value,
             reason=reason,
             sentence=sentence,
-            evidence={},
+            evidence=EvidenceBody(),
             ahead_count=0,
             ahead=[],
             predicted_start=None,
             prediction=None,
             resumes_at_step=_resumes_at(record),
             what_if=[],
+            changes=[],
         )
-    blocked = found.blocked
-    evidence: dict[str, object] = {"about": blocked.job}
-    if blocked.shortfall is not None:
-        short = blocked.shortfall
-        evidence |= {
-            "role": short.role,
-            "members_needed": short.needed,
-            "members_possible": short.possible,
-            "gpus_needed": short.gpus_needed,
-            "gpus_free": short.gpus_free,
-        }
-    if blocked.until is not None:
-        evidence["until"] = blocked.until
-    if blocked.planned_start is not None:
-        evidence["planned_start"] = blocked.planned_start
     return ExplanationBody(
         job=record.id,
         state=record.state.value,
         reason=found.reason.value,
         sentence=found.sentence,
-        evidence=evidence,
+        evidence=msgspec.convert(found.evidence, EvidenceBody),
         ahead_count=found.ahead_count,
         ahead=list(found.ahead),
         predicted_start=found.predicted_start,
@@ -154,7 +145,11 @@ def render_explanation(record: JobRecord, found: Explanation | None) -> Explanat
         if found.predicted_start is None
         else ("played" if found.prediction_is_exact else "reckoned"),
         resumes_at_step=_resumes_at(record),
-        what_if=list(found.what_if),
+        what_if=[change.words for change in found.what_if],
+        changes=[
+            ChangeBody(kind=change.kind.value, count=change.count, name=change.name)
+            for change in found.what_if
+        ],
     )
 
 

@@ -5,7 +5,7 @@ Times are seconds since the epoch, or RFC 3339 with an offset; durations are sec
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -121,6 +121,36 @@ class SeatBody(msgspec.Struct, kw_only=True):
     gpus: list[int]
 
 
+class EvidenceBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The numbers behind a reason to wait, as far as it has any; times are Unix seconds.
+
+    about: the job that was tried and failed, or the one that is waited for.
+    """
+
+    about: str | None = None
+    role: str | None = None
+    members_needed: int | None = None
+    members_possible: int | None = None
+    gpus_needed: float | None = None
+    gpus_free: float | None = None
+    until: float | None = None
+    planned_start: float | None = None
+    queue: str | None = None
+    queue_gpus_used: float | None = None
+    queue_gpus_left: float | None = None
+
+
+class ChangeBody(msgspec.Struct, kw_only=True):
+    """A change of a job with which it would start now.
+
+    `count` is of GPUs less for each member, or of members; `name` of a role or a topology's level.
+    """
+
+    kind: Literal["loose_topology", "any_model", "fewer_gpus", "fewer_members"]
+    count: int
+    name: str
+
+
 class JobBody(msgspec.Struct, kw_only=True):
     """A job as it stands."""
 
@@ -137,6 +167,7 @@ class JobBody(msgspec.Struct, kw_only=True):
     detail: str | None
     # The same reason as a sentence with its numbers; null for a job that does not wait.
     why: str | None
+    evidence: EvidenceBody | None
     attempt: int
     array_index: int | None
     submitted_at: float
@@ -188,14 +219,16 @@ class ExplanationBody(msgspec.Struct, kw_only=True):
     state: str
     reason: str | None
     sentence: str
-    evidence: dict[str, Any]
+    evidence: EvidenceBody
     ahead_count: int
     ahead: list[str]
     predicted_start: float | None
     prediction: Literal["played", "reckoned"] | None
     # The step that it will go on from; null when it begins anew, or has not told.
     resumes_at_step: int | None
+    # The same changes in words and as data.
     what_if: list[str]
+    changes: list[ChangeBody]
 
 
 class JobEventBody(msgspec.Struct, kw_only=True):

@@ -1,7 +1,7 @@
 """What people read about jobs."""
 
 from tokenyard.cli.job_tables import say_explanation
-from tokenyard.protocol.jobs import ExplanationBody
+from tokenyard.protocol.jobs import ChangeBody, EvidenceBody, ExplanationBody
 
 
 def test_an_explanation_is_a_column_of_names_beside_one_of_values() -> None:
@@ -11,13 +11,14 @@ def test_an_explanation_is_a_column_of_names_beside_one_of_values() -> None:
             state="queued",
             reason="insufficient_resources",
             sentence="Too little is free.",
-            evidence={"members_possible": 0, "gpus_free": 1.0, "planned_start": 1_796_073_895.4},
+            evidence=EvidenceBody(members_possible=0, gpus_free=1.0, planned_start=1_796_073_895.4),
             ahead_count=1,
             ahead=["job_0"],
             predicted_start=1_796_073_895.4,
             prediction="reckoned",
             resumes_at_step=1200,
             what_if=["with 1 fewer GPU per node it would start now"],
+            changes=[ChangeBody(kind="fewer_gpus", count=1, name="worker")],
         )
     )
     first, *rest = told.splitlines()

@@ -107,6 +107,9 @@ async def test_a_waiting_job_is_explained(yard: FakeYard) -> None:
     assert told["evidence"]["gpus_free"] == 1.0
     assert told["predicted_start"] == pytest.approx(yard.clock.now() + 9.0, abs=0.5)
     assert told["what_if"] == ["with 1 fewer GPU per node it would start now"]
+    assert told["changes"] == [{"kind": "fewer_gpus", "count": 1, "name": "worker"}]
+    # The list of jobs has the same numbers.
+    assert (await get(yard, f"/api/jobs/{job}"))["evidence"] == told["evidence"]
     running = await get(yard, f"/api/jobs/{first}/explain")
     assert (running["reason"], running["state"]) == (None, "running")
 

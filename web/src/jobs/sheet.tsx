@@ -11,12 +11,13 @@ import { ask } from "../api/routes";
 import { useNames } from "../frame/names";
 import { Part } from "../frame/page";
 import { count, decimal, moment, money, span } from "../language/format";
-import { explained, isForeign, outcome, reasonWords } from "../language/reasons";
+import { explained, outcome, reasonWords } from "../language/reasons";
 import { known, t } from "../language/t";
 import { Button } from "../parts/button";
 import { useWallClock } from "../parts/countdown";
 import { Notice } from "../parts/notice";
 import { Table } from "../parts/table";
+import { changeWords, evidenceWords } from "./evidence";
 import { LogTail } from "./log";
 import { JOBS_KEY, useExplanation, useJob, useTimeline } from "./queries";
 import { isEnded, type Phase, slotsOf, stretches, WAITING } from "./shape";
@@ -131,21 +132,16 @@ function Why({ id }: { id: string }) {
   if (data === undefined) return null;
   return (
     <Part title={t("jobs.why")}>
-      <p className="max-w-[68ch]">{explained(data.reason, data.sentence)}</p>
-      {isForeign() && (
-        <p lang="en" className="max-w-[68ch] text-xs text-soft">
-          {data.sentence}
-        </p>
-      )}
+      <p className="max-w-[68ch]">
+        {explained(data.reason, data.sentence, evidenceWords(id, data.evidence))}
+      </p>
       <ul className="max-w-[68ch] list-disc space-y-1 ps-5 text-soft">
         {data.predicted_start !== null && (
           <li>{t("jobs.predicted", { time: moment(data.predicted_start) })}</li>
         )}
         {data.ahead_count > 0 && <li>{t("jobs.ahead", { count: data.ahead_count })}</li>}
-        {data.what_if.map((sentence) => (
-          <li key={sentence} lang="en">
-            {sentence}
-          </li>
+        {data.changes.map((change) => (
+          <li key={JSON.stringify(change)}>{changeWords(change)}</li>
         ))}
       </ul>
     </Part>

@@ -6,6 +6,7 @@ import { count, span } from "../language/format";
 import { explained, outcome } from "../language/reasons";
 import { known, t } from "../language/t";
 import { useWallClock } from "../parts/countdown";
+import { evidenceWords } from "./evidence";
 import { gpusShown, isEnded, WAITING } from "./shape";
 
 export const stateWord = (state: string): string => known("state", state) ?? state;
@@ -27,8 +28,12 @@ export function StateWord({ job }: { job: Pick<JobBody, "state" | "preemptions">
 }
 
 /** Why it waits, or how it ended; nothing where there is nothing to explain. */
-export function whyOf(job: Pick<JobBody, "state" | "reason" | "why" | "detail">): string {
-  if (job.why !== null) return explained(job.reason, job.why);
+export function whyOf(
+  job: Pick<JobBody, "id" | "state" | "reason" | "why" | "detail" | "evidence">,
+): string {
+  if (job.why !== null) {
+    return explained(job.reason, job.why, evidenceWords(job.id, job.evidence));
+  }
   if (!isEnded(job) || job.state === "succeeded") return "";
   return outcome(job.reason, job.detail);
 }

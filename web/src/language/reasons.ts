@@ -41,8 +41,8 @@ export function outcome(code: string | null, detail: string | null): string {
   return `${named.replace(/[.。]$/u, "")}: ${detail}`;
 }
 
-/** Why something waits, in one sentence. */
-export function explained(code: string | null, own: string | null): string {
+/** Why something waits, in one sentence. told: the numbers of the server's own, in the reader's words. */
+export function explained(code: string | null, own: string | null, told: string): string {
   const named = reasonWords(code);
-  return (isForeign() ? (named ?? own) : (own ?? named)) ?? "";
+  return (isForeign() && named !== null ? outcome(code, told) : (own ?? named)) ?? "";
 }

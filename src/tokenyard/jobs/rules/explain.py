@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from heapq import nsmallest
 
 from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Line, Phase, progressed
@@ -34,6 +35,27 @@ RECKONED_JOBS_MAX = 200
 # Times below are of a simulation, others seconds since the epoch.
 _CALENDAR_SECONDS_MIN = 1e9
 
+Evidence = dict[str, str | float]
+
+
+class ChangeKind(StrEnum):
+    """How a job would be another one."""
+
+    LOOSE_TOPOLOGY = "loose_topology"
+    ANY_MODEL = "any_model"
+    FEWER_GPUS = "fewer_gpus"
+    FEWER_MEMBERS = "fewer_members"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of a job with which it would start now; count and name say how large and of what."""
+
+    kind: ChangeKind
+    words: str
+    count: int = 0
+    name: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -42,15 +64,15 @@ class Explanation:
     job: JobId
     reason: Reason
     sentence: str
-    blocked: Blocked
+    # The numbers of the sentence, for who says it in other words.
+    evidence: Evidence
     # How many jobs of its queue are tried before it, and the first of them.
     ahead_count: int
     ahead: tuple[JobId, ...]
     predicted_start: float | None
     # Played forward job by job, or only reckoned from the work that is ahead.
     prediction_is_exact: bool
-    # Changes of the job, in words, with each of which it would start now.
-    what_if: tuple[str, ...]
+    what_if: tuple[Change, ...]
 
 
 def explain(
@@ -81,14 +103,14 @@ def explain(
         else:
             start = reckon(board, entry, now)
     starting = () if decided is not None else last.decisions
-    helps: tuple[str, ...] = ()
+    helps: tuple[Change, ...] = ()
     if entry.phase is Phase.WAITING:
         helps = tuple(what_if(board, entry.job, starting))
     return Explanation(
         job_id,
         blocked.reason,
         sentence_of(board, entry.job, blocked),
-        blocked,
+        evidence_of(board, entry.job, blocked),
         sum(count for line, count in counts if line.queue == entry.job.queue),
         _first_of(board, [one for one in counts if one[0].queue == entry.job.queue], now),
         start,
@@ -169,12 +191,12 @@ def forecast(
     return None
 
 
-def what_if(board: Board, job: Job, starting: Sequence[Decision]) -> Iterator[str]:
+def what_if(board: Board, job: Job, starting: Sequence[Decision]) -> Iterator[Change]:
     """Smaller or freer versions of the job that would find quota and seats at this moment.
 
     starting: decisions that are not carried out yet; who starts by them is ahead.
     """
-    for words, variant in _variants(job):
+    for change, variant in _variants(job):
         cluster = board.cluster
         mark = cluster.mark()
         for decision in starting:
@@ -184,31 +206,35 @@ def what_if(board: Board, job: Job, starting: Sequence[Decision]) -> Iterator[st
         cluster.undo(mark)
         allowed = board.queues.refuse(variant.queue, variant.amount_min, variant.priority) is None
         if allowed and not isinstance(seats, Shortfall):
-            yield words
+            yield change
 
 
-def _variants(job: Job) -> Iterator[tuple[str, Job]]:
+def _variants(job: Job) -> Iterator[tuple[Change, Job]]:
     """From the smallest change to the largest."""
     topology = job.topology
     if topology is not None and topology.required:
         loose = replace(job, topology=replace(topology, required=False))
-        yield f"with {topology.level} as a preference it would start now", loose
+        words = f"with {topology.level} as a preference it would start now"
+        yield Change(ChangeKind.LOOSE_TOPOLOGY, words, name=topology.level), loose
     models = {model for role in job.roles for model in role.request.gpu_models}
     if models:
         roles = tuple(
             replace(role, request=replace(role.request, gpu_models=frozenset()))
             for role in job.roles
         )
-        yield "with any GPU model it would start now", replace(job, roles=roles)
+        words = "with any GPU model it would start now"
+        yield Change(ChangeKind.ANY_MODEL, words), replace(job, roles=roles)
     for number, role in enumerate(job.roles):
         for fewer in range(1, role.request.gpus):
             small = replace(role, request=replace(role.request, gpus=role.request.gpus - fewer))
             words = f"with {fewer} fewer {_gpus(fewer)} per node it would start now"
-            yield words, _with_role(job, number, small)
+            change = Change(ChangeKind.FEWER_GPUS, words, fewer, role.name)
+            yield change, _with_role(job, number, small)
         if role.members_min > 1:
             half = replace(role, members_min=(role.members_min + 1) // 2)
             words = f"with a minimum of {half.members_min} {role.name} members it would start now"
-            yield words, _with_role(job, number, half)
+            change = Change(ChangeKind.FEWER_MEMBERS, words, half.members_min, role.name)
+            yield change, _with_role(job, number, half)
 
 
 def _with_role(job: Job, number: int, role: Role) -> Job:
@@ -254,6 +280,32 @@ def sentence_of(board: Board, job: Job, blocked: Blocked) -> str:
             f"{max(left.gpu_milli, 0) / 1000:g} more."
         )
     return _OTHER[blocked.reason].format(b=blocked, until=_moment(blocked.until))
+
+
+def evidence_of(board: Board, job: Job, blocked: Blocked) -> Evidence:
+    """What the sentence is made of, by name."""
+    found: Evidence = {"about": blocked.job}
+    short = blocked.shortfall
+    if short is not None:
+        found |= {
+            "role": short.role,
+            "members_needed": short.needed,
+            "members_possible": short.possible,
+            "gpus_needed": short.gpus_needed,
+            "gpus_free": short.gpus_free,
+        }
+    if blocked.until is not None:
+        found["until"] = blocked.until
+    if blocked.planned_start is not None:
+        found["planned_start"] = blocked.planned_start
+    if blocked.reason in _NO_QUOTA:
+        queues = board.queues
+        found |= {
+            "queue": job.queue,
+            "queue_gpus_used": queues.used(job.queue).gpu_milli / 1000,
+            "queue_gpus_left": max(queues.available(job.queue).gpu_milli, 0) / 1000,
+        }
+    return found
 
 
 def _amount(job: Job) -> str:

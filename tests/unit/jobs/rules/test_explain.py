@@ -1,16 +1,26 @@
 """One sentence for everyone who waits, with numbers, a prediction and what would help."""
 
+import msgspec
 import pytest
 
 from tokenyard.jobs.rules.board import Board
 from tokenyard.jobs.rules.cluster import Node
 from tokenyard.jobs.rules.decisions import Blocked
-from tokenyard.jobs.rules.explain import explain, forecast, sentence_of
+from tokenyard.jobs.rules.explain import (
+    Change,
+    ChangeKind,
+    Explanation,
+    evidence_of,
+    explain,
+    forecast,
+    sentence_of,
+)
 from tokenyard.jobs.rules.fairness import QueueSpec
 from tokenyard.jobs.rules.gangs import Shortfall
 from tokenyard.jobs.rules.plan import apply, plan
 from tokenyard.jobs.rules.profile import FIFO, FIFO_EASY, Profile
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Topology
+from tokenyard.protocol.jobs import EvidenceBody
 from tokenyard.vocabulary.errors import NotFound
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 from tokenyard.vocabulary.reasons import Reason
@@ -37,6 +47,10 @@ def put(board: Board, name: str, gpus: int, members: int = 1, seconds: float = 1
     return job.id
 
 
+def words_of(told: Explanation) -> list[str]:
+    return [change.words for change in told.what_if]
+
+
 def start_all(board: Board, now: float = 0.0) -> None:
     apply(board, plan(board, now).decisions, now)
 
@@ -53,7 +67,7 @@ def test_too_little_is_free() -> None:
     assert told.sentence == (
         "Too little is free: 0 of 1 members would fit, and 2 GPUs are free. It needs 1 x 4 GPUs."
     )
-    assert told.what_if[0] == "with 2 fewer GPUs per node it would start now"
+    assert told.what_if[0].words == "with 2 fewer GPUs per node it would start now"
     assert told.predicted_start == 100.0
     assert (told.ahead_count, told.ahead) == (0, ())
     told = explain(board, second, 10.0)
@@ -73,7 +87,7 @@ def test_pieces_and_distance() -> None:
     assert told is not None
     assert told.reason is Reason.FRAGMENTED
     assert "4 GPUs" in told.sentence
-    assert told.what_if == ("with 1 fewer GPU per node it would start now",)
+    assert words_of(told) == ["with 1 fewer GPU per node it would start now"]
     board.finish(broken)
     apart = put(board, "apart", 1, 3, topology=Topology("rack"))
     told = explain(board, apart, 1.0)
@@ -81,8 +95,15 @@ def test_pieces_and_distance() -> None:
     assert told.reason is Reason.TOPOLOGY
     assert "all on one rack (required topology)" in told.sentence
     assert told.what_if == (
-        "with rack as a preference it would start now",
-        "with a minimum of 2 worker members it would start now",
+        Change(
+            ChangeKind.LOOSE_TOPOLOGY, "with rack as a preference it would start now", 0, "rack"
+        ),
+        Change(
+            ChangeKind.FEWER_MEMBERS,
+            "with a minimum of 2 worker members it would start now",
+            2,
+            "worker",
+        ),
     )
 
 
@@ -93,7 +114,7 @@ def test_models_that_are_all_taken() -> None:
     told = explain(board, put(board, "new", 2, models="B"), 1.0)
     assert told is not None
     assert "2 GPUs of model B" in told.sentence
-    assert told.what_if == ("with any GPU model it would start now",)
+    assert words_of(told) == ["with any GPU model it would start now"]
 
 
 def test_quota() -> None:
@@ -103,6 +124,12 @@ def test_quota() -> None:
     told = explain(board, put(board, "new", 2), 1.0)
     assert told is not None
     assert told.reason is Reason.QUEUE_QUOTA
+    assert told.evidence == {
+        "about": "new",
+        "queue": Q,
+        "queue_gpus_used": 3.0,
+        "queue_gpus_left": 1.0,
+    }
     assert told.sentence == (
         "Queue q has used up its quota and nobody has more to lend. The job needs 2 GPUs; "
         "the queue uses 3 GPUs and may use 1 more."
@@ -167,6 +194,9 @@ def test_every_reason_has_a_sentence(reason: Reason) -> None:
     sentence = sentence_of(board, board.entries[JobId("j")].job, blocked)
     assert sentence.endswith(".")
     assert "{" not in sentence
+    # And its numbers fit what the API says of them.
+    evidence = evidence_of(board, board.entries[JobId("j")].job, blocked)
+    msgspec.convert(evidence, EvidenceBody)
 
 
 def test_a_long_queue_is_reckoned_instead_of_played(monkeypatch: pytest.MonkeyPatch) -> None:
