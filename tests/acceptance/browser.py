@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Locator, Page
@@ -97,7 +97,8 @@ class Window:
     def violations_in_both_themes(self) -> list[str]:
         """The same in light, and in dark what a theme can change, without loading anything anew."""
         found = []
-        for theme, rules in (("light", AXE_RULES), ("dark", ["color-contrast"])):
+        themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+        for theme, rules in zip(themes, (AXE_RULES, ["color-contrast"]), strict=True):
             self.page.emulate_media(color_scheme=theme)
             self.page.wait_for_function(
                 "theme => document.documentElement.dataset.theme === theme", arg=theme
