@@ -22,29 +22,33 @@ _ROWS_POWER_MAX = 6
 class Prepared:
     """An insertion of rows that all have the same columns."""
 
-    statement: Insert
+    statement: Insert | ReturningInsert[Any]
     _words: str = ""
     _order: tuple[str, ...] = field(default=())
 
-    def run(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Insert them, in their order.
+    def run(self, connection: Connection, rows: Sequence[Values]) -> list[Any]:
+        """Insert them, in their order; what the statement returns of each, if it does.
 
         Into SQLite some at a time with one statement: between two of them the driver lets go of
         the interpreter, and on a busy loop each time it has to wait until it gets it back.
         """
         if connection.dialect.name == POSTGRES:
-            connection.execute(self.statement, rows)
-            return
+            done = connection.execute(self.statement, rows)
+            return [*done.scalars()] if done.returns_rows else []
         if not self._words:
             compiled = self.statement.compile(dialect=connection.dialect, column_keys=[*rows[0]])
             self._words, self._order = str(compiled), tuple(compiled.positiontup or ())
         order, place = self._order, 0
+        told: list[Any] = []
         while place < len(rows):
             # Powers of two, so that there are few statements, which the driver keeps.
             count = 1 << min((len(rows) - place).bit_length() - 1, _ROWS_POWER_MAX)
             values = tuple([row[name] for row in rows[place : place + count] for name in order])
-            connection.exec_driver_sql(self._words_for(count), values)
+            done = connection.exec_driver_sql(self._words_for(count), values)
+            if done.returns_rows:
+                told += done.scalars()
             place += count
+        return told
 
     def _words_for(self, count: int) -> str:
         """The statement for so many rows."""
@@ -54,24 +58,13 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Insertion:
-    """How rows come into a table unless their id is there."""
+    """How rows come into a table unless their id is there. each: returns the ids that were new."""
 
     each: Prepared
-    # Tells the ids that were new.
-    many: ReturningInsert[Any]
-    there: str
 
     def add(self, connection: Connection, rows: Sequence[Values]) -> list[bool]:
         """Insert rows; which of them were new. Of two equal ids the first is the new one."""
-        if connection.dialect.name == POSTGRES:
-            added = set(connection.execute(self.many, rows).scalars())
-        else:
-            # Nobody else writes meanwhile: the transaction holds the lock from its beginning.
-            wanted = tuple(row["id"] for row in rows)
-            look = f"{self.there} ({', '.join('?' * len(wanted))})"
-            added = {*wanted} - {*connection.exec_driver_sql(look, wanted).scalars()}
-            if added:
-                self.each.run(connection, rows)
+        added = set(self.each.run(connection, rows))
         told = []
         for row in rows:
             told.append(row["id"] in added)
@@ -81,6 +74,4 @@ class Insertion:
 
 def insert_new(table: Table) -> Insertion:
     """The insertion into a table whose primary key is `id`."""
-    statement = insert_or_ignore(table, table.c.id)
-    there = f"SELECT id FROM {table.name} WHERE id IN"
-    return Insertion(Prepared(statement), statement.returning(table.c.id), there)
+    return Insertion(Prepared(insert_or_ignore(table, table.c.id).returning(table.c.id)))
