@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tokenyard.jobs.draft import Draft
 from tokenyard.jobs.insight import Insight
-from tokenyard.jobs.moves import Draft
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, LogText, MemberId
 from tokenyard.jobs.queues import leaf_names, priority_value, queue_specs

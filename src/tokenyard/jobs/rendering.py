@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tokenyard.jobs.draft import gpu_seconds_of
 from tokenyard.jobs.insight import Insight, Why
-from tokenyard.jobs.moves import gpu_seconds_of
 from tokenyard.jobs.observation import Observer, fragmented
 from tokenyard.jobs.records import (
     Attempt,

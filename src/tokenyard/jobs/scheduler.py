@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import Any, assert_never
 
 from tokenyard.jobs.crew import Crew
+from tokenyard.jobs.draft import Draft
 from tokenyard.jobs.mirror import Mirror
-from tokenyard.jobs.moves import Draft, Patience, settle
+from tokenyard.jobs.moves import Patience, settle
 from tokenyard.jobs.observation import Observer
 from tokenyard.jobs.ports import Executor, JobStore, MemberId, MemberPhase, MemberReport
 from tokenyard.jobs.records import (

@@ -6,7 +6,7 @@ stores, executors or clocks.
 
 from collections.abc import Mapping, Sequence
 
-from tokenyard.jobs.moves import Draft
+from tokenyard.jobs.draft import Draft
 from tokenyard.jobs.records import EventKind, NodeRecord, NodeState
 from tokenyard.jobs.rules.states import State
 from tokenyard.jobs.shape import seconds_at
