@@ -1,38 +1,22 @@
 """The commands of `tokenyard conversations`, and their options."""
 
-import os
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokenyard.cli.job_commands import DEFAULT_URL
-from tokenyard.cli.told import told_in_words
+from tokenyard.cli.asking import asks_server
 
 if TYPE_CHECKING:
     from tokenyard.cli.conversations import Talks
 
 
-def _asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a client, and what is made of them as its first argument."""
+def _talks(url: str, key: str | None, *, as_json: bool) -> "Talks":
+    from tokenyard.cli.conversations import Talks
 
-    @click.option("--url", help=f"The server.  [TOKENYARD_URL, or {DEFAULT_URL}]")
-    @click.option("--key", help="An API key.  [TOKENYARD_API_KEY]")
-    @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-    @told_in_words
-    @wraps(command)
-    def run(*args: Any, url: str | None, key: str | None, as_json: bool, **options: Any) -> Any:
-        from tokenyard.cli.conversations import Talks
+    return Talks(url, key, as_json=as_json)
 
-        talks = Talks(
-            url or os.environ.get("TOKENYARD_URL") or DEFAULT_URL,
-            key or os.environ.get("TOKENYARD_API_KEY"),
-            as_json=as_json,
-        )
-        return command(talks, *args, **options)
 
-    return run
+_asks_server = asks_server(_talks)
 
 
 @click.group()

@@ -1,41 +1,23 @@
 """The commands of `tokenyard jobs`, `queues` and `cluster`, and their options."""
 
-import os
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tokenyard.cli.asking import asks_server
 from tokenyard.cli.told import told_in_words
 
 if TYPE_CHECKING:
     from tokenyard.cli.jobs import Desk
 
-DEFAULT_URL = "http://127.0.0.1:8400"
+
+def _desk(url: str, key: str | None, *, as_json: bool) -> "Desk":
+    from tokenyard.cli.jobs import Desk
+
+    return Desk(url, key, as_json=as_json)
 
 
-def asks_server(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a client, and a desk made of them as its first argument."""
-
-    @click.option("--url", help=f"The server.  [TOKENYARD_URL, or {DEFAULT_URL}]")
-    @click.option("--key", help="An API key.  [TOKENYARD_API_KEY]")
-    @click.option("--json", "as_json", is_flag=True, help="As JSON, for scripts.")
-    @told_in_words
-    @wraps(command)
-    def run(*args: Any, url: str | None, key: str | None, as_json: bool, **options: Any) -> Any:
-        from tokenyard.cli.jobs import Desk
-
-        desk = Desk(
-            url or os.environ.get("TOKENYARD_URL") or DEFAULT_URL,
-            key or os.environ.get("TOKENYARD_API_KEY"),
-            as_json=as_json,
-        )
-        return command(desk, *args, **options)
-
-    return run
-
-
+_asks_server = asks_server(_desk)
 _WATCH = click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
 
 
@@ -46,7 +28,7 @@ def jobs() -> None:
 
 @jobs.command("submit")
 @click.argument("file")
-@asks_server
+@_asks_server
 def submit(desk: "Desk", file: str) -> None:
     """Submit the job of a FILE in YAML, TOML or JSON; `-` is standard input."""
     from tokenyard.cli.jobs import read_spec
@@ -76,7 +58,7 @@ def schema() -> None:
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
 @click.option("--after", help="Go on after this job.")
 @_WATCH
-@asks_server
+@_asks_server
 def list_jobs(desk: "Desk", kind: str | None, watch: bool, **query: Any) -> None:
     """List jobs, the newest first."""
     from tokenyard.cli.jobs import say_jobs
@@ -92,7 +74,7 @@ def list_jobs(desk: "Desk", kind: str | None, watch: bool, **query: Any) -> None
 @jobs.command("show")
 @click.argument("job")
 @_WATCH
-@asks_server
+@_asks_server
 def show(desk: "Desk", job: str, watch: bool) -> None:
     """Show one job."""
     from tokenyard.cli.jobs import say_job
@@ -105,7 +87,7 @@ def show(desk: "Desk", job: str, watch: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("--attempt", type=click.IntRange(1), help="Which one.  [default: the last]")
 @click.option("--rank", type=click.IntRange(0), default=0, show_default=True, help="The member.")
-@asks_server
+@_asks_server
 def logs(desk: "Desk", job: str, follow: bool, attempt: int | None, rank: int) -> None:
     """Print what a member of a job has written."""
     desk.follow(job, attempt=attempt, rank=rank, follow=follow)
@@ -113,7 +95,7 @@ def logs(desk: "Desk", job: str, follow: bool, attempt: int | None, rank: int) -
 
 @jobs.command("explain")
 @click.argument("job")
-@asks_server
+@_asks_server
 def explain(desk: "Desk", job: str) -> None:
     """Say why a job waits, when it should start, and what would help."""
     from tokenyard.cli.job_tables import say_explanation
@@ -123,7 +105,7 @@ def explain(desk: "Desk", job: str) -> None:
 
 @jobs.command("timeline")
 @click.argument("job")
-@asks_server
+@_asks_server
 def timeline(desk: "Desk", job: str) -> None:
     """Say what happened to a job."""
     from tokenyard.cli.job_tables import say_timeline
@@ -133,7 +115,7 @@ def timeline(desk: "Desk", job: str) -> None:
 
 @jobs.command("cancel")
 @click.argument("job")
-@asks_server
+@_asks_server
 def cancel(desk: "Desk", job: str) -> None:
     """Stop a job, or take it out of its queue."""
     from tokenyard.cli.job_tables import say_cancelled
@@ -143,7 +125,7 @@ def cancel(desk: "Desk", job: str) -> None:
 
 @jobs.command("retry")
 @click.argument("job")
-@asks_server
+@_asks_server
 def retry(desk: "Desk", job: str) -> None:
     """Try a failed or dead job again, with all its retries."""
     desk.show(lambda client: client.retry(job), lambda told: told.state, watch=False)
@@ -152,7 +134,7 @@ def retry(desk: "Desk", job: str) -> None:
 @jobs.command("priority")
 @click.argument("job")
 @click.argument("name")
-@asks_server
+@_asks_server
 def priority(desk: "Desk", job: str, name: str) -> None:
     """Give a job another priority class."""
     desk.show(
@@ -164,7 +146,7 @@ def priority(desk: "Desk", job: str, name: str) -> None:
 
 @jobs.command("top")
 @_WATCH
-@asks_server
+@_asks_server
 def top(desk: "Desk", watch: bool) -> None:
     """Jobs that use the cluster, the largest first."""
     from tokenyard.cli.jobs import say_jobs
@@ -179,7 +161,7 @@ def top(desk: "Desk", watch: bool) -> None:
 
 @click.command()
 @_WATCH
-@asks_server
+@_asks_server
 def queues(desk: "Desk", watch: bool) -> None:
     """List queues, who waits in them, and how long."""
     from tokenyard.cli.job_tables import say_queues
@@ -190,7 +172,7 @@ def queues(desk: "Desk", watch: bool) -> None:
 @click.group(invoke_without_command=True)
 @click.pass_context
 @_WATCH
-@asks_server
+@_asks_server
 def cluster(desk: "Desk", context: click.Context, watch: bool) -> None:
     """Show the nodes and what is free on them."""
     from tokenyard.cli.job_tables import say_cluster
@@ -202,7 +184,7 @@ def cluster(desk: "Desk", context: click.Context, watch: bool) -> None:
 @cluster.command("node")
 @click.argument("node")
 @click.argument("state", type=click.Choice(["open", "cordoned", "draining"]))
-@asks_server
+@_asks_server
 def set_node(desk: "Desk", node: str, state: str) -> None:
     """Let a NODE take members, take none, or be emptied too."""
     desk.show(
