@@ -252,7 +252,9 @@ class Board:
             lost = tuple(seat for seat in entry.seats if seat.node == index)
             self.cluster.give_all(lost)
             self._refund(entry)
+            self._unend(entry)
             entry.seats = tuple(seat for seat in entry.seats if seat.node != index)
+            self._will_end(entry)
             self._charge(entry)
             if any(missing(entry.job, entry.seats)):
                 entry.incomplete_since = now
@@ -268,6 +270,7 @@ class Board:
         entry = self._get(job_id, Phase.RUNNING)
         self.cluster.take_all(seats)
         self._refund(entry)
+        self._unend(entry)
         entry.seats = (*entry.seats, *seats)
         self._charge(entry)
         since = entry.incomplete_since
@@ -275,9 +278,8 @@ class Board:
             entry.job = progressed(entry, since)
             entry.incomplete_since = None
             del self.incomplete[job_id]
-            self._unend(entry)
             entry.started_at = now
-            self._will_end(entry)
+        self._will_end(entry)
         self.version += 1
         return entry
 
@@ -323,6 +325,11 @@ class Board:
         gpus = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0)
         off = self.profile.stretch * gpus * self.seconds_of(job)
         return job.submitted_at + min(off, self.profile.stretch_seconds_max)
+
+    def expect(self, seats: Seats, ends_at: float) -> None:
+        """Let placement know when who sits there should have gone, if that is known and wanted."""
+        if self._told(ends_at):
+            self.cluster.expect(seats, ends_at)
 
     def ripen(self, job_id: JobId) -> None:
         """Put a held job into its line, whatever it waits for."""
@@ -382,9 +389,15 @@ class Board:
     def _will_end(self, entry: Entry) -> None:
         entry.ends_at = entry.started_at + self.seconds_of(entry.job)
         insort(self.ends, (entry.ends_at, entry.seq, entry))
+        self.expect(entry.seats, entry.ends_at)
+
+    def _told(self, ends_at: float) -> bool:
+        return self.profile.aligns and ends_at != INFINITY
 
     def _unend(self, entry: Entry) -> None:
         del self.ends[bisect_left(self.ends, (entry.ends_at, entry.seq, entry))]
+        if self._told(entry.ends_at):
+            self.cluster.forget(entry.seats, entry.ends_at)
 
 
 def _key_of(board: Board, job: Job, seq: int) -> Key:

@@ -5,6 +5,7 @@ or why somebody sits where. Every change goes through `take` and `give`, is writ
 while a trial is open, and is named in `changes`, from which indexes catch up.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 
 from tokenyard.jobs.rules.workload import GPU_MILLI, NODE_LEVEL, Amount, Request, Seat, Seats
@@ -22,6 +23,7 @@ class Node:
     __slots__ = (
         "cpu_free",
         "cpu_milli",
+        "ends",
         "gpu_free",
         "gpus",
         "index",
@@ -58,6 +60,8 @@ class Node:
         self.gpu_free = GPU_MILLI * gpus
         # GPUs that nobody uses at all.
         self.whole = gpus
+        # When those who sit there should have gone, as far as that was told; ascending.
+        self.ends: list[float] = []
         # A cordoned, drained or lost node takes nobody new; who sits there may stay.
         self.open = True
         # Equal stamps mean equal state: a trial that is undone brings the old stamp back.
@@ -67,6 +71,11 @@ class Node:
     def gpu_milli(self) -> int:
         """All of the node's GPUs, in thousandths."""
         return GPU_MILLI * len(self.gpus)
+
+    @property
+    def until(self) -> float:
+        """When the last of those who sit there should have gone; 0 where nothing was told."""
+        return self.ends[-1] if self.ends else 0.0
 
     def matches(self, request: Request) -> bool:
         """Whether model and labels suit, whatever is free."""
@@ -140,7 +149,8 @@ class Cluster:
         self.cut = 0
         # How many changes there have been; an index that has seen so many is up to date.
         self.position = 0
-        self._journal: list[tuple[bool, Seat, int]] = []
+        # Added or not, where, the node's stamp before, and what: a seat, or an expected end.
+        self._journal: list[tuple[bool, Node, int, Seat | float]] = []
         self._trials = 0
         self._changes_max = max(CHANGES_KEPT_MIN, CHANGES_PER_NODE_MAX * len(self.nodes))
 
@@ -160,7 +170,7 @@ class Cluster:
         if len(set(seat.gpus)) != len(seat.gpus):
             raise InternalFailure(f"{seat} names a GPU twice")
         if self._trials:
-            self._journal.append((True, seat, node.stamp))
+            self._journal.append((True, node, node.stamp, seat))
         self._shift(node, seat, -1)
 
     def give(self, seat: Seat) -> None:
@@ -174,7 +184,7 @@ class Cluster:
         ):
             raise InternalFailure(f"{seat} on {node.name} was not taken")
         if self._trials:
-            self._journal.append((False, seat, node.stamp))
+            self._journal.append((False, node, node.stamp, seat))
         self._shift(node, seat, 1)
 
     def take_all(self, seats: Seats) -> None:
@@ -190,6 +200,14 @@ class Cluster:
         """Free every seat."""
         for seat in seats:
             self.give(seat)
+
+    def expect(self, seats: Seats, ends_at: float) -> None:
+        """Those who sit there should have gone by then; told once for each stay."""
+        self._tell(seats, ends_at, True)
+
+    def forget(self, seats: Seats, ends_at: float) -> None:
+        """Take back what was told by `expect`."""
+        self._tell(seats, ends_at, False)
 
     def is_free(self, seats: Seats) -> bool:
         """Whether all those seats could be taken together now."""
@@ -248,9 +266,11 @@ class Cluster:
         """Take back everything since the mark; the trial goes on."""
         journal = self._journal
         while len(journal) > mark:
-            taken, seat, stamp = journal.pop()
-            node = self.nodes[seat.node]
-            self._shift(node, seat, 1 if taken else -1)
+            added, node, stamp, what = journal.pop()
+            if isinstance(what, Seat):
+                self._shift(node, what, 1 if added else -1)
+            else:
+                self._shift_end(node, what, not added)
             node.stamp = stamp
 
     def here(self) -> int:
@@ -275,6 +295,20 @@ class Cluster:
             node.gpu_free += change
             self.gpu_free += change
         self._changed(seat.node)
+
+    def _tell(self, seats: Seats, ends_at: float, added: bool) -> None:
+        for index in {seat.node for seat in seats}:
+            node = self.nodes[index]
+            if self._trials:
+                self._journal.append((added, node, node.stamp, ends_at))
+            self._shift_end(node, ends_at, added)
+
+    def _shift_end(self, node: Node, ends_at: float, added: bool) -> None:
+        if added:
+            insort(node.ends, ends_at)
+        else:
+            del node.ends[bisect_left(node.ends, ends_at)]
+        self._changed(node.index)
 
     def _changed(self, index: int) -> None:
         self.position += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from tokenyard.jobs.rules.cluster import Cluster
 from tokenyard.jobs.rules.placement import Policy
-from tokenyard.jobs.rules.seating import Seating
+from tokenyard.jobs.rules.seating import INFINITY, Seating
 from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Request, Role, Seat, Seats
 from tokenyard.vocabulary.reasons import Reason
 
@@ -50,9 +50,16 @@ class Shortfall:
 
 
 def seat_gang(
-    floor: Floor, job: Job, members_max: Sequence[int] | None = None, allowed: Allowed = None
+    floor: Floor,
+    job: Job,
+    members_max: Sequence[int] | None = None,
+    allowed: Allowed = None,
+    *,
+    ends_at: float = INFINITY,
 ) -> Seats | Shortfall:
     """Seats for at least the minimum of every role and as many as fit up to `members_max`.
+
+    ends_at: when the gang should have gone again, so that it can sit with such as go then too.
 
     The cluster must be in a trial; the seats are taken in it when they are returned.
     """
@@ -65,11 +72,11 @@ def seat_gang(
     topology = job.topology
     seats: Seats | None = None
     if topology is not None and topology.spread:
-        seats = _seat_apart(floor, job, limits, allowed, topology.level)
+        seats = _seat_apart(floor, job, limits, allowed, level=topology.level, ends_at=ends_at)
     elif topology is not None:
-        seats = _seat_together(floor, job, limits, allowed, topology.level)
+        seats = _seat_together(floor, job, limits, allowed, level=topology.level, ends_at=ends_at)
     if seats is None and (topology is None or not topology.required):
-        seats = _seat_anywhere(floor, job, limits, allowed)
+        seats = _seat_by(floor, job, limits, lambda index: index.best(allowed, ends_at))
     return seats if seats is not None else diagnose(floor, job)
 
 
@@ -83,10 +90,6 @@ def _avoiding(floor: Floor, job: Job, allowed: Allowed) -> Allowed:
 def _largest_first(job: Job) -> list[int]:
     """Roles in the order in which they are seated: those that are hardest to place first."""
     return sorted(range(len(job.roles)), key=lambda r: job.roles[r].request.amount, reverse=True)
-
-
-def _seat_anywhere(floor: Floor, job: Job, limits: Sequence[int], allowed: Allowed) -> Seats | None:
-    return _seat_by(floor, job, limits, lambda index: index.best(allowed))
 
 
 def _seat_by(
@@ -122,7 +125,7 @@ def _seat_by(
 
 
 def _seat_together(
-    floor: Floor, job: Job, limits: Sequence[int], allowed: Allowed, level: str
+    floor: Floor, job: Job, limits: Sequence[int], allowed: Allowed, *, level: str, ends_at: float
 ) -> Seats | None:
     """All members in one domain: the tightest that holds the whole gang, else the most members."""
     cluster = floor.cluster
@@ -142,18 +145,18 @@ def _seat_together(
             for node in cluster.nodes
             if node.labels.get(level) == value and (allowed is None or allowed(node.index))
         ]
-        seats = _seat_by(floor, job, limits, _among(nodes))
+        seats = _seat_by(floor, job, limits, _among(nodes, ends_at))
         if seats is not None:
             return seats
     return None
 
 
-def _among(nodes: list[int]) -> Callable[[Seating], int | None]:
-    return lambda index: index.best_among(nodes)
+def _among(nodes: list[int], ends_at: float) -> Callable[[Seating], int | None]:
+    return lambda index: index.best_among(nodes, ends_at)
 
 
 def _seat_apart(
-    floor: Floor, job: Job, limits: Sequence[int], allowed: Allowed, level: str
+    floor: Floor, job: Job, limits: Sequence[int], allowed: Allowed, *, level: str, ends_at: float
 ) -> Seats | None:
     """Every member in a domain of its own."""
     nodes = floor.cluster.nodes
@@ -166,7 +169,7 @@ def _seat_apart(
     def occupy(index: int) -> None:
         used.add(nodes[index].labels[level])
 
-    return _seat_by(floor, job, limits, lambda index: index.best(free), occupy)
+    return _seat_by(floor, job, limits, lambda index: index.best(free, ends_at), occupy)
 
 
 def diagnose(floor: Floor, job: Job) -> Shortfall:

@@ -229,7 +229,7 @@ class Cycle:
             assert since is not None
             rest = rest_of(entry.job, entry.seats)
             allowed = near(self.board.cluster, entry.job, entry.seats)
-            seats = seat_gang(self.board.floor, rest, None, allowed)
+            seats = seat_gang(self.board.floor, rest, None, allowed, ends_at=entry.ends_at)
             if not isinstance(seats, Shortfall):
                 self.decisions.append(Complete(entry.job.id, seats))
                 self.board.queues.charge(entry.job.queue, amount_of(seats), entry.job.priority)
@@ -332,7 +332,7 @@ class Cycle:
         limits = members_allowed(board.queues, job)
         limiting = [r for r in self.reservations if ends_at > r.start]
         if not limiting:
-            return seat_gang(floor, job, limits)
+            return seat_gang(floor, job, limits, ends_at=ends_at)
         # Room only shrinks within a cycle, so what has failed for so many members fails again; a
         # long queue would otherwise look at every node for every job.
         plain = len(job.roles) == 1 and job.topology is None and not job.avoid_nodes
@@ -346,7 +346,7 @@ class Cycle:
         def allowed(node: int) -> bool:
             return all(r.lets_pass(node, q, ends_at) for r in limiting for q in requests)
 
-        seats = seat_gang(floor, job, limits, allowed)
+        seats = seat_gang(floor, job, limits, allowed, ends_at=ends_at)
         if not isinstance(seats, Shortfall):
             if all(reservation.lets_all_pass(seats, ends_at) for reservation in limiting):
                 return seats
@@ -369,7 +369,9 @@ class Cycle:
         self._note_start(seats, job)
 
     def _note_start(self, seats: Seats, job: Job) -> None:
-        self._started.append((self.now + self.board.seconds_of(job), seats))
+        ends_at = self.now + self.board.seconds_of(job)
+        self._started.append((ends_at, seats))
+        self.board.expect(seats, ends_at)
 
     def _preempt_for(self, entry: Entry) -> bool:
         job = entry.job

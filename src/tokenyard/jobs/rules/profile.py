@@ -67,6 +67,9 @@ class Profile:
     # Once it is known what jobs ask for, place them so that the least is cut into pieces that those
     # cannot use; until then by `placement`.
     learns: bool = False
+    # Of places that are equally good, take one whose occupants should have gone when the newcomer
+    # has too: so whole nodes come free together.
+    aligns: bool = False
     share: Share = Share.DOMINANT
     passing: Passing = Passing.SKIP
     taking: Taking = Taking.NOBODY
@@ -173,6 +176,7 @@ YARD = Profile(
     passing=Passing.EASY,
     taking=Taking.VICTIMS,
     learns=True,
+    aligns=True,
     run_seconds_min=60.0,
     stretch=0.25,
     estimate_seconds_default=14_400.0,

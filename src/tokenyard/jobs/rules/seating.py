@@ -5,21 +5,22 @@ what changed since the last one. It holds nothing that could not be rebuilt, and
 same as a scan of all nodes would give (tested so). It does not know jobs, queues or gangs.
 """
 
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
 
 from tokenyard.jobs.rules.cluster import Cluster
 from tokenyard.jobs.rules.placement import Policy, mix_bits
 from tokenyard.jobs.rules.workload import Request, Seat
 
-# Stale entries that the heap may hold for each node before it is rebuilt.
-HEAP_ENTRIES_PER_NODE_MAX = 4
+INFINITY = float("inf")
+# A place in the order of nodes: the score, negative; when the node should be empty; its index.
+Place = tuple[float, float, int]
 
 
 class Seating:
     """Feasibility, counts and the best node for one request under one policy."""
 
-    __slots__ = ("_best", "_capacity", "_cluster", "_domains", "_heap", "_matches", "_policy",
+    __slots__ = ("_capacity", "_cluster", "_domains", "_matches", "_order", "_places", "_policy",
                  "_seen", "_slots", "_stamps", "request", "total")  # fmt: skip
 
     def __init__(self, cluster: Cluster, request: Request, policy: Policy) -> None:
@@ -31,9 +32,9 @@ class Seating:
         self._slots = [0] * len(cluster.nodes)
         self._stamps = [-1] * len(cluster.nodes)
         self.total = 0
-        # The current score of each node that fits; heap entries that differ from it are stale.
-        self._best: list[float | None] = [None] * len(cluster.nodes)
-        self._heap: list[tuple[float, int]] = []
+        # The place of each node that fits, and all of them in order.
+        self._places: list[Place | None] = [None] * len(cluster.nodes)
+        self._order: list[Place] = []
         # level -> value -> members that fit in that domain.
         self._domains: dict[str, dict[str, int]] = {}
         self._capacity: int | None = None
@@ -54,9 +55,6 @@ class Seating:
                 # A trial that was undone has left no trace.
                 if nodes[index].stamp != stamps[index]:
                     self._refresh(index)
-            if len(self._heap) > HEAP_ENTRIES_PER_NODE_MAX * len(self._slots) + 64:
-                self._heap = [(-s, i) for i, s in enumerate(self._best) if s is not None]
-                heapify(self._heap)
         self._seen = position
 
     def slots(self, node: int) -> int:
@@ -82,30 +80,44 @@ class Seating:
                     known[value] = known.get(value, 0) + self._slots[node.index]
         return known
 
-    def best(self, allowed: Callable[[int], bool] | None = None) -> int | None:
-        """The node with the highest score, the lowest index of equals; None when nothing fits."""
+    def best(
+        self, allowed: Callable[[int], bool] | None = None, ends_at: float = INFINITY
+    ) -> int | None:
+        """The best node for a member that should have gone at `ends_at`; None when nothing fits.
+
+        The highest score first. Of equals one that is busy until then anyway, for as little longer
+        as there is; else one that it keeps busy the least longer; then the lowest index.
+        """
         if self._policy.draws is not None:
             return self._draw(self._policy.draws, allowed)
-        heap, current = self._heap, self._best
-        aside: list[tuple[float, int]] = []
-        found: int | None = None
-        while heap:
-            score, index = heap[0]
-            if current[index] != -score:
-                heappop(heap)
-            elif allowed is not None and not allowed(index):
-                aside.append(heappop(heap))
-            else:
-                found = index
-                break
-        for entry in aside:
-            heappush(heap, entry)
-        return found
+        for index in self._by_preference(ends_at):
+            if allowed is None or allowed(index):
+                return index
+        return None
 
-    def best_among(self, nodes: list[int]) -> int | None:
+    def best_among(self, nodes: list[int], ends_at: float = INFINITY) -> int | None:
         """The best of those nodes; for domains, which are small."""
-        fitting = [(-score, index) for index in nodes if (score := self._best[index]) is not None]
-        return min(fitting)[1] if fitting else None
+        fitting = [
+            (score, until < ends_at, -until if until < ends_at else until, index)
+            for score, until, index in filter(None, (self._places[node] for node in nodes))
+        ]
+        return min(fitting)[-1] if fitting else None
+
+    def _by_preference(self, ends_at: float) -> Iterator[int]:
+        order = self._order
+        low = 0
+        while low < len(order):
+            score = order[low][0]
+            high = bisect_left(order, (score, INFINITY, len(self._places)), low)
+            middle = bisect_left(order, (score, ends_at, 0), low, high)
+            for place in order[middle:high]:
+                yield place[2]
+            while middle > low:
+                first = bisect_left(order, (score, order[middle - 1][1], 0), low, middle)
+                for place in order[first:middle]:
+                    yield place[2]
+                middle = first
+            low = high
 
     def seat(self, node: int, role: int = 0) -> Seat:
         """The seat that the policy picks there; the node must have a slot."""
@@ -124,14 +136,22 @@ class Seating:
         return fitting[mix_bits(seed, self._cluster.position) % len(fitting)]
 
     def _rebuild(self) -> None:
-        self._heap = []
-        # Forgotten too, or scores that have not changed would never come back into the heap.
-        self._best = [None] * len(self._slots)
         for index in range(len(self._slots)):
-            self._refresh(index)
-        heapify(self._heap)
+            self._places[index] = self._look_at(index)
+        self._order = sorted(place for place in self._places if place is not None)
 
     def _refresh(self, index: int) -> None:
+        known, place = self._places[index], self._look_at(index)
+        if place == known:
+            return
+        if known is not None:
+            del self._order[bisect_left(self._order, known)]
+        if place is not None:
+            insort(self._order, place)
+        self._places[index] = place
+
+    def _look_at(self, index: int) -> Place | None:
+        """Count what fits there now; its place when something does."""
         node = self._cluster.nodes[index]
         self._stamps[index] = node.stamp
         slots = node.slots(self.request) if node.open and self._matches[index] else 0
@@ -143,10 +163,4 @@ class Seating:
                 value = node.labels.get(level)
                 if value is not None:
                     values[value] += change
-        if not slots:
-            self._best[index] = None
-            return
-        score = self._policy.score(node, self.request)
-        if score != self._best[index]:
-            self._best[index] = score
-            heappush(self._heap, (-score, index))
+        return (-self._policy.score(node, self.request), node.until, index) if slots else None

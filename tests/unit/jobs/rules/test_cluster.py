@@ -52,7 +52,7 @@ def make_cluster() -> Cluster:
 
 def state(cluster: Cluster) -> list[tuple[object, ...]]:
     return [
-        (n.cpu_free, n.memory_free, tuple(n.gpus), n.gpu_free, n.whole, n.open)
+        (n.cpu_free, n.memory_free, tuple(n.gpus), n.gpu_free, n.whole, n.open, tuple(n.ends))
         for n in cluster.nodes
     ] + [(cluster.gpu_free, cluster.cpu_free, cluster.memory_free)]
 
@@ -90,40 +90,58 @@ def test_the_free_part_of_a_seat_can_be_held() -> None:
     cluster.take(part)
 
 
-Step = tuple[int, int, bool]
+Step = tuple[int, int, bool, float]
 
 
-def scan(cluster: Cluster, request: Request, policy: Policy) -> tuple[int, int | None]:
+def scan(
+    cluster: Cluster, request: Request, policy: Policy, ends_at: float
+) -> tuple[int, int | None]:
     """What the index must answer, by looking at every node."""
     slots = [n.slots(request) if n.open and n.matches(request) else 0 for n in cluster.nodes]
-    fitting = [(-policy.score(n, request), n.index) for n in cluster.nodes if slots[n.index]]
-    return sum(slots), min(fitting)[1] if fitting else None
+    fitting = []
+    for node in cluster.nodes:
+        longer = ends_at - node.until
+        if slots[node.index]:
+            score = policy.score(node, request)
+            fitting.append((-score, longer > 0, abs(longer), node.index))
+    return sum(slots), min(fitting)[-1] if fitting else None
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: type(p).__name__)
-@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 8), st.booleans()), max_size=40))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 7), st.integers(0, 8), st.booleans(), st.sampled_from([5.0, 7.0, 9.0])
+        ),
+        max_size=40,
+    )
+)
 @settings(max_examples=25, deadline=None)
 def test_an_index_answers_like_a_scan_and_undo_restores(policy: Policy, steps: list[Step]) -> None:
     cluster = make_cluster()
     indexes = [Seating(cluster, request, policy) for request in REQUESTS]
-    taken: list[Seat] = []
-    for which, node, grow in steps:
+    taken: list[tuple[Seat, float]] = []
+    for which, node, grow, ends_at in steps:
         index = indexes[which]
         index.sync()
         if grow and index.slots(node):
             seat = index.seat(node)
             cluster.take(seat)
-            taken.append(seat)
+            cluster.expect((seat,), ends_at)
+            taken.append((seat, ends_at))
         elif taken:
-            cluster.give(taken.pop(which % len(taken)))
+            seat, known = taken.pop(which % len(taken))
+            cluster.give(seat)
+            cluster.forget((seat,), known)
         else:
             cluster.set_open(cluster.nodes[node].name, not cluster.nodes[node].open)
         for index in indexes[which : which + 2]:
             index.sync()
-            total, best = scan(cluster, index.request, policy)
+            total, best = scan(cluster, index.request, policy, ends_at)
             assert index.total == total
             if policy.draws is None:
-                assert index.best() == best
+                assert index.best(ends_at=ends_at) == best
+                assert index.best_among(list(range(9)), ends_at) == best
             else:
                 drawn = index.best()
                 assert (drawn is None) == (best is None)
@@ -134,7 +152,9 @@ def test_an_index_answers_like_a_scan_and_undo_restores(policy: Policy, steps: l
     for index in indexes:
         index.sync()
         while (found := index.best()) is not None:
-            cluster.take(index.seat(found))
+            seat = index.seat(found)
+            cluster.take(seat)
+            cluster.expect((seat,), 8.0)
             index.sync()
     cluster.undo(mark)
     assert state(cluster) == before
@@ -148,6 +168,52 @@ def test_a_best_node_can_be_refused() -> None:
     assert index.best() == first
     assert index.best(lambda node: False) is None
     assert index.best_among([0, 4]) == 0
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "wanted"),
+    [
+        # With those who stay as long, or a little longer.
+        (100.0, [2, 3, 1, 0]),
+        (90.0, [2, 3, 1, 0]),
+        (50.0, [1, 2, 3, 0]),
+        # Nobody stays so long: where it keeps the node busy the least longer, empty ones last.
+        (300.0, [3, 2, 1, 0]),
+        (float("inf"), [3, 2, 1, 0]),
+    ],
+)
+def test_a_newcomer_sits_with_those_who_go_when_it_goes(ends_at: float, wanted: list[int]) -> None:
+    cluster = Cluster(
+        Node(NodeName(f"n{i}"), gpus=8, cpu_milli=0, memory_mib=0) for i in range(4)
+    )
+    for node, ends in {1: [50.0], 2: [40.0, 100.0], 3: [200.0]}.items():
+        for end in ends:
+            cluster.expect((Seat(node, (), Request()),), end)
+    index = Seating(cluster, Request(gpus=1), FirstFit())
+    found = []
+    while (node := index.best(lambda one: one not in found, ends_at)) is not None:
+        found.append(node)
+    assert found == wanted
+    # A better score outweighs it.
+    tight = Seating(cluster, Request(gpus=1), BestFit())
+    cluster.take(Seat(0, (0, 1), Request(gpus=2)))
+    tight.sync()
+    assert tight.best(ends_at=ends_at) == 0
+
+
+def test_what_is_told_of_ends_is_forgotten_with_the_stay_and_with_a_trial() -> None:
+    cluster = make_cluster()
+    seats = (Seat(0, (0,), Request(gpus=1)), Seat(0, (1,), Request(gpus=1)))
+    cluster.expect(seats, 50.0)
+    mark = cluster.mark()
+    cluster.expect(seats[:1], 70.0)
+    assert cluster.nodes[0].until == 70.0
+    cluster.forget(seats, 50.0)
+    assert cluster.nodes[0].ends == [70.0]
+    cluster.undo(mark)
+    assert cluster.nodes[0].ends == [50.0]
+    cluster.forget(seats, 50.0)
+    assert cluster.nodes[0].until == 0.0
 
 
 def test_an_index_survives_a_cut_history() -> None:

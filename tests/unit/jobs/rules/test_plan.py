@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed
+from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Phase, progressed
 from tokenyard.jobs.rules.cluster import Node
 from tokenyard.jobs.rules.decisions import Claim, Complete, Plan, Preempt, Start
 from tokenyard.jobs.rules.fairness import QueueSpec, Reclaim, Within
 from tokenyard.jobs.rules.gangs import Shortfall, missing, seat_gang
+from tokenyard.jobs.rules.placement import FirstFit
 from tokenyard.jobs.rules.plan import apply, carry_out, plan
-from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Passing, Profile, Taking
+from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Order, Passing, Profile, Taking
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Seats, Topology
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest
@@ -105,6 +106,11 @@ def check_books(board: Board) -> None:
                 free[seat.node][gpu] -= seat.request.gpu_milli
     assert all(left >= 0 for node in free for left in node)
     assert free == [node.gpus for node in board.cluster.nodes]
+    ends: list[list[float]] = [[] for _ in free]
+    for entry in board.running.values() if board.profile.aligns else ():
+        for index in {seat.node for seat in entry.seats} if entry.ends_at < INFINITY else ():
+            ends[index].append(entry.ends_at)
+    assert [sorted(there) for there in ends] == [node.ends for node in board.cluster.nodes]
     charged = {A: 0, B: 0}
     for entry in [*board.running.values(), *board.claims.values()]:
         charged[entry.job.queue] += sum(len(seat.gpus) for seat in entry.seats) * 1000
@@ -374,6 +380,18 @@ def test_the_board_refuses_what_makes_no_sense() -> None:
         board.submit(gang("k", queue=QueueName("ghost")))
     with pytest.raises(Conflict, match="is waiting"):
         board.stop(JobId("j"))
+
+
+@pytest.mark.parametrize(("aligns", "node"), [(True, 1), (False, 0)])
+def test_who_starts_in_the_same_cycle_is_seen(aligns: bool, node: int) -> None:
+    profile = Profile("p", placement=FirstFit(), order=(Order.AGE,), aligns=aligns)
+    board = Board(nodes(4, 4, 4), queues(nominal=None), profile)
+    for name, gpus, seconds in (("short", 3, 50.0), ("long", 3, 1000.0), ("late", 1, 1000.0)):
+        board.submit(gang(name, gpus=gpus, estimate_seconds=seconds))
+    carry_out(board, plan(board, 0.0))
+    placed = {job: entry.seats[0].node for job, entry in board.running.items()}
+    assert placed == {"short": 0, "long": 1, "late": node}
+    check_books(board)
 
 
 def test_a_gang_grows_by_one_and_not_while_anybody_is_told_to_go() -> None:
