@@ -89,9 +89,9 @@ class JobSettings(Branch, frozen=True):
     stretch: Annotated[
         float,
         Meta(
-            description="Seconds of waiting that one expected GPU-second is worth where short work "
-            "goes first; less keeps a crowded cluster fuller and lets short work wait longer. "
-            "-1: as the profile has it.",
+            description="How far short work goes ahead of long work: a job is put off by so many "
+            "seconds for each second that it should run, divided by its GPUs (`yard`); less is "
+            "nearer to first come, first served. -1: as the profile has it.",
             ge=-1,
         ),
     ] = -1.0

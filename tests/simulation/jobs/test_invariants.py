@@ -212,7 +212,7 @@ def test_a_long_job_is_overtaken_only_within_its_stretch(
     stretch: float, overtaken_max: int
 ) -> None:
     """400 GPU-seconds: whoever comes more than stretch * 400 s after it stays behind it."""
-    profile = replace(YARD, stretch=stretch)
+    profile = replace(YARD, stretch=stretch, stretch_width_power=1.0)
     board = Board([Node(NodeName("n"), gpus=4, cpu_milli=0, memory_mib=0)], queues_free(), profile)
     short = [
         Arrival(

@@ -17,12 +17,11 @@ from tokenyard.jobs.rules.fairness import QueueSpec, QueueTree
 from tokenyard.jobs.rules.gangs import Floor, missing
 from tokenyard.jobs.rules.placement import LeastFragmentation
 from tokenyard.jobs.rules.profile import Order, Profile
-from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Seats, amount_of
+from tokenyard.jobs.rules.workload import INFINITY, Amount, Job, Seats, amount_of
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest, NotFound
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 
 Key = tuple[float, ...]
-INFINITY = float("inf")
 
 
 class Phase(StrEnum):
@@ -313,19 +312,6 @@ class Board:
         times = [max(when, now) for when in times if when != INFINITY]
         return min(times, default=None)
 
-    def seconds_of(self, job: Job) -> float:
-        """How long the rest of the job is taken to last; infinite when nobody knows."""
-        seconds = job.seconds_expected
-        if seconds is None:
-            seconds = self.profile.estimate_seconds_default
-        return INFINITY if seconds is None else seconds
-
-    def stretched(self, job: Job) -> float:
-        """When it was submitted, put off by its GPU-seconds (member-seconds without GPUs)."""
-        gpus = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0)
-        off = self.profile.stretch * gpus * self.seconds_of(job)
-        return job.submitted_at + min(off, self.profile.stretch_seconds_max)
-
     def expect(self, seats: Seats, ends_at: float) -> None:
         """Let placement know when who sits there should have gone, if that is known and wanted."""
         if self._told(ends_at):
@@ -387,7 +373,7 @@ class Board:
         self._unend(entry)
 
     def _will_end(self, entry: Entry) -> None:
-        entry.ends_at = entry.started_at + self.seconds_of(entry.job)
+        entry.ends_at = entry.started_at + self.profile.seconds_of(entry.job)
         insort(self.ends, (entry.ends_at, entry.seq, entry))
         self.expect(entry.seats, entry.ends_at)
 
@@ -411,11 +397,11 @@ def _key_of(board: Board, job: Job, seq: int) -> Key:
         elif order is Order.AGE:
             key.append(job.submitted_at)
         elif order is Order.REMAINING:
-            key.append(board.seconds_of(job))
+            key.append(board.profile.seconds_of(job))
         elif order is Order.SERVICE:
-            key.append(board.seconds_of(job) * job.amount_min.gpu_milli)
+            key.append(board.profile.seconds_of(job) * job.amount_min.gpu_milli)
         elif order is Order.STRETCH:
-            key.append(board.stretched(job))
+            key.append(board.profile.stretched(job))
     return (*key, job.submitted_at, seq)
 
 

@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from heapq import nsmallest
 
-from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Line, Phase, progressed
+from tokenyard.jobs.rules.board import Board, Entry, Line, Phase, progressed
 from tokenyard.jobs.rules.decisions import Blocked, Decision, Plan, Preempt, Start
 from tokenyard.jobs.rules.gangs import Shortfall, seat_gang
 from tokenyard.jobs.rules.ordering import Ordering
 from tokenyard.jobs.rules.plan import apply, plan
 from tokenyard.jobs.rules.twin import twin_of
-from tokenyard.jobs.rules.workload import Job, Role
+from tokenyard.jobs.rules.workload import INFINITY, Job, Role
 from tokenyard.vocabulary.errors import NotFound
 from tokenyard.vocabulary.ids import JobId
 from tokenyard.vocabulary.reasons import Reason
@@ -161,7 +161,7 @@ def reckon(board: Board, entry: Entry, now: float) -> float | None:
     work = sum(max(one.ends_at - now, 0.0) * one.amount[part] for one in board.running.values())
     for line, count in _ahead(board, entry, now):
         looked = line.entries[: min(count, RECKONED_JOBS_MAX)]
-        some = sum(board.seconds_of(one.job) * one.job.amount_min[part] for one in looked)
+        some = sum(board.profile.seconds_of(one.job) * one.job.amount_min[part] for one in looked)
         work += some * count / len(looked)
     return now + work / capacity if work < INFINITY else None
 

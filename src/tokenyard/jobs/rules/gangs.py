@@ -10,8 +10,17 @@ from dataclasses import dataclass, replace
 
 from tokenyard.jobs.rules.cluster import Cluster
 from tokenyard.jobs.rules.placement import Policy
-from tokenyard.jobs.rules.seating import INFINITY, Seating
-from tokenyard.jobs.rules.workload import GPU_MILLI, Amount, Job, Request, Role, Seat, Seats
+from tokenyard.jobs.rules.seating import Seating
+from tokenyard.jobs.rules.workload import (
+    GPU_MILLI,
+    INFINITY,
+    Amount,
+    Job,
+    Request,
+    Role,
+    Seat,
+    Seats,
+)
 from tokenyard.vocabulary.reasons import Reason
 
 Allowed = Callable[[int], bool] | None

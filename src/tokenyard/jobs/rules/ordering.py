@@ -80,7 +80,7 @@ class Ordering:
         ageing = self._ageing
         seconds = 0.0
         if self._by_length:
-            rest = entry.ends_at - self._now if lifted else self._board.seconds_of(job)
+            rest = entry.ends_at - self._now if lifted else self._board.profile.seconds_of(job)
             seconds = max(rest, 0.0)
         for order in self._order:
             match order:
@@ -94,7 +94,7 @@ class Ordering:
                 case Order.SERVICE:
                     key.append(seconds * job.amount_min.gpu_milli)
                 case Order.STRETCH:
-                    key.append(self._board.stretched(job))
+                    key.append(self._board.profile.stretched(job))
                 case Order.SHARE | Order.NOMINAL:
                     key.append(0.0)
                 case _:

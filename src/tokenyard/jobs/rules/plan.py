@@ -314,7 +314,7 @@ class Cycle:
         refused = self.board.queues.refuse(job.queue, job.amount_min, job.priority)
         shortfall: Shortfall | None = None
         if refused is None:
-            ends_at = self.now + self.board.seconds_of(job)
+            ends_at = self.now + self.profile.seconds_of(job)
             found = self._seat(job, ends_at)
             if found is None:
                 return self._held_back(job, line)
@@ -369,7 +369,7 @@ class Cycle:
         self._note_start(seats, job)
 
     def _note_start(self, seats: Seats, job: Job) -> None:
-        ends_at = self.now + self.board.seconds_of(job)
+        ends_at = self.now + self.profile.seconds_of(job)
         self._started.append((ends_at, seats))
         self.board.expect(seats, ends_at)
 
@@ -411,7 +411,7 @@ class Cycle:
         reservation = reserve(
             self.board.floor,
             job,
-            self.board.seconds_of(job),
+            self.profile.seconds_of(job),
             self.now,
             leaving(self) + self._started,
             earlier=self.reservations,

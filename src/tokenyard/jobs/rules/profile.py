@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from tokenyard.jobs.rules.fairness import Share
 from tokenyard.jobs.rules.placement import BestFit, Pack, Policy
+from tokenyard.jobs.rules.workload import GPU_MILLI, INFINITY, Job
 from tokenyard.vocabulary.errors import InvalidRequest
 
 
@@ -25,8 +26,8 @@ class Order(StrEnum):
     # The shortest rest of work, in seconds; in GPU-seconds.
     REMAINING = "remaining"
     SERVICE = "service"
-    # The time of submission plus a stretch for the work: short jobs first, but a job is overtaken
-    # only by such as come within `stretch` times its own GPU-seconds after it. So nobody starves.
+    # The time of submission plus a stretch of the expected length: short jobs first, but a job is
+    # overtaken only by such as come within that stretch after it. So nobody starves.
     STRETCH = "stretch"
     # First come, first served.
     AGE = "age"
@@ -91,9 +92,12 @@ class Profile:
     ageing_seconds: float | None = None
     # Who has waited longer goes before everyone else, oldest first; None: never.
     overdue_seconds: float | None = None
-    # Under STRETCH: seconds of waiting that one expected GPU-second is worth, and the most that a
-    # job is put off by them: who comes later than that never overtakes it.
+    # Under STRETCH: for each second that a job should run it is put off by `stretch` seconds times
+    # this power of its GPUs. 1 counts GPU-seconds, 0 seconds alone; below 0 wide gangs go before
+    # narrow jobs, which find room in what those leave. Nobody is put off by more than the most, and
+    # so never overtaken by who comes later than that.
     stretch: float = 1.0
+    stretch_width_power: float = 1.0
     stretch_seconds_max: float = 7 * 86_400.0
     # Under REPLACE: queues up to this fraction of their fair share lose nobody to equals.
     protected_fraction: float = 1.0
@@ -120,6 +124,19 @@ class Profile:
         """How long a job that was displaced so often is left alone once it runs."""
         # Capped before it is raised, so that a thousandth displacement does not overflow.
         return min(self.run_seconds_min * 2.0 ** min(preemptions, 32), self.run_seconds_min_max)
+
+    def seconds_of(self, job: Job) -> float:
+        """How long the rest of the job is taken to last; infinite when nobody knows."""
+        seconds = job.seconds_expected
+        if seconds is None:
+            seconds = self.estimate_seconds_default
+        return INFINITY if seconds is None else seconds
+
+    def stretched(self, job: Job) -> float:
+        """When it was submitted, put off by how long it should run, weighed by how wide it is."""
+        width = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0) ** self.stretch_width_power
+        off = self.stretch * width * self.seconds_of(job)
+        return job.submitted_at + min(off, self.stretch_seconds_max)
 
     @property
     def reserves(self) -> int:
@@ -167,9 +184,9 @@ SRTF = Profile(
     preemptions_max=1 << 30,
 )
 SRSF = replace(SRTF, name="srsf", order=(Order.SERVICE, Order.AGE))
-# Ours, the default: quota first, then short work, with a bound on being overtaken, so that nobody
-# starves; large gangs are protected by a reservation. The stretch was chosen on some windows of the
-# Philly trace and holds on others (decision 0018).
+# Ours, the default: quota first, then short and wide work, with a bound on being overtaken, so that
+# nobody starves; who is blocked first is protected by a reservation. The stretch was chosen on some
+# windows of the Philly trace and holds on others (decision 0018).
 YARD = Profile(
     "yard",
     order=(Order.PRIORITY, Order.NOMINAL, Order.STRETCH, Order.AGE),
@@ -178,7 +195,8 @@ YARD = Profile(
     learns=True,
     aligns=True,
     run_seconds_min=60.0,
-    stretch=0.25,
+    stretch=8.0,
+    stretch_width_power=-1.0,
     estimate_seconds_default=14_400.0,
 )
 # Ours where teams share a cluster without quotas: the queue with the smallest share first.

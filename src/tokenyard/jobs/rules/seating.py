@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 
 from tokenyard.jobs.rules.cluster import Cluster
 from tokenyard.jobs.rules.placement import Policy, mix_bits
-from tokenyard.jobs.rules.workload import Request, Seat
+from tokenyard.jobs.rules.workload import INFINITY, Request, Seat
 
-INFINITY = float("inf")
 # A place in the order of nodes: the score, negative; when the node should be empty; its index.
 Place = tuple[float, float, int]
 

@@ -12,6 +12,7 @@ from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 
 GPU_MILLI = 1000
+INFINITY = float("inf")
 NODE_LEVEL = "node"
 
 

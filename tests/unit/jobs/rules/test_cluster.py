@@ -183,9 +183,7 @@ def test_a_best_node_can_be_refused() -> None:
     ],
 )
 def test_a_newcomer_sits_with_those_who_go_when_it_goes(ends_at: float, wanted: list[int]) -> None:
-    cluster = Cluster(
-        Node(NodeName(f"n{i}"), gpus=8, cpu_milli=0, memory_mib=0) for i in range(4)
-    )
+    cluster = Cluster(Node(NodeName(f"n{i}"), gpus=8, cpu_milli=0, memory_mib=0) for i in range(4))
     for node, ends in {1: [50.0], 2: [40.0, 100.0], 3: [200.0]}.items():
         for end in ends:
             cluster.expect((Seat(node, (), Request()),), end)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenyard.jobs.rules.board import INFINITY, Board, Entry, Phase, progressed
+from tokenyard.jobs.rules.board import Board, Entry, Phase, progressed
 from tokenyard.jobs.rules.cluster import Node
 from tokenyard.jobs.rules.decisions import Claim, Complete, Plan, Preempt, Start
 from tokenyard.jobs.rules.fairness import QueueSpec, Reclaim, Within
@@ -16,7 +16,16 @@ from tokenyard.jobs.rules.placement import FirstFit
 from tokenyard.jobs.rules.plan import apply, carry_out, plan
 from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Order, Passing, Profile, Taking
 from tokenyard.jobs.rules.twin import twin_of
-from tokenyard.jobs.rules.workload import UNLIMITED, Amount, Job, Request, Role, Seats, Topology
+from tokenyard.jobs.rules.workload import (
+    INFINITY,
+    UNLIMITED,
+    Amount,
+    Job,
+    Request,
+    Role,
+    Seats,
+    Topology,
+)
 from tokenyard.vocabulary.errors import Conflict, InvalidRequest
 from tokenyard.vocabulary.ids import JobId, NodeName, QueueName
 
@@ -380,6 +389,46 @@ def test_the_board_refuses_what_makes_no_sense() -> None:
         board.submit(gang("k", queue=QueueName("ghost")))
     with pytest.raises(Conflict, match="is waiting"):
         board.stop(JobId("j"))
+
+
+@pytest.mark.parametrize(
+    ("power", "gpus", "members", "put_off"),
+    [
+        # Ten seconds for each of 100: by GPU-seconds, by seconds, by seconds over GPUs.
+        (1.0, 2, 2, 4000.0),
+        (0.0, 2, 2, 1000.0),
+        (-1.0, 2, 2, 250.0),
+        # One GPU, and no GPU, are as narrow as it gets.
+        (-1.0, 1, 1, 1000.0),
+        (-1.0, 0, 4, 1000.0),
+        (1.0, 8, 8, 5000.0),
+    ],
+)
+def test_how_far_a_job_is_put_off(power: float, gpus: int, members: int, put_off: float) -> None:
+    profile = Profile(
+        "p", stretch=10.0, stretch_width_power=power, stretch_seconds_max=5000.0,
+        estimate_seconds_default=100.0,
+    )  # fmt: skip
+    assert profile.stretched(gang("g", gpus, members, submitted_at=7.0)) == 7.0 + put_off
+    told = gang("g", gpus, members, submitted_at=7.0, estimate_seconds=50.0)
+    assert profile.stretched(told) < 7.0 + put_off or put_off == 5000.0
+
+
+def test_by_default_the_wide_go_before_the_narrow_and_the_short_before_the_long() -> None:
+    board = Board(nodes(8, 8), queues(nominal=None), PROFILES["yard"])
+    board.submit(gang("now", 8, 2, estimate_seconds=10.0))
+    carry_out(board, plan(board, 0.0))
+    for name, members, seconds in (("narrow", 1, 900.0), ("wide", 2, 900.0), ("short", 1, 60.0)):
+        board.submit(gang(name, 8, members, estimate_seconds=seconds))
+    started = []
+    while board.running:
+        started += list(board.running)
+        for job in started[-len(board.running) :]:
+            board.finish(job)
+        carry_out(board, plan(board, 10.0))
+    assert started[0] == "now"
+    assert started.index(JobId("short")) < started.index(JobId("wide"))
+    assert started.index(JobId("wide")) < started.index(JobId("narrow"))
 
 
 @pytest.mark.parametrize(("aligns", "node"), [(True, 1), (False, 0)])
