@@ -30,7 +30,10 @@ def jobs() -> None:
 @click.argument("file")
 @_asks_server
 def submit(desk: "Desk", file: str) -> None:
-    """Submit the job of a FILE in YAML, TOML or JSON; `-` is standard input."""
+    """Submit the job that a FILE describes.
+
+    The file is YAML, TOML or JSON; `-` is standard input.
+    """
     from tokenyard.cli.jobs import read_spec
 
     spec = read_spec(file)
@@ -139,7 +142,7 @@ def priority(desk: "Desk", job: str, name: str) -> None:
     """Give a job another priority class."""
     desk.show(
         lambda client: client.set_priority(job, name),
-        lambda told: str(told.priority),
+        lambda told: f"{told.priority_class} ({told.priority})",
         watch=False,
     )
 

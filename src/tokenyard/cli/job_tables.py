@@ -2,7 +2,7 @@
 
 import msgspec
 
-from tokenyard.cli.jobs import lasted, table, when
+from tokenyard.cli.jobs import lasted, moment, table, when
 from tokenyard.protocol.jobs import ClusterBody, ExplanationBody, JobBody, QueueList, TimelineBody
 from tokenyard.protocol.responses import Cost
 from tokenyard.vocabulary.money import Money
@@ -18,14 +18,14 @@ def say_explanation(told: ExplanationBody) -> str:
     if told.reason is not None:
         lines.append(f"{'reason':{_WIDTH}} {told.reason}")
     for name, value in msgspec.to_builtins(told.evidence).items():
-        shown = when(value) if name in _MOMENTS and isinstance(value, float) else value
+        shown = moment(value) if name in _MOMENTS and isinstance(value, float) else value
         lines.append(f"{name.replace('_', ' '):{_WIDTH}} {shown}")
     if told.ahead_count:
         jobs = "1 job" if told.ahead_count == 1 else f"{told.ahead_count} jobs"
         lines.append(f"{'ahead':{_WIDTH}} {jobs}: {', '.join(told.ahead)}")
     if told.predicted_start is not None:
         about = "about " if told.prediction == "reckoned" else ""
-        lines.append(f"{'should start':{_WIDTH}} {about}{when(told.predicted_start)}")
+        lines.append(f"{'should start':{_WIDTH}} {about}{moment(told.predicted_start)}")
     if told.resumes_at_step is not None:
         lines.append(f"{'resumes at':{_WIDTH}} step {told.resumes_at_step}")
     lines.extend(f"{'what if':{_WIDTH}} {words}" for words in told.what_if)

@@ -100,8 +100,10 @@ def read_spec(path: str) -> JobSpec:
         return read_job_file(sys.stdin.read(), "standard input")
     try:
         return read_job_file(Path(path).read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{path} cannot be read: it is not UTF-8 text.") from None
 
 
 def schema_text() -> str:
@@ -122,9 +124,9 @@ def say_job(job: JobBody) -> str:
         ("detail", job.detail or "-"),
         ("why", job.why or "-"),
         ("attempt", str(job.attempt)),
-        ("submitted", when(job.submitted_at)),
-        ("started", when(job.started_at)),
-        ("ended", when(job.ended_at)),
+        ("submitted", moment(job.submitted_at)),
+        ("started", moment(job.started_at)),
+        ("ended", moment(job.ended_at)),
         ("exit status", "-" if job.exit_status is None else str(job.exit_status)),
         ("GPUs", f"{job.gpus:g}"),
         ("GPU-seconds", f"{job.gpu_seconds:.0f}, lost {job.lost_gpu_seconds:.0f}"),
@@ -150,6 +152,11 @@ def when(at: float | None) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def moment(at: float | None) -> str:
+    """The same where no heading says that it is UTC."""
+    return "-" if at is None else f"{when(at)} UTC"
 
 
 def lasted(seconds: float | None) -> str:

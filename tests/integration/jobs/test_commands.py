@@ -127,7 +127,7 @@ def test_priority_and_what_a_job_cost(desk: Desk) -> None:
     wait_for(lambda: desk.show(runs)["gpu_seconds"] > 0)
     (normal,) = desk.submit(NOW, roles=roles)
     (urgent,) = desk.submit(NOW, roles=roles, preemptible=False)
-    assert desk.ask("jobs", "priority", urgent, "high").strip() == "100"
+    assert desk.ask("jobs", "priority", urgent, "high").strip() == "high (100)"
     ends = [desk.wait_for(job, "succeeded")["started_at"] for job in (urgent, normal)]
     assert ends[0] < ends[1]
     # Two GPUs at one unit of money for each second.

@@ -134,7 +134,7 @@ class Profile:
 
     def stretched(self, job: Job) -> float:
         """When it was submitted, put off by how long it should run, weighed by how wide it is."""
-        width = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0) ** self.stretch_width_power
+        width: float = max(job.amount_min.gpu_milli / GPU_MILLI, 1.0) ** self.stretch_width_power
         off = self.stretch * width * self.seconds_of(job)
         return job.submitted_at + min(off, self.stretch_seconds_max)
 

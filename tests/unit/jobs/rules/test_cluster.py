@@ -188,9 +188,9 @@ def test_a_newcomer_sits_with_those_who_go_when_it_goes(ends_at: float, wanted: 
         for end in ends:
             cluster.expect((Seat(node, (), Request()),), end)
     index = Seating(cluster, Request(gpus=1), FirstFit())
-    found = []
-    while (node := index.best(lambda one: one not in found, ends_at)) is not None:
-        found.append(node)
+    found: list[int] = []
+    while (best := index.best(lambda one: one not in found, ends_at)) is not None:
+        found.append(best)
     assert found == wanted
     # A better score outweighs it.
     tight = Seating(cluster, Request(gpus=1), BestFit())
