@@ -172,9 +172,14 @@ class Yard:
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Ours without any TOKENYARD_ variable of the machine, and with this home."""
+    """Ours without any TOKENYARD_ variable of the machine, and with this home.
+
+    A model server has one thread: several of them run side by side under test, and threads that
+    wait for each other by spinning would take the machine from all.
+    """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("TOKENYARD_")}
-    return {**kept, "TOKENYARD_HOME": str(home), **(extra or {})}
+    ours = {"TOKENYARD_HOME": str(home), "TOKENYARD_ENGINE__THREADS": "1"}
+    return {**kept, **ours, **(extra or {})}
 
 
 def run(

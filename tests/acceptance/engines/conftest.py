@@ -16,10 +16,8 @@ Opener = Callable[..., Yard]
 def llamacpp(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     """One yard with llama.cpp for all tests of a module; its end is a test too."""
     folder = tmp_path_factory.mktemp("llamacpp")
-    # Two threads of it wait for each other in loops, which takes minutes beside anything else.
-    one = {"TOKENYARD_ENGINE__THREADS": "1"}
     home = make_home(models_folder, folder / "home")
-    started = yards.start(home, folder, "--engine", "llamacpp", extra=one)
+    started = yards.start(home, folder, "--engine", "llamacpp")
     try:
         started.wait_until_ready()
         yield started
