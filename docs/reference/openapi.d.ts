@@ -577,6 +577,7 @@ export type PromptProgress = {
   cache: number;
   processed: number;
   time_ms: number;
+  place?: number;
 };
 
 export type CompletionRequest = {

@@ -33,7 +33,7 @@ class GenerationRequest:
     grammar: Grammar | None = None
     # Tokens of the answer that were generated elsewhere; they count in every way but are not sent.
     before: tuple[int, ...] = ()
-    # Whether the reader hears how far the prompt has been read.
+    # Whether the reader hears its place in line, and how far the prompt has been read.
     tells_progress: bool = False
     # Whether the prompt's vector is wanted, and no answer; `tokens_max` is 1 then.
     embeds: bool = False
@@ -48,12 +48,16 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How much of a prompt has been read. seconds: since the request was first scheduled."""
+    """How much of a prompt has been read. seconds: since the request was first scheduled.
+
+    place: in the line of those that wait, the next one first; 0 once it is read.
+    """
 
     total: int
     cached: int
     processed: int
     seconds: float
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class _Running:
     reports: list[TokenReport] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
+    # Its place in line that was told last; 0 for none.
+    place: int = 0
     # Tokens of the prompt that have been reported; the first one has no report.
     prompt_known: int = 1
     # Of the prompt, from its second token on; put with the first piece of text.
@@ -167,6 +169,7 @@ class StepLoop:
             while self._take_commands():
                 plan = self._batch.plan_step()
                 self._note_plan(plan)
+                self._tell_places()
                 if plan.chunks:
                     self._launch(plan)
                 while len(self._flights) > (self._device.lag if plan.chunks else 0):
@@ -399,6 +402,13 @@ class StepLoop:
         if plan.chunks:
             self._metrics.step_tokens.observe(plan.token_count)
 
+    def _tell_places(self) -> None:
+        """To those that asked and wait for their first token."""
+        for place, sequence in enumerate(self._batch.waiting, start=1):
+            running = self._running[sequence.id]
+            if (news := _read_place(running, place)) is not None:
+                self._put(running, news)
+
     def _note_state(self) -> None:
         batch = self._batch
         self._metrics.running.set(len(batch.running))
@@ -406,6 +416,16 @@ class StepLoop:
         self._metrics.kv_usage.set(batch.pool.used / batch.pool.block_count)
         if not self._running:
             batch.pool.check_integrity()
+
+
+def _read_place(running: _Running, place: int) -> Piece | None:
+    """What a waiting request hears, if its place is another one than before."""
+    request = running.request
+    if not request.tells_progress or running.place == place or running.first_token_at is not None:
+        return None
+    running.place = place
+    total = running.sequence.prompt_count
+    return Piece("", progress=Progress(total, cached=0, processed=0, seconds=0.0, place=place))
 
 
 def _read_prompt(

@@ -381,13 +381,15 @@ class Timings(msgspec.Struct, kw_only=True):
 class PromptProgress(msgspec.Struct, kw_only=True):
     """llama.cpp's extension: how much of the prompt has been read, in tokens.
 
-    cache: of the processed ones, those that were known before.
+    cache: of the processed ones, those that were known before. place, which is ours: while the
+    request waits to be read, its place in line, 1 for the next one.
     """
 
     total: int
     cache: int
     processed: int
     time_ms: float
+    place: int | UnsetType = UNSET
 
 
 class AnswerMessage(msgspec.Struct, kw_only=True):

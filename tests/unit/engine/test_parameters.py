@@ -1,7 +1,9 @@
 """Parameters beyond OpenAI's: what may be drawn, what is shown, what is told about the prompt."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.engine_server import ASK, MODEL, check
-from tokenyard.engine.rules.batching import Batch, BatchLimits, Sequence
+from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
 from tokenyard.engine.rules.drawing import DrawRule, ban_next, pack_tokens
 from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.rules.stopping import StopScanner
@@ -132,6 +134,32 @@ async def test_progress_counts_up_to_the_whole_prompt(serve: Serve) -> None:
             assert told[-1]["processed"] == told[-1]["total"] > 0
             quiet = await call(served, {**body, "stream": True}, path)
             assert not any("prompt_progress" in e for e in quiet.data() if isinstance(e, dict))
+
+
+async def test_who_waits_is_told_its_place_in_line(serve: Serve) -> None:
+    steps = threading.Semaphore(0)
+
+    def hold(_: Iterable[Chunk]) -> None:
+        assert steps.acquire(timeout=10)
+
+    body = {**TEXT, "return_progress": True, "stream": True, "max_tokens": 2}
+    async with serve("hello", before_step=hold) as served:
+        # Two run at a time here.
+        others = [asyncio.create_task(call(served, body)) for _ in range(2)]
+        while served.engine.open_count < len(others):
+            await asyncio.sleep(0)
+        waits = served.client.open("POST", "/v1/completions", json_body=body)
+        while served.engine.open_count == len(others):
+            await asyncio.sleep(0)
+        steps.release(2)
+        first = await waits.until(lambda answer: b"prompt_progress" in answer.body)
+        assert first.data()[0]["prompt_progress"]["place"] == 1
+        steps.release(20)
+        for answer in [*await asyncio.gather(*others), await waits.finish()]:
+            events = [event for event in answer.data() if isinstance(event, dict)]
+            told = [event["prompt_progress"] for event in events if "prompt_progress" in event]
+            assert told[-1]["processed"] == told[-1]["total"] > 0
+            assert "place" not in told[-1]
 
 
 async def test_the_newest_tokens_are_kept_of_a_long_prompt(serve: Serve) -> None:

@@ -444,15 +444,26 @@ async def test_conversation_has_room_for_so_many_items_only() -> None:
         assert (await yard.client.call("POST", target, json_body=items)).status == 400
 
 
+@pytest.mark.parametrize(
+    ("progress", "told"),
+    [
+        (
+            PromptProgress(total=900, cache=100, processed=512, time_ms=1.0),
+            b": reading 512 of 900, 100 known\n",
+        ),
+        (
+            PromptProgress(total=900, cache=0, processed=0, time_ms=0.0, place=3),
+            b": waiting, place 3 in line\n",
+        ),
+    ],
+)
 async def test_who_waits_hears_each_second_how_far_the_prompt_has_been_read(
-    yard: FakeYard, monkeypatch: pytest.MonkeyPatch
+    yard: FakeYard, monkeypatch: pytest.MonkeyPatch, progress: PromptProgress, told: bytes
 ) -> None:
     """In comments, which clients that know OpenAI's events only pass over."""
     monkeypatch.setattr(connection, "_FIRST_TICK_SECONDS", 0.01)
-    progress = PromptProgress(total=900, cache=100, processed=512, time_ms=1.0)
     yard.upstream.script = Script(progress=[progress], hold_after=0)
     call = yard.client.open("POST", PATH, json_body=STREAM)
-    told = b": reading 512 of 900, 100 known\n"
     first = await call.until(lambda answer: answer.body.count(told) >= 2)
     assert len(first.data()) == 2
     yard.upstream.go_on()

@@ -399,6 +399,7 @@ def _progress(progress: Progress) -> PromptProgress:
         cache=progress.cached,
         processed=progress.processed,
         time_ms=_milliseconds(progress.seconds),
+        place=progress.place or UNSET,
     )
 
 

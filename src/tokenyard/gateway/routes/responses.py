@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response as PlainResponse
 from starlette.types import ASGIApp
@@ -294,6 +295,8 @@ def _tell_progress(stream: LiveStream | None) -> bytes | None:
     read = stream.progress
     if read is None:
         return comment("waiting")
+    if read.place is not UNSET:
+        return comment(f"waiting, place {read.place} in line")
     return comment(f"reading {read.processed} of {read.total}, {read.cache} known")
 
 
