@@ -40,7 +40,7 @@ class _Decodes:
     first: int
     last: int
     rows: Tensor
-    # (sequences, 1, length): 0 where a token is, -inf where padding is.
+    # (1, sequences, 1, length) in the pool's type: 0 where a token is, -inf where padding is.
     mask: Tensor
 
 
@@ -118,25 +118,28 @@ def attend(view: View, layer: int, pool: KvPool, qkv: Tensor, heads: int) -> Ten
     result = torch.empty(rows, heads, width)
     for decodes in view.decodes:
         count = decodes.last - decodes.first
-        stored = pool.gather(layer, decodes.rows).view(2, kv_heads * count, -1, width)
+        stored = pool.gather(layer, decodes.rows).view(2, kv_heads, count, -1, width)
+        # The queries that share a head of keys stand as the rows of one matrix.
         queries = qkv[decodes.first : decodes.last, :heads].view(count, kv_heads, -1, width)
-        queries = queries.transpose(0, 1).reshape(kv_heads * count, -1, width)
-        scores = torch.bmm(queries, stored[0].transpose(1, 2)).view(
-            kv_heads, count, -1, decodes.mask.shape[2]
+        mixed = scaled_dot_product_attention(
+            queries.transpose(0, 1).to(stored.dtype),
+            stored[0],
+            stored[1],
+            attn_mask=decodes.mask,
+            scale=1.0,
         )
-        scores += decodes.mask
-        weights = torch.softmax(scores, dim=-1).view(kv_heads * count, -1, decodes.mask.shape[2])
-        mixed = torch.bmm(weights, stored[1]).view(kv_heads, count, -1, width)
-        result[decodes.first : decodes.last] = mixed.transpose(0, 1).reshape(count, heads, width)
+        result[decodes.first : decodes.last].view(count, kv_heads, -1, width).copy_(
+            mixed.transpose(0, 1)
+        )
     for prompt in view.prompts:
-        queries = qkv[prompt.first : prompt.last, :heads].transpose(0, 1).unsqueeze(0)
         if prompt.rows is None:
             stored = qkv[prompt.first : prompt.last, heads:].transpose(0, 1)
         else:
             stored = pool.gather(layer, prompt.rows)
         stored = stored.reshape(2, 1, kv_heads, -1, width)
+        queries = qkv[prompt.first : prompt.last, :heads].transpose(0, 1).unsqueeze(0)
         mixed = scaled_dot_product_attention(
-            queries,
+            queries.to(stored.dtype),
             stored[0],
             stored[1],
             attn_mask=prompt.mask,
@@ -210,12 +213,12 @@ def _bucket(lengths: Sequence[int]) -> list[tuple[int, int]]:
 def _lay_out_decodes(first: int, held: Sequence[_Held], pool: KvPool) -> _Decodes:
     longest = max(len(one.blocks) for one in held)
     blocks = np.zeros((len(held), longest), dtype=np.int64)
-    mask = np.full((len(held), 1, longest * pool.block_tokens), -np.inf, dtype=np.float32)
+    mask = np.full((1, len(held), 1, longest * pool.block_tokens), -np.inf, dtype=np.float32)
     for row, one in enumerate(held):
         blocks[row, : len(one.blocks)] = one.blocks
-        mask[row, 0, one.first : one.count] = 0
+        mask[0, row, 0, one.first : one.count] = 0
     rows = pool.rows_of(torch.from_numpy(blocks.reshape(-1)))
-    return _Decodes(first, first + len(held), rows, torch.from_numpy(mask))
+    return _Decodes(first, first + len(held), rows, torch.from_numpy(mask).to(pool.gathers))
 
 
 def _lay_out_prompt(row: int, span: Span, pool: KvPool, window: int) -> _Prompt:

@@ -59,6 +59,8 @@ class KvPool:
         size = (self._rows, (block_count + 1) * block_tokens, shape.head_width)
         # Whether what is read is what was written.
         self.exact = kind is KvFormat.FP32
+        # The type of what `gather` gives, in which attention is computed.
+        self.gathers = torch.float16 if kind is KvFormat.FP16 else torch.float32
         self._layers = [_zeros(size, _TYPES[kind]) for _ in range(shape.layers)]
         self._blocks = [layer.view(-1, block_tokens * shape.head_width) for layer in self._layers]
         # (2 * kv_heads, slots, 1); empty when nothing is scaled.
@@ -87,7 +89,7 @@ class KvPool:
         self._layers[layer].index_copy_(1, slots, rows.to(self._layers[layer].dtype))
 
     def gather(self, layer: int, rows: Tensor) -> Tensor:
-        """(2 * kv_heads, tokens, head_width) float32 for the `rows` of some blocks.
+        """(2 * kv_heads, tokens, head_width) of type `gathers` for the `rows` of some blocks.
 
         The next call writes over it.
         """
@@ -97,7 +99,7 @@ class KvPool:
         found = torch.index_select(
             blocks, 0, rows, out=self._stored[: size[0] * size[1]].view(size)
         )
-        if not self.exact:
+        if found.dtype != self.gathers:
             self._found = _at_least(self._found, size)
             found = self._found[: found.numel()].view(size).copy_(found)
         if self._scales:
