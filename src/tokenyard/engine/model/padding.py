@@ -37,6 +37,9 @@ class PaddingDropper:
 
     def __init__(self) -> None:
         self._library: Any = None
+        # Lists like those that `pack` makes, kept until then: where Python maps an arena for them
+        # beside a matrix, the two are one range, and the matrix is not found.
+        self._room: list[Any] = []
         if sys.platform == "linux" and MAPS.exists():
             with suppress(AttributeError, OSError):
                 library = ctypes.CDLL(None, use_errno=True)
@@ -47,6 +50,7 @@ class PaddingDropper:
     def __enter__(self) -> "PaddingDropper":
         if self._library is not None:
             self._library.mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_BYTES)
+            self._room = [_mapped() for _ in range(3)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,6 +64,7 @@ class PaddingDropper:
         padding = padded - 2 * outputs * inputs
         if self._library is None or padding < OWN_MAPPING_BYTES // 2:
             return packing()
+        self._room.clear()
         before = _mapped()
         result = packing()
         for first, last in _new(before, _mapped()):

@@ -24,7 +24,7 @@ from tokenyard.engine.rules.batching import Sequence as Text
 from tokenyard.engine.rules.drawing import DrawRule, TokenReport
 from tokenyard.vocabulary.errors import StartError
 
-WARM_UP_ROWS = (1, 2, 4, 8, 16)
+WARM_UP_ROWS = (1, 16)
 # Rows whose logits are at hand at once when a prompt is reported on.
 REPORTED_ROWS = 32
 
