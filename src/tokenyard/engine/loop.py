@@ -169,7 +169,6 @@ class StepLoop:
             while self._take_commands():
                 plan = self._batch.plan_step()
                 self._note_plan(plan)
-                self._tell_places()
                 if plan.chunks:
                     self._launch(plan)
                 while len(self._flights) > (self._device.lag if plan.chunks else 0):
@@ -401,13 +400,8 @@ class StepLoop:
             self._metrics.preemptions.inc(len(plan.preempted))
         if plan.chunks:
             self._metrics.step_tokens.observe(plan.token_count)
-
-    def _tell_places(self) -> None:
-        """To those that asked and wait for their first token."""
-        for place, sequence in enumerate(self._batch.waiting, start=1):
-            running = self._running[sequence.id]
-            if (news := _read_place(running, place)) is not None:
-                self._put(running, news)
+        for running, news in _read_places(self._batch.waiting, self._running):
+            self._put(running, news)
 
     def _note_state(self) -> None:
         batch = self._batch
@@ -418,14 +412,17 @@ class StepLoop:
             batch.pool.check_integrity()
 
 
-def _read_place(running: _Running, place: int) -> Piece | None:
-    """What a waiting request hears, if its place is another one than before."""
-    request = running.request
-    if not request.tells_progress or running.place == place or running.first_token_at is not None:
-        return None
-    running.place = place
-    total = running.sequence.prompt_count
-    return Piece("", progress=Progress(total, cached=0, processed=0, seconds=0.0, place=place))
+def _read_places(
+    waiting: Iterable[Sequence], known: Mapping[int, _Running]
+) -> Iterable[tuple[_Running, Piece]]:
+    """What those hear that asked, and whose place in line is another one than before."""
+    for place, sequence in enumerate(waiting, start=1):
+        running = known[sequence.id]
+        asked = running.request.tells_progress and running.first_token_at is None
+        if asked and running.place != place:
+            running.place = place
+            progress = Progress(sequence.prompt_count, 0, 0, seconds=0.0, place=place)
+            yield running, Piece("", progress=progress)
 
 
 def _read_prompt(
