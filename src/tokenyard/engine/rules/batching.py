@@ -274,14 +274,18 @@ class Batch:
         return chunks
 
     def _draft(self, sequence: Sequence, spare: int) -> tuple[int, ...]:
-        """Guesses that fit the blocks at hand and do not reach beyond the text's end."""
+        """Guesses that do not reach beyond the text's end. No sequence gives way to them."""
         if sequence.book is None or sequence.unknown or sequence.full_count is None:
             return ()
-        room = len(sequence.blocks) * self.limits.block_tokens - sequence.computed - 1
         left = sequence.full_count - len(sequence.tokens) - 1
-        return sequence.book.propose(
-            sequence.tokens, min(self.limits.draft_tokens_max, spare, room, left)
+        drafts = sequence.book.propose(
+            sequence.tokens, min(self.limits.draft_tokens_max, spare, left)
         )
+        size, end = self.limits.block_tokens, sequence.computed + 1 + len(drafts)
+        # Each other one may need a block in this step.
+        while end > len(sequence.blocks) * size and self.pool.available > len(self.running):
+            sequence.blocks += self.pool.take(1)
+        return drafts[: len(sequence.blocks) * size - sequence.computed - 1]
 
     def _make_room(self, sequence: Sequence, count: int, preempted: list[Sequence]) -> bool:
         """Blocks for the next tokens, taken from the last in turn if need be; itself may be it."""

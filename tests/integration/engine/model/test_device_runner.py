@@ -26,7 +26,9 @@ from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.runtime.randomness import SeededRandomness
 from tokenyard.telemetry.logs import Log
 from tokenyard.telemetry.metrics import EngineMetrics
+from tokenyard.vocabulary.errors import InvalidRequest
 from tokenyard.vocabulary.generation import SamplingParameters
+from tokenyard.vocabulary.reasons import Reason
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,36 @@ def test_buffers_travel_in_aligned_fields() -> None:
     places = _pack(buffer, {"tokens": [1, 2, 3, 4, 5], "slots": [6], "places": [], "blocks": [7]})
     assert places == {"tokens": (0, 5), "slots": (8, 9), "places": (12, 12), "blocks": (12, 13)}
     assert buffer[:14].tolist() == [1, 2, 3, 4, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0]
+
+
+async def test_what_a_device_does_not_do_is_refused_by_name(
+    tiny_model: Path, tokenizer: Tokenizer
+) -> None:
+    engine = Engine(
+        make_device(tiny_model),
+        tokenizer,
+        EngineSettings(block_tokens=BLOCK, step_tokens_max=16, sequences_max=8),
+        clock=RealClock(),
+        randomness=SeededRandomness(1),
+        log=Log(io.StringIO(), RealClock()),
+        metrics=EngineMetrics(),
+        broken=lambda: None,
+    )
+    refused = []
+    with pytest.raises(InvalidRequest) as error:
+        engine.submit([7], SamplingParameters(report_top=1))
+    refused.append(error.value)
+    with pytest.raises(InvalidRequest) as error:
+        engine.submit([7], SamplingParameters(prompt_top=1))
+    refused.append(error.value)
+    with pytest.raises(InvalidRequest) as error:
+        engine.submit_embeddings([[7]])
+    refused.append(error.value)
+    with pytest.raises(InvalidRequest) as error:
+        await engine.adapters.load("law", tiny_model, 0.0)
+    refused.append(error.value)
+    assert {one.reason for one in refused} == {Reason.UNSUPPORTED_PARAMETER}
+    assert [one.param for one in refused] == ["logprobs", "prompt_logprobs", "model", "lora_name"]
 
 
 async def test_the_engine_answers_through_a_device(tiny_model: Path, tokenizer: Tokenizer) -> None:

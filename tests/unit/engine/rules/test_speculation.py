@@ -115,3 +115,21 @@ def test_right_guesses_save_steps_when_few_are_running(rows: int) -> None:
     plain = write([prompt], 40, drafts=0, step=16, blocks=40, rows=rows)[1]
     guessed = write([prompt], 40, drafts=3, step=16, blocks=40, rows=rows)[1]
     assert (guessed < plain) == (rows > 1)
+
+
+@pytest.mark.parametrize(("blocks", "drafts"), [(8, (1, 2, 0)), (5, ()), (4, ())])
+def test_guesses_go_on_in_a_block_that_nobody_else_may_need(
+    blocks: int, drafts: tuple[int, ...]
+) -> None:
+    limits = BatchLimits(16, 4, BLOCK, 16, draft_tokens_max=3)
+    batch = Batch(BlockPool(blocks), limits)
+    # With the next token, its four blocks are full.
+    text = Sequence(0, [0, 1, 2] * 5, full_count=40, book=DraftBook())
+    batch.add(text)
+    batch.settle(batch.plan_step(), {0: 0})
+    (chunk,) = batch.plan_step().chunks
+    assert (chunk.start, chunk.drafts) == (15, drafts)
+    assert len(text.blocks) == 4 + bool(drafts)
+    batch.end(text)
+    batch.pool.check_integrity()
+    assert batch.pool.used == 0
