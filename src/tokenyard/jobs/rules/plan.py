@@ -16,6 +16,7 @@ from typing import assert_never
 
 from tokenyard.jobs.rules.backfill import Leaving, Reservation, reserve
 from tokenyard.jobs.rules.board import Board, Entry, Line, Phase
+from tokenyard.jobs.rules.claims import all_open, claim_on, is_coming
 from tokenyard.jobs.rules.decisions import (
     Blocked,
     Claim,
@@ -40,7 +41,7 @@ from tokenyard.jobs.rules.gangs import (
     settle,
 )
 from tokenyard.jobs.rules.growth import grow
-from tokenyard.jobs.rules.ordering import Ordering
+from tokenyard.jobs.rules.ordering import Ordering, Source
 from tokenyard.jobs.rules.preemption import Search
 from tokenyard.jobs.rules.profile import Passing, Taking
 from tokenyard.jobs.rules.replacement import above_share, less_urgent, reason_for
@@ -135,28 +136,6 @@ def _lift_and_admit(
     return attempt(entries, shifts=False)
 
 
-def _claim_on(nodes: set[int], decision: Decision) -> Decision:
-    if isinstance(decision, Start) and any(seat.node in nodes for seat in decision.seats):
-        return Claim(decision.job, decision.seats)
-    return decision
-
-
-def _all_open(board: Board, seats: Seats) -> bool:
-    closed = board.cluster.closed
-    return not closed or all(seat.node not in closed for seat in seats)
-
-
-def _is_coming(board: Board, seats: Seats) -> bool:
-    """Whether everyone on claimed seats has been told to go."""
-    cluster = board.cluster
-    here = cluster.here()
-    for leaving in board.stopping.values():
-        cluster.give_all(leaving.seats)
-    free = cluster.is_free(seats)
-    cluster.rewind(here)
-    return free
-
-
 class Cycle:
     """The working state of one cycle."""
 
@@ -196,7 +175,7 @@ class Cycle:
         gone = {d.job for d in first if isinstance(d, Preempt)} & self._lifted.keys()
         nodes = {seat.node for job in gone for seat in self._lifted[job].seats}
         if nodes:
-            then = [_claim_on(nodes, decision) for decision in then]
+            then = [claim_on(nodes, decision) for decision in then]
         return Plan(
             self.now,
             self.board.version,
@@ -211,11 +190,11 @@ class Cycle:
         cluster = self.board.cluster
         for entry in list(self.board.claims.values()):
             job = entry.job
-            if cluster.is_free(entry.seats) and _all_open(self.board, entry.seats):
+            if cluster.is_free(entry.seats) and all_open(self.board, entry.seats):
                 cluster.take_all(entry.seats)
                 self.decisions.append(Start(job.id, entry.seats, Reason.SEATS_WERE_HELD))
                 self._note_start(entry.seats, job)
-            elif not _all_open(self.board, entry.seats) or not _is_coming(self.board, entry.seats):
+            elif not all_open(self.board, entry.seats) or not is_coming(self.board, entry.seats):
                 self.decisions.append(Renounce(job.id))
             else:
                 for seat in entry.seats:
@@ -280,7 +259,7 @@ class Cycle:
             entry = source.entries[source.cursor]
             if source.lifted:
                 self._reseat(entry)
-            elif not self._try(entry, source.line):
+            elif not self._try(entry, source):
                 continue
             source.cursor += 1
             if source.cursor < len(source.entries):
@@ -304,9 +283,9 @@ class Cycle:
         self.decisions.append(Preempt(job.id, None, reason_for(self.board, self.decisions, job)))
         self.search.spent.add(job.id)
 
-    def _try(self, entry: Entry, line: Line) -> bool:
+    def _try(self, entry: Entry, source: Source) -> bool:
         """Start the job, or note why not. True when the next of the line may be tried."""
-        job = entry.job
+        job, line = entry.job, source.line
         ahead = self._strict.get(job.queue)
         if ahead is not None:
             self.blocked[line.number] = Blocked(Reason.BEHIND_IN_QUEUE, ahead)
@@ -317,7 +296,7 @@ class Cycle:
             ends_at = self.now + self.profile.seconds_of(job)
             found = self._seat(job, ends_at)
             if found is None:
-                return self._held_back(job, line)
+                return self._held_back(source, ends_at)
             if not isinstance(found, Shortfall):
                 self._start(entry, found, ends_at)
                 return True
@@ -423,17 +402,29 @@ class Cycle:
         # Each of the next ones may have a planned start too.
         return len(self.reservations) < self.profile.reserves
 
-    def _held_back(self, job: Job, line: Line) -> bool:
-        """It would delay a reservation; a shorter job of the same line may not."""
+    def _held_back(self, source: Source, ends_at: float) -> bool:
+        """It would delay a reservation; a shorter job of the same line may not.
+
+        Those behind it that would stay past the last planned start too are passed over at once:
+        they ask for the same room, and it only shrinks within a cycle.
+        """
+        number, entries = source.line.number, source.entries
         blocked = Blocked(Reason.RESERVED_FOR_OTHERS, self.reservations[0].job.id)
-        self.single[job.id] = blocked
-        tried = self._passed[line.number] = self._passed.get(line.number, 0) + 1
-        self._held_back_count += 1
-        few = self._held_back_count < self.profile.passing_tries_max
-        if few and tried < self.profile.passing_jobs_max:
-            return True
-        self.blocked[line.number] = blocked
-        return False
+        last = max(reservation.start for reservation in self.reservations)
+        while True:
+            self.single[entries[source.cursor].job.id] = blocked
+            tried = self._passed[number] = self._passed.get(number, 0) + 1
+            self._held_back_count += 1
+            many = self._held_back_count >= self.profile.passing_tries_max
+            if many or tried >= self.profile.passing_jobs_max:
+                self.blocked[number] = blocked
+                return False
+            following = source.cursor + 1
+            if ends_at <= last or following == len(entries):
+                return True
+            if self.now + self.profile.seconds_of(entries[following].job) <= last:
+                return True
+            source.cursor = following
 
     def _displaces_for(self, entry: Entry, rest: Job) -> None:
         """Make room for the rest of a gang; it sits down in the next cycle, before all others."""
