@@ -16,7 +16,7 @@ from typing import assert_never
 
 from tokenyard.jobs.rules.backfill import Leaving, Reservation, reserve
 from tokenyard.jobs.rules.board import Board, Entry, Line, Phase
-from tokenyard.jobs.rules.claims import all_open, claim_on, is_coming
+from tokenyard.jobs.rules.claims import all_open, in_order, is_coming
 from tokenyard.jobs.rules.decisions import (
     Blocked,
     Claim,
@@ -167,19 +167,10 @@ class Cycle:
 
     def result(self) -> Plan:
         """The plan, its decisions in the order in which they must be applied."""
-        first = [d for d in self.decisions if isinstance(d, (Preempt, Release, Renounce))]
-        then: list[Decision] = [
-            d for d in self.decisions if not isinstance(d, (Preempt, Release, Renounce))
-        ]
-        # Where somebody must go first, even who is lifted only on trial, seats are claimed.
-        gone = {d.job for d in first if isinstance(d, Preempt)} & self._lifted.keys()
-        nodes = {seat.node for job in gone for seat in self._lifted[job].seats}
-        if nodes:
-            then = [claim_on(nodes, decision) for decision in then]
         return Plan(
             self.now,
             self.board.version,
-            (*first, *then),
+            in_order(self.decisions, self._lifted),
             self.blocked,
             self.single,
             tuple(self.reservations),
