@@ -312,9 +312,9 @@ class Board:
         times = [max(when, now) for when in times if when != INFINITY]
         return min(times, default=None)
 
-    def expect(self, seats: Seats, ends_at: float) -> None:
-        """Let placement know when who sits there should have gone, if that is known and wanted."""
-        if self._told(ends_at):
+    def expect(self, job: Job, seats: Seats, ends_at: float) -> None:
+        """Let placement know when who sits there should have gone, if the job tells of it."""
+        if self._tells(job):
             self.cluster.expect(seats, ends_at)
 
     def ripen(self, job_id: JobId) -> None:
@@ -375,14 +375,15 @@ class Board:
     def _will_end(self, entry: Entry) -> None:
         entry.ends_at = entry.started_at + self.profile.seconds_of(entry.job)
         insort(self.ends, (entry.ends_at, entry.seq, entry))
-        self.expect(entry.seats, entry.ends_at)
+        self.expect(entry.job, entry.seats, entry.ends_at)
 
-    def _told(self, ends_at: float) -> bool:
-        return self.profile.aligns and ends_at != INFINITY
+    def _tells(self, job: Job) -> bool:
+        # A default is good enough for an order, but no place is better for it.
+        return self.profile.aligns and job.seconds_expected is not None
 
     def _unend(self, entry: Entry) -> None:
         del self.ends[bisect_left(self.ends, (entry.ends_at, entry.seq, entry))]
-        if self._told(entry.ends_at):
+        if self._tells(entry.job):
             self.cluster.forget(entry.seats, entry.ends_at)
 
 

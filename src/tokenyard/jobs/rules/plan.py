@@ -341,7 +341,7 @@ class Cycle:
     def _note_start(self, seats: Seats, job: Job) -> None:
         ends_at = self.now + self.profile.seconds_of(job)
         self._started.append((ends_at, seats))
-        self.board.expect(seats, ends_at)
+        self.board.expect(job, seats, ends_at)
 
     def _preempt_for(self, entry: Entry) -> bool:
         job = entry.job

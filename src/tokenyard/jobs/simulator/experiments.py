@@ -20,6 +20,7 @@ from tokenyard.jobs.rules.profile import (
     FIFO_EASY,
     FIFO_SKIP,
     QUOTA_PROTECTING,
+    YARD,
     Order,
     Profile,
 )
@@ -84,9 +85,11 @@ def fill(nodes: list[Node], pods: Sequence[Request], policy: str, randomness: Ra
         order.append(pod)
     _shuffle(nodes, randomness)
     placement = fill_policy(policy, mix, seed)
+    ours = policy.startswith("yard")
     profile = Profile(
-        policy, order=(Order.AGE,), placement=placement, learns=policy.startswith("yard")
-    )
+        policy, order=(Order.AGE,), placement=placement, learns=ours, aligns=ours,
+        estimate_seconds_default=YARD.estimate_seconds_default if ours else None,
+    )  # fmt: skip
     # Ours knows past jobs, as FGD knows the typical ones: those of the trace. Cold, it does not.
     demand = Demand(Counter(pods)) if policy == "yard" else None
     board = Board(nodes, [QueueSpec(ALL)], profile, demand)

@@ -17,7 +17,6 @@ from tokenyard.jobs.rules.plan import apply, carry_out, plan
 from tokenyard.jobs.rules.profile import PRIORITY, PROFILES, Order, Passing, Profile, Taking
 from tokenyard.jobs.rules.twin import twin_of
 from tokenyard.jobs.rules.workload import (
-    INFINITY,
     UNLIMITED,
     Amount,
     Job,
@@ -117,7 +116,8 @@ def check_books(board: Board) -> None:
     assert free == [node.gpus for node in board.cluster.nodes]
     ends: list[list[float]] = [[] for _ in free]
     for entry in board.running.values() if board.profile.aligns else ():
-        for index in {seat.node for seat in entry.seats} if entry.ends_at < INFINITY else ():
+        told = entry.job.seconds_expected is not None
+        for index in {seat.node for seat in entry.seats} if told else ():
             ends[index].append(entry.ends_at)
     assert [sorted(there) for there in ends] == [node.ends for node in board.cluster.nodes]
     charged = {A: 0, B: 0}
@@ -440,6 +440,16 @@ def test_who_starts_in_the_same_cycle_is_seen(aligns: bool, node: int) -> None:
     carry_out(board, plan(board, 0.0))
     placed = {job: entry.seats[0].node for job, entry in board.running.items()}
     assert placed == {"short": 0, "long": 1, "late": node}
+    check_books(board)
+
+
+def test_a_default_length_makes_no_place_better() -> None:
+    profile = Profile("p", placement=FirstFit(), aligns=True, estimate_seconds_default=100.0)
+    board = Board(nodes(4, 4), queues(nominal=None), profile)
+    board.submit(gang("unknown", gpus=3))
+    carry_out(board, plan(board, 0.0))
+    assert board.ends[0][0] == 100.0
+    assert [node.until for node in board.cluster.nodes] == [0.0, 0.0]
     check_books(board)
 
 
