@@ -24,9 +24,8 @@ def test_axe_finds_nothing_in_the_playground(open_window: OpenWindow) -> None:
     assert window.violations_in_both_themes() == []
 
 
-def test_axe_finds_nothing_in_the_chat(open_window: OpenWindow, yard: Yard) -> None:
-    window = open_window()
-    window.go(f"{yard.url}/chat")
+def test_axe_finds_nothing_in_the_chat(open_window: OpenWindow) -> None:
+    window = open_window(path="/chat")
     window.draft.wait_for()
     assert window.violations_in_both_themes() == []
     window.send("Name one colour.")

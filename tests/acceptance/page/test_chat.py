@@ -23,8 +23,15 @@ OpenWindow = Callable[..., Window]
 LONG = "Describe a walk along a river from its source to the sea, in detail."
 
 
+@pytest.fixture
+def window(open_window: OpenWindow) -> Window:
+    """One signed-in window in the Chat."""
+    return open_window(path="/chat")
+
+
 def open_chat(window: Window, yard: Yard) -> Window:
-    window.go(f"{yard.url}/chat")
+    if window.page.url != f"{yard.url}/chat":
+        window.go(f"{yard.url}/chat")
     window.draft.wait_for()
     return window
 

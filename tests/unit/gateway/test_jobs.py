@@ -209,7 +209,8 @@ async def test_strangers_and_other_projects_see_nothing(yard: FakeYard) -> None:
 
 async def test_queues_nodes_and_history(yard: FakeYard) -> None:
     await submit(yard)
-    await submit(yard, roles=[{"gpus": 4}])
+    # Of equals, the wider one would go first.
+    await submit(yard, roles=[{"gpus": 4}], priority="low")
     await cycle(yard, 1.0)
     [queue] = (await get(yard, "/api/queues"))["data"]
     assert (queue["name"], queue["running"], queue["waiting"]) == ("default", 1, 1)
