@@ -6,8 +6,8 @@ import { readSettings, requestSettings } from "./settings";
 /** The model and the settings that a question of this conversation is asked with. */
 export function useAsking(conversation: string | null) {
   const { data } = useConversation(conversation);
-  const { model, models } = useModel();
+  const { model, models, asked } = useModel();
   const settings = readSettings(data);
   const chosen = models.find((each) => each.id === settings.model) ?? model;
-  return { model: chosen, settings: requestSettings(settings) };
+  return { model: chosen, asked, settings: requestSettings(settings) };
 }

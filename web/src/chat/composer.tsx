@@ -34,7 +34,7 @@ export function ChatComposer({
   const key = conversation ?? NEW;
   const draft = useDrafts((all) => all[key] ?? "");
   const files = useAttachments(key);
-  const { model, settings } = useAsking(conversation);
+  const { model, asked, settings } = useAsking(conversation);
   const field = useRef<HTMLTextAreaElement>(null);
   const { open, opening, error, dismiss } = useOpen();
   const running = run?.ending === null;
@@ -95,7 +95,9 @@ export function ChatComposer({
       }
       left={
         <div className="flex min-w-0 flex-wrap items-center gap-x-4">
-          <span className="text-xs text-soft max-sm:hidden">{model?.id ?? t("play.no_model")}</span>
+          <span className="text-xs text-soft max-sm:hidden">
+            {model?.id ?? (asked && t("play.no_model"))}
+          </span>
           <Gauge conversation={conversation} run={run} draft={draft} />
           {conversation !== null && <CostSoFar conversation={conversation} />}
           <Attach onFiles={(list) => attach(key, list)} />

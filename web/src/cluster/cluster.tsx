@@ -69,7 +69,7 @@ function sentenceOf(cluster: ClusterBody): string {
     cluster.gpus_held > 0 && t("jobs.gpus_held", { held: count(cluster.gpus_held) }),
     cluster.gpus_fragmented > 0 &&
       t("cluster.fragmented", { gpus: count(Math.round(cluster.gpus_fragmented * 10) / 10) }),
-    cluster.preemptions > 0 && t("cluster.preemptions", { count: cluster.preemptions }),
+    cluster.preemptions > 0 && plural("cluster.preemptions", cluster.preemptions),
     cluster.lost_gpu_seconds > 0 && t("cluster.lost", { time: span(cluster.lost_gpu_seconds) }),
     t("cluster.profile", { profile: cluster.profile }),
   ];

@@ -11,8 +11,11 @@ export function chooseModel(id: string): void {
   useChoice.setState({ id });
 }
 
-export function useModel(): { model: Model | null; models: Model[] } {
+/** asked: whether the server has said which models there are; before, none is no news. */
+export function useModel(): { model: Model | null; models: Model[]; asked: boolean } {
   const { id } = useChoice();
-  const models = useModels().data?.data ?? [];
-  return { model: models.find((each) => each.id === id) ?? models[0] ?? null, models };
+  const { data } = useModels();
+  const models = data?.data ?? [];
+  const model = models.find((each) => each.id === id) ?? models[0] ?? null;
+  return { model, models, asked: data !== undefined };
 }

@@ -12,7 +12,7 @@ import { useNames } from "../frame/names";
 import { Part } from "../frame/page";
 import { count, decimal, moment, money, span } from "../language/format";
 import { explained, outcome, reasonWords } from "../language/reasons";
-import { known, t } from "../language/t";
+import { known, plural, t } from "../language/t";
 import { Button } from "../parts/button";
 import { useWallClock } from "../parts/countdown";
 import { Notice } from "../parts/notice";
@@ -139,7 +139,7 @@ function Why({ id }: { id: string }) {
         {data.predicted_start !== null && (
           <li>{t("jobs.predicted", { time: moment(data.predicted_start) })}</li>
         )}
-        {data.ahead_count > 0 && <li>{t("jobs.ahead", { count: data.ahead_count })}</li>}
+        {data.ahead_count > 0 && <li>{plural("jobs.ahead", data.ahead_count)}</li>}
         {data.changes.map((change) => (
           <li key={JSON.stringify(change)}>{changeWords(change)}</li>
         ))}
@@ -214,8 +214,7 @@ function Gang({ job }: { job: JobBody }) {
       {seats.length > 0 && (
         <p className="text-xs text-soft">
           {[...new Set(seats.map((seat) => seat.node))].join(", ")}
-          {job.held_seats.length > 0 &&
-            ` · ${t("jobs.held_seats", { count: job.held_seats.length })}`}
+          {job.held_seats.length > 0 && ` · ${plural("jobs.held_seats", job.held_seats.length)}`}
         </p>
       )}
     </Part>

@@ -47,7 +47,7 @@ export function ActionsHead() {
 export function ActionsCell({ acted, children }: { acted?: Acted; children: ReactNode }) {
   return (
     <td className="text-end">
-      <span className="inline-flex gap-4">{children}</span>
+      {children && <span className="inline-flex gap-4">{children}</span>}
       {acted && <Failed acted={acted} />}
     </td>
   );

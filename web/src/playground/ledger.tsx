@@ -73,15 +73,17 @@ export function Ledger() {
 /** The model of this bench: its own, else the page's. */
 export function useBenchModel() {
   const { model: own } = useBenchState();
-  const { model, models } = useModel();
-  return { model: models.find((each) => each.id === own) ?? model, models };
+  const { model, models, asked } = useModel();
+  return { model: models.find((each) => each.id === own) ?? model, models, asked };
 }
 
 export function ModelSelect({ id, className = "" }: { id?: string; className?: string }) {
   const bench = useBench();
   const { columns } = useDesk();
-  const { model, models } = useBenchModel();
-  if (models.length === 0) return <p className="text-amber">{t("play.no_model")}</p>;
+  const { model, models, asked } = useBenchModel();
+  if (models.length === 0) {
+    return <p className="min-h-6 text-amber">{asked && t("play.no_model")}</p>;
+  }
   const choose = (chosen: string) =>
     columns === 1 ? chooseModel(chosen) : bench.set({ model: chosen });
   return (

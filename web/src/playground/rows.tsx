@@ -5,7 +5,7 @@ import { ApiError, ConnectionLost } from "../api/errors";
 import { server } from "../api/server";
 import { refreshSession } from "../frame/session";
 import { money } from "../language/format";
-import { t } from "../language/t";
+import { plural, t } from "../language/t";
 import { type Completion, complete } from "../live/complete";
 import type { Run } from "../live/run";
 import { runs, useRun } from "../live/store";
@@ -141,7 +141,7 @@ export function Rows({ model }: { model: string | null }) {
           </Button>
         ) : (
           <Button kind="primary" disabled={!able} onClick={() => void start()}>
-            {t("rows.run", { count: rows.length })}
+            {plural("rows.run", rows.length)}
           </Button>
         )}
         <Button disabled={!rows.some((row) => row.result)} onClick={() => download(names, rows)}>

@@ -9,8 +9,8 @@ import type {
 import { ask } from "../api/routes";
 import { useMay } from "../frame/names";
 import { Page, Part } from "../frame/page";
-import { count, moment } from "../language/format";
-import { t } from "../language/t";
+import { moment } from "../language/format";
+import { plural, t } from "../language/t";
 import { useAct } from "../parts/act";
 import { Button } from "../parts/button";
 import { CopyButton } from "../parts/copy";
@@ -223,11 +223,7 @@ function Versions({
                 {t("prompts.version", { version: each.version })}
                 {labels.length > 0 && <span className="text-accent"> · {labels.join(", ")}</span>}
                 <span className="block text-xs text-soft">
-                  {[
-                    each.note,
-                    moment(each.created_at),
-                    t("prompts.uses", { count: count(each.uses) }),
-                  ]
+                  {[each.note, moment(each.created_at), plural("prompts.uses", each.uses)]
                     .filter(Boolean)
                     .join(" · ")}
                 </span>

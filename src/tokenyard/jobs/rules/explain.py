@@ -331,8 +331,8 @@ def _moment(at: float | None) -> str:
 
 
 _NO_SEATS = {
-    Reason.NEVER_FITS: "No part of this cluster can ever hold the job: {s.needed} members are "
-    "needed and {s.possible} would fit if it were empty.",
+    Reason.NEVER_FITS: "No part of this cluster can ever hold the job: {s.possible} of "
+    "{s.needed} members would fit if it were empty.",
     Reason.NODES_CLOSED: "The nodes that could hold the job are cordoned or lost.",
     Reason.INSUFFICIENT_RESOURCES: "Too little is free: {s.possible} of {s.needed} members "
     "would fit, and {free}.",
@@ -340,7 +340,7 @@ _NO_SEATS = {
     "small: {s.possible} of {s.needed} members would fit.",
     Reason.TOPOLOGY: "Enough is free, but not close together: the best single place holds "
     "{s.possible} of {s.needed} members.",
-    Reason.GANG_INCOMPLETE: "The gang lost members and {s.needed} more are needed.",
+    Reason.GANG_INCOMPLETE: "The gang lost members and still lacks {s.needed}.",
 }
 _NO_QUOTA = {
     Reason.QUEUE_QUOTA: "has used up its quota and nobody has more to lend",
