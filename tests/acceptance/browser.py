@@ -112,10 +112,10 @@ class Window:
         if not self.page.evaluate("() => 'axe' in window"):
             self.page.evaluate(AXE_PATH.read_text(encoding="utf-8"))
         found: dict[str, Any] = self.page.evaluate(
-            "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations', 'passes']})",
-            [*rules],
+            "rules => axe.run(document, {runOnly: rules})", [*rules]
         )
-        assert found["passes"], "axe has checked nothing"
+        # Behind an open sheet axe may find nothing whose contrast it can be sure of.
+        assert found["passes"] or found["incomplete"], "axe has checked nothing"
         return [
             f"{each['id']} at {[node['target'] for node in each['nodes']]}"
             for each in found["violations"]

@@ -36,6 +36,15 @@ describe("complete", () => {
     });
   });
 
+  it("knows the place in line until the prompt is read", async () => {
+    const waits = (place?: number) =>
+      event({ id: "c", choices: [], prompt_progress: { total: 9, cache: 0, processed: 3, place } });
+    const stays = await run(async () => answer(waits(2)));
+    expect(stays).toMatchObject({ place: 2, reading: null });
+    const goesOn = await run(async () => answer(waits(2) + waits(1) + waits()));
+    expect(goesOn).toMatchObject({ place: null, reading: { processed: 3, total: 9 } });
+  });
+
   it("keeps the text before an error inside the stream, and names the request", async () => {
     const broke = event({ error: { message: "It died.", code: "upstream_failed", param: null } });
     const ended = await run(async () => answer(piece("Hel") + broke));

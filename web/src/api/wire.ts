@@ -119,7 +119,7 @@ export interface CompletionChunk {
   } | null;
   timings?: Timings;
   cost?: Cost;
-  prompt_progress?: { total: number; processed: number } | null;
+  prompt_progress?: { total: number; processed: number; place?: number } | null;
 }
 
 export type Conversation = Omit<ConversationBody, "object">;

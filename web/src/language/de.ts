@@ -102,6 +102,7 @@ export const de: Record<Key, string> = {
     "Legen Sie zuerst einen API-Schlüssel in TOKENYARD_API_KEY ab: der Befehl tokenyard keys create --name mine gibt einen aus.",
   "meter.waiting": "wartet seit {seconds} s auf das erste Token",
   "meter.queued": "in der Schlange {time}",
+  "meter.place": "Platz {place} in der Schlange",
   "meter.first_token": "erstes Token {time}",
   "meter.rate": "{rate} Tok/s",
   "meter.in": "{count} ein",

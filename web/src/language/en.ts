@@ -104,6 +104,7 @@ export const en = {
 
   "meter.waiting": "waiting for the first token {seconds} s",
   "meter.queued": "queued {time}",
+  "meter.place": "place {place} in line",
   "meter.first_token": "first token {time}",
   "meter.rate": "{rate} tok/s",
   "meter.in": "{count} in",

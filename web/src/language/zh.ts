@@ -97,6 +97,7 @@ export const zh: Record<Key, string> = {
     "请先把 API 密钥放入 TOKENYARD_API_KEY：命令 tokenyard keys create --name mine 会打印一个。",
   "meter.waiting": "等待首个 token {seconds} 秒",
   "meter.queued": "排队 {time}",
+  "meter.place": "排在第 {place} 位",
   "meter.first_token": "首个 token {time}",
   "meter.rate": "{rate} token/秒",
   "meter.in": "输入 {count}",

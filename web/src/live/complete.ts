@@ -97,8 +97,10 @@ function take(run: Parameters<typeof append>[0], chunk: CompletionChunk, now: nu
     return { ...run, firstTokenAt: run.firstTokenAt ?? now, lastTokenAt: now };
   }
   if (chunk.prompt_progress) {
-    const { processed, total } = chunk.prompt_progress;
-    return { ...longer, reading: { processed, total } };
+    const { processed, total, place } = chunk.prompt_progress;
+    return place === undefined
+      ? { ...longer, place: null, reading: { processed, total } }
+      : { ...longer, place };
   }
   if (!chunk.usage && !chunk.timings && !chunk.cost) return longer;
   return { ...longer, meter: { ...longer.meter, ...meterOfChunk(chunk) } };

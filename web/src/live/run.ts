@@ -52,6 +52,8 @@ export interface Run {
   pieces: number;
   /** How much of the prompt the model server has read, while it tells. */
   reading: { processed: number; total: number } | null;
+  /** Its place in line at the model server, while it waits there and the server tells; 1 is next. */
+  place: number | null;
   stopping: boolean;
   link: Link;
   meter: Meter;
@@ -69,6 +71,7 @@ export const newRun = (id: string, askedAt: number, responseId: string | null = 
   endedAt: null,
   pieces: 0,
   reading: null,
+  place: null,
   stopping: false,
   link: { state: "open", againAt: 0 },
   meter: {},

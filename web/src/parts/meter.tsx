@@ -68,7 +68,10 @@ export function RunMeter({ run }: { run: Run }) {
   }
   if (run.firstTokenAt === null) {
     const seconds = Math.max(0, now - run.askedAt) / 1000;
-    const read = run.reading && t("meter.reading", run.reading);
+    const read =
+      run.place === null
+        ? run.reading && t("meter.reading", run.reading)
+        : t("meter.place", { place: run.place });
     return <Line parts={[t("meter.waiting", { seconds: decimal(seconds, 1) }), read]} />;
   }
   const first = t("meter.first_token", { time: duration(run.firstTokenAt - run.askedAt) });
