@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import psycopg
@@ -40,6 +40,8 @@ class Proxy:
         # Cut before the commit reached the server, or after it was done and before that was told.
         self.cut_before = False
         self.cut_after = False
+        # What happens before the writer hears that the line is cut.
+        self.meanwhile: Callable[[], None] = lambda: None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -61,6 +63,7 @@ class Proxy:
                 committing = b"COMMIT" in data
                 if committing and self.cut_before:
                     self.cut_before = False
+                    self.meanwhile()
                     break
                 # The server tells that it has committed with the same word.
                 if committing and self.cut_after and target.getpeername() != self._target:
@@ -130,6 +133,29 @@ async def test_a_commit_whose_answer_is_lost_counts_once(
         assert await usage_count(store) == 21
     assert opener.lines.getvalue().count("storage.lost") == 1
     assert opener.lines.getvalue().count("storage.found") == 1
+
+
+async def test_a_number_that_a_crashed_server_gives_again_is_not_taken_for_ours(
+    supervisor: TaskSupervisor,
+) -> None:
+    with run_postgres() as server:
+        proxy = Proxy(server.port)
+
+        def crash() -> None:
+            server.kill()
+            server.start()
+            # Transactions of others, one of which gets the number of the one that was lost.
+            for _ in range(20):
+                server.execute("SELECT pg_current_xact_id()")
+
+        url = server.make_database().replace(f":{server.port}/", f":{proxy.port}/")
+        opener = Opener(url, supervisor)
+        async with opener.open() as store:
+            assert await store.ledger.add_usage(usage_row("first"))
+            proxy.meanwhile, proxy.cut_before = crash, True
+            assert await store.ledger.add_usage(usage_row("second"))
+            assert await usage_count(store) == 2
+        proxy.close()
 
 
 async def test_a_server_that_dies_and_comes_back_is_waited_for(supervisor: TaskSupervisor) -> None:

@@ -17,15 +17,18 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.storage.sql.dialect import TRANSACTION
+from tokenyard.storage.sql.dialect import TRANSACTION, TransactionName
 from tokenyard.storage.sql.failures import is_lost
 from tokenyard.vocabulary.errors import StartError
 
 # One number of our own among the locks of the database: "tokenyard" in bits.
 _WRITE_LOCK = 0x746F6B656E79
+# Gives the transaction a name that no other one has.
 _TAKE_LOCK = text(
-    f"SELECT pg_current_xact_id()::text FROM (SELECT pg_advisory_xact_lock({_WRITE_LOCK})) AS held"
+    f"SELECT gen_random_uuid()::text FROM (SELECT pg_advisory_xact_lock({_WRITE_LOCK})) AS held"
 )
+# Of writers that have been silent for long.
+_FORGET_WRITERS = text("DELETE FROM writers WHERE written_on < current_date - 30")
 _FIND_REVISION = text("SELECT version_num FROM alembic_version")
 # Refused for good, whenever it is tried: a wrong password, or no such role or database.
 _NEVER = re.compile(r"password|authentication|does not exist|no pg_hba.conf entry", re.IGNORECASE)
@@ -90,13 +93,13 @@ class PostgresDatabase:
     def connect_writer(self) -> Engine:
         """Waits in line with the writers of all processes when a transaction begins."""
         engine = self._make_engine("read write", poolclass=QueuePool, pool_size=1, max_overflow=0)
-        event.listen(engine, "begin", _take_lock)
+        event.listen(engine, "begin", _Signature().begin)
         return engine
 
     def connect_migrator(self) -> Engine:
         """The same for migrations; a process that still runs writes before or after them."""
         engine = self._make_engine("read write", poolclass=NullPool)
-        event.listen(engine, "begin", _take_lock)
+        event.listen(engine, "begin", lambda connection: connection.execute(_TAKE_LOCK))
         return engine
 
     def connect_readers(self) -> Engine:
@@ -157,8 +160,19 @@ class PostgresDatabase:
         return engine
 
 
-def _take_lock(connection: Connection) -> None:
-    connection.info[TRANSACTION] = connection.execute(_TAKE_LOCK).scalar_one()
+class _Signature:
+    """Names the transactions of one writer, which is called as its first transaction is."""
+
+    def __init__(self) -> None:
+        self._writer: str | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Wait in line."""
+        name = connection.execute(_TAKE_LOCK).scalar_one()
+        if self._writer is None:
+            connection.execute(_FORGET_WRITERS)
+            self._writer = name
+        connection.info[TRANSACTION] = TransactionName(self._writer, name)
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, UpdateBase
 
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.dialect import running_transaction, was_committed
+from tokenyard.storage.sql.dialect import TransactionName, sign_transaction, was_committed
 from tokenyard.storage.sql.failures import explain, is_lost
 from tokenyard.storage.sql.outage import ConnectionLost, Outage
 from tokenyard.telemetry.logs import Event, Log
@@ -69,7 +69,7 @@ class _Failed:
 class _Doubt:
     """A commit whose answer did not come."""
 
-    transaction: str
+    transaction: TransactionName
     results: list[Any]
 
 
@@ -117,7 +117,7 @@ class _Batch:
             return
         try:
             results = _apply(connection, changes)
-            name = running_transaction(connection)
+            name = sign_transaction(connection)
             self._doubt = None if name is None else _Doubt(name, results)
             transaction.commit()
         except Exception as error:  # told to the one caller whose change it is
@@ -136,11 +136,10 @@ class _Batch:
 
     def _resolve(self, doubt: _Doubt, connection: Connection) -> bool:
         """Whether the doubtful part is settled; if not, it has to be done again."""
-        committed = was_committed(connection, doubt.transaction)
-        if committed is False:
+        if not was_committed(connection, doubt.transaction):
             self._doubt = None
             return False
-        self._settle(doubt.results if committed else [_Failed(_unknown(None))] * len(doubt.results))
+        self._settle(doubt.results)
         return True
 
     def _settle(self, results: list[Any]) -> None:
@@ -149,7 +148,7 @@ class _Batch:
         self.results += results
 
 
-def _unknown(cause: BaseException | None) -> Unavailable:
+def _unknown(cause: BaseException) -> Unavailable:
     error = Unavailable(
         "The database went away while it committed; whether it did cannot be told.",
         reason=Reason.STORAGE_UNAVAILABLE,
