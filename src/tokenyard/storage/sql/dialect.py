@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Connection, Insert, Table, select
+from sqlalchemy import Column, Connection, Insert, Table
 from sqlalchemy.dialects.postgresql import insert
 
-from tokenyard.storage.sql.operating_tables import writers
-
 POSTGRES = "postgresql"
-# Where a connection keeps the name of its transaction (`Connection.info`).
-TRANSACTION = "tokenyard_transaction"
 
 T = TypeVar("T")
 
@@ -53,42 +49,9 @@ def insert_or_update(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionName:
-    """A transaction of one writer; neither name is ever used again."""
-
-    writer: str
-    transaction: str
-
-
-def sign_transaction(connection: Connection) -> TransactionName | None:
-    """Leave the name of the transaction that runs, as a part of it; None in SQLite.
-
-    The server's own number of it would not do: after a crash the server gives the numbers of
-    transactions that were lost to new ones.
-    """
-    name: TransactionName | None = connection.info.get(TRANSACTION)
-    if name is not None:
-        values = {"id": name.writer, "last_commit": name.transaction}
-        connection.execute(_SIGN, values)
-    return name
-
-
-def was_committed(connection: Connection, name: TransactionName) -> bool:
-    """What became of a signed transaction whose end was not heard, and after which none came.
-
-    Must be asked inside a transaction of the writer: the lock shows that the other one has ended.
-    """
-    last = select(writers.c.last_commit).where(writers.c.id == name.writer)
-    return connection.execute(last).scalar() == name.transaction
-
-
 def add_or_insert(table: Table, keys: Sequence[Column[Any]], amount: Column[Any]) -> Insert:
     """A row that comes into a table, or where its key is there, adds to that number of it."""
     statement = insert(table)
     return statement.on_conflict_do_update(
         index_elements=list(keys), set_={amount.name: amount + statement.excluded[amount.name]}
     )
-
-
-_SIGN = insert_or_update(writers, [writers.c.id], [writers.c.last_commit, writers.c.written_on])

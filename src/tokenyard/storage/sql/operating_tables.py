@@ -1,31 +1,17 @@
-"""Tables of what operators and admins define while everything runs: limits, servers, routes.
-
-And of who writes.
-"""
+"""Tables of what operators and admins define while everything runs: limits, servers, routes."""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Date,
     LargeBinary,
     String,
     Table,
     Text,
     UniqueConstraint,
-    func,
 )
 
 from tokenyard.storage.sql.metadata import metadata
-
-# One row for each process that writes into Postgres: what it has committed last.
-writers = Table(
-    "writers",
-    metadata,
-    Column("id", String, primary_key=True),
-    Column("last_commit", String, nullable=False),
-    Column("written_on", Date, nullable=False, server_default=func.current_date()),
-)
 
 limits = Table(
     "limits",

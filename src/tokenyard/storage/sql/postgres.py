@@ -17,8 +17,8 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from tokenyard.runtime.storage_settings import StorageSettings
-from tokenyard.storage.sql.dialect import TRANSACTION, TransactionName
 from tokenyard.storage.sql.failures import is_lost
+from tokenyard.storage.sql.signatures import Signature
 from tokenyard.vocabulary.errors import StartError
 
 # One number of our own among the locks of the database: "tokenyard" in bits.
@@ -27,8 +27,6 @@ _WRITE_LOCK = 0x746F6B656E79
 _TAKE_LOCK = text(
     f"SELECT gen_random_uuid()::text FROM (SELECT pg_advisory_xact_lock({_WRITE_LOCK})) AS held"
 )
-# Of writers that have been silent for long.
-_FORGET_WRITERS = text("DELETE FROM writers WHERE written_on < current_date - 30")
 _FIND_REVISION = text("SELECT version_num FROM alembic_version")
 # Refused for good, whenever it is tried: a wrong password, or no such role or database.
 _NEVER = re.compile(r"password|authentication|does not exist|no pg_hba.conf entry", re.IGNORECASE)
@@ -93,7 +91,12 @@ class PostgresDatabase:
     def connect_writer(self) -> Engine:
         """Waits in line with the writers of all processes when a transaction begins."""
         engine = self._make_engine("read write", poolclass=QueuePool, pool_size=1, max_overflow=0)
-        event.listen(engine, "begin", _Signature().begin)
+        signature = Signature()
+
+        def begin(connection: Connection) -> None:
+            signature.name(connection, connection.execute(_TAKE_LOCK).scalar_one())
+
+        event.listen(engine, "begin", begin)
         return engine
 
     def connect_migrator(self) -> Engine:
@@ -158,21 +161,6 @@ class PostgresDatabase:
         )
         event.listen(engine, "connect", prepare)
         return engine
-
-
-class _Signature:
-    """Names the transactions of one writer, which is called as its first transaction is."""
-
-    def __init__(self) -> None:
-        self._writer: str | None = None
-
-    def begin(self, connection: Connection) -> None:
-        """Wait in line."""
-        name = connection.execute(_TAKE_LOCK).scalar_one()
-        if self._writer is None:
-            connection.execute(_FORGET_WRITERS)
-            self._writer = name
-        connection.info[TRANSACTION] = TransactionName(self._writer, name)
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -25,7 +25,8 @@ from sqlalchemy import (
 import tokenyard.storage.sql.chat_tables
 import tokenyard.storage.sql.identity_tables
 import tokenyard.storage.sql.ledger_tables
-import tokenyard.storage.sql.operating_tables  # noqa: F401
+import tokenyard.storage.sql.operating_tables
+import tokenyard.storage.sql.signatures  # noqa: F401
 from tokenyard.storage.sql.metadata import metadata as metadata  # noqa: PLC0414
 
 _OPEN = text("status = 'in_progress'")

@@ -22,9 +22,9 @@ from sqlalchemy import Connection, Engine, UpdateBase
 
 from tokenyard.runtime.storage_settings import StorageSettings
 from tokenyard.runtime.tasks import TaskSupervisor
-from tokenyard.storage.sql.dialect import TransactionName, sign_transaction, was_committed
 from tokenyard.storage.sql.failures import explain, is_lost
 from tokenyard.storage.sql.outage import ConnectionLost, Outage
+from tokenyard.storage.sql.signatures import TransactionName, sign_transaction, was_committed
 from tokenyard.telemetry.logs import Event, Log
 from tokenyard.vocabulary.errors import TokenyardError, Unavailable
 from tokenyard.vocabulary.reasons import Reason
