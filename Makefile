@@ -17,6 +17,7 @@ PIP := $(BIN)/python -m pip install --no-input --disable-pip-version-check --pro
 # native part that is not locked is pinned to one version by the package that asks for it.
 NPM_INSTALL := tools/with-node npm install --no-save --no-audit --no-fund
 PAGE := src/tokenyard/_web/index.html
+KERNELS := src/tokenyard/engine/model/kernels.c
 WEB_MODULES := web/node_modules/.package-lock.json
 CLIENT_MODULES := tests/acceptance/node/node_modules/.package-lock.json
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/tests/*' \
@@ -69,16 +70,23 @@ docs: $(MADE)/dev $(MADE)/package ## Write the generated reference pages again
 format: $(MADE)/dev $(WEB_MODULES) ## Format the code and mend what can be mended by itself
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format --quiet .
+	@$(BIN)/clang-format -i $(KERNELS)
 	@tools/with-node npm --prefix web run --silent format
 
 clean: ## Remove all that was made here (not the data folder, ~/.tokenyard)
 	rm -rf .venv .make web/node_modules tests/acceptance/node/node_modules src/tokenyard/_web dist
+	rm -rf src/tokenyard/engine/model/_kernels
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the steps behind these ----------------------------------------------------------------------
 
-ready: $(MADE)/package $(PAGE) model
+ready: $(MADE)/package $(if $(filter own,$(WANTED_ENGINE)),$(MADE)/kernels) $(PAGE) model
+
+$(MADE)/kernels: $(KERNELS) tools/build-kernels | $(MADE)/venv
+	@tools/step "Compiling the engine's kernels" \
+		"Is cc a working C compiler? Without any, torch computes instead." tools/build-kernels
+	@touch $@
 
 $(MADE)/venv:
 	@python=$$(tools/python) && { $(BIN)/python -m pip --version >/dev/null 2>&1 || \

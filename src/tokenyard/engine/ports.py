@@ -61,6 +61,16 @@ class Runner(Protocol):
 
 
 @runtime_checkable
+class Described(Protocol):
+    """A Runner or Device that can say how it computes."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Formats and kernels in a few words, for the log."""
+        ...
+
+
+@runtime_checkable
 class Reporter(Protocol):
     """A Runner or Device that says whether it honours `DrawRule.report_top`."""
 

@@ -51,8 +51,17 @@ class EngineSettings(Branch, frozen=True):
     weights: Annotated[
         str,
         Meta(
-            description="Format of the weights: fp16, fp32, or auto for the faster exact one.",
-            pattern="^(auto|fp16|fp32)$",
+            description="Format of the weights on the CPU: quantised, as the file has them; fp16; "
+            "fp32; or auto for the fastest exact one.",
+            pattern="^(auto|quantised|fp16|fp32)$",
+        ),
+    ] = "auto"
+    kernels: Annotated[
+        str,
+        Meta(
+            description="What computes on the CPU: the compiled kernels, torch, or auto for the "
+            "kernels where they were built and the processor and the model fit.",
+            pattern="^(auto|compiled|torch)$",
         ),
     ] = "auto"
     block_tokens: Annotated[Count, Meta(description="Tokens in one KV cache block.")] = 16

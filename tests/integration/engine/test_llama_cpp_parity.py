@@ -115,14 +115,21 @@ def expected(template: ChatTemplate, llama_cpp: LlamaCpp) -> list[list[int]]:
     return [llama_cpp.continue_greedily(prompt, ANSWER_TOKENS) for prompt in prompts]
 
 
-@pytest.mark.parametrize("weights", ["fp32", "auto"])
+@pytest.mark.parametrize(
+    ("weights", "kernels"), [("fp32", "torch"), ("fp16", "torch"), ("quantised", "compiled")]
+)
 def test_greedy_texts_are_equal_in_a_crowd(
-    model_path: Path, template: ChatTemplate, expected: list[list[int]], weights: str
+    model_path: Path, template: ChatTemplate, expected: list[list[int]], weights: str, kernels: str
 ) -> None:
     prompts = [encode(template, [("user", prompt)]) for prompt in PROMPTS]
     with GgufFile(model_path) as file:
         runner = TorchRunner(
-            file, weights=weights, threads=1, kv_cache_bytes=64 * 2**20, block_tokens=16
+            file,
+            weights=weights,
+            threads=1,
+            kv_cache_bytes=64 * 2**20,
+            block_tokens=16,
+            kernels=kernels,
         )
     limits = BatchLimits(step_tokens_max=48, sequences_max=8, block_tokens=16, chunk_tokens_max=16)
     batch = Batch(BlockPool(runner.block_count), limits)

@@ -37,7 +37,7 @@ from tokenyard.runtime.engine_settings import EngineSettings
 from tokenyard.vocabulary.errors import StartError
 
 SIZES: dict[str, Any] = {
-    "hidden_size": 48,
+    "hidden_size": 96,
     "intermediate_size": 80,
     "num_hidden_layers": 3,
     "num_attention_heads": 6,
@@ -68,6 +68,7 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         },
     ),
 }
+KERNELS = ["torch", "compiled"]
 GEMMA_NAMES = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
@@ -152,14 +153,19 @@ def write(model: Any, architecture: str, path: Path) -> None:
     writer.close()
 
 
-def check_logits(model: Any, path: Path) -> None:
+def check_logits(model: Any, path: Path, kernels: str) -> None:
     """A prompt in two chunks and then token by token, at every place that draws."""
     tokens = torch.randint(3, 250, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     with torch.no_grad():
         expected = model(torch.tensor([tokens])).logits[0]
     with open_checkpoint(path) as file:
         runner = TorchRunner(
-            file, weights="fp32", threads=1, kv_cache_bytes=4 * 2**20, block_tokens=16
+            file,
+            weights="fp32",
+            threads=1,
+            kv_cache_bytes=4 * 2**20,
+            block_tokens=16,
+            kernels=kernels,
         )
     text = Sequence(0, tokens, blocks=[3, 1, 2])
     for start, count in ((0, 17), (17, 15), *((place, 1) for place in range(32, 40))):
@@ -169,12 +175,13 @@ def check_logits(model: Any, path: Path) -> None:
         assert torch.allclose(logits[0], expected[place], atol=2e-5 * scale, rtol=1e-4), place
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_from_gguf_are_equal(family: str, tmp_path: Path) -> None:
+def test_logits_from_gguf_are_equal(family: str, kernels: str, tmp_path: Path) -> None:
     model = make_model(*FAMILIES[family])
     path = tmp_path / "model.gguf"
     write(model, family.split(maxsplit=1)[0], path)
-    check_logits(model, path)
+    check_logits(model, path, kernels)
 
 
 LLAMA_3_ROPE = {
@@ -196,14 +203,15 @@ FOLDERS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("family", FOLDERS)
-def test_logits_from_a_folder_are_equal(family: str, tmp_path: Path) -> None:
+def test_logits_from_a_folder_are_equal(family: str, kernels: str, tmp_path: Path) -> None:
     model = make_model(*FOLDERS[family])
     shard = "40KB" if family == "llama sharded" else "5GB"
     model.save_pretrained(tmp_path, max_shard_size=shard)
     assert (tmp_path / "model.safetensors.index.json").exists() == (family == "llama sharded")
     write_tokenizer(tmp_path)
-    check_logits(model, tmp_path)
+    check_logits(model, tmp_path, kernels)
 
 
 def write_tokenizer(folder: Path) -> HuggingFaceTokenizer:
@@ -292,9 +300,9 @@ def merged_logits(model: Any, folder: Path | None, scale: float, tokens: list[in
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3"])
-@pytest.mark.parametrize("from_gguf", [True, False])
+@pytest.mark.parametrize(("from_gguf", "kernels"), [(True, "torch"), (False, "compiled")])
 def test_adapters_equal_merged_weights_in_one_batch(
-    family: str, from_gguf: bool, tmp_path: Path
+    family: str, from_gguf: bool, kernels: str, tmp_path: Path
 ) -> None:
     model = make_model(*FAMILIES[family])
     path = tmp_path / "model.gguf" if from_gguf else tmp_path
@@ -308,7 +316,12 @@ def test_adapters_equal_merged_weights_in_one_batch(
     write_adapter(model, two, rank=2, seed=2, targets=("q_proj", "down_proj"), use_rslora=True)
     with open_checkpoint(path) as file:
         runner = TorchRunner(
-            file, weights="fp32", threads=1, kv_cache_bytes=4 * 2**20, block_tokens=16
+            file,
+            weights="fp32",
+            threads=1,
+            kv_cache_bytes=4 * 2**20,
+            block_tokens=16,
+            kernels=kernels,
         )
     runner.load_adapter(1, one, rank_max=8)
     runner.load_adapter(5, two, rank_max=8)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tokenyard.engine.model.gguf import GgufFile, Rows, TensorEntry
-from tokenyard.engine.model.quantisation import Floats
+from tokenyard.engine.model.quantisation import Floats, Grid
 from tokenyard.engine.model.safetensors import SafetensorsFolder
 from tokenyard.vocabulary.errors import StartError
 
@@ -39,6 +39,10 @@ class Checkpoint(Protocol):
     def dequantised(self, name: str) -> Floats: ...
 
     def dequantise_into(self, name: str, result: Floats) -> None: ...
+
+    def grid(self, name: str) -> Grid | None:
+        """A matrix on the grid that the file stores it on; None where it stores plain numbers."""
+        ...
 
     def open_rows(self, name: str) -> Rows: ...
 
@@ -178,12 +182,22 @@ def _read_windows(keys: "_Keys", pattern: int | None) -> dict[str, Any]:
 
 def load_weight(file: Checkpoint, name: str, result: Floats) -> None:
     """Write a weight in float32 to `result`; raises StartError unless it has that shape."""
-    shape = file.shape(name)
-    if shape != result.shape:
-        raise StartError(
-            f"{file.path.name}: tensor {name!r} has shape {shape}, expected {result.shape}."
-        )
+    _check_shape(file, name, result.shape)
     file.dequantise_into(name, result)
+
+
+def load_grid(file: Checkpoint, name: str, outputs: int, inputs: int) -> Grid | None:
+    """A matrix on its grid, if the file has one; raises StartError unless it has that shape."""
+    _check_shape(file, name, (outputs, inputs))
+    return file.grid(name)
+
+
+def _check_shape(file: Checkpoint, name: str, expected: tuple[int, ...]) -> None:
+    shape = file.shape(name)
+    if shape != expected:
+        raise StartError(
+            f"{file.path.name}: tensor {name!r} has shape {shape}, expected {expected}."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, silu
 
 from tokenyard.engine.model.adapters import Product, StepAdapters
-from tokenyard.engine.model.attention import StepLayout, attend
-from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_weight
-from tokenyard.engine.model.kv_pool import KvPool
-from tokenyard.engine.model.linear import Linear, WeightFormat, make_linear
-from tokenyard.engine.model.padding import PaddingDropper
+from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_grid, load_weight
+from tokenyard.engine.model.linear import Linear, LinearMaker
+from tokenyard.engine.model.operations import StepOperations, Turns, normalise
+from tokenyard.engine.model.quantisation import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,50 +41,33 @@ class _Layer:
 class Decoder:
     """The weights of one model and the way through them. Use it from one thread at a time."""
 
-    def __init__(self, file: Checkpoint, shape: DecoderShape, kind: WeightFormat) -> None:
+    def __init__(self, file: Checkpoint, shape: DecoderShape, maker: LinearMaker) -> None:
         self.shape = shape
-        with PaddingDropper() as padding:
-            self._load(file, kind, padding)
-
-    def _load(self, file: Checkpoint, kind: WeightFormat, padding: PaddingDropper) -> None:
-        shape = self.shape
-        loader = _Loader(file, kind, padding)
-        table = torch.empty(shape.vocabulary, shape.width)
-        load_weight(file, "token_embd.weight", table.numpy())
+        loader = _Loader(file, maker)
         self._embedding = file.open_rows("token_embd.weight")
-        if "output.weight" in file.tensors:
-            load_weight(file, "output.weight", table.numpy())
-        self._head = make_linear(table, kind, padding)
-        del table
+        head = "output" if "output.weight" in file.tensors else "token_embd"
+        self._head = loader.linear(shape.width, _Part(head, shape.vocabulary))
+        loader.drop_scratch()
         self._epsilon = torch.tensor(shape.epsilon)
         self._final_norm = loader.vector("output_norm.weight", shape.width)
         self._layers = [_load_layer(number, shape, loader) for number in range(shape.layers)]
         factors = None
         if "rope_freqs.weight" in file.tensors:
             factors = loader.vector("rope_freqs.weight", shape.head_width // 2)
-        self._turns = _rotations(shape, shape.rope_base, factors, shape.rope_divisor)
-        self._windowed_turns = self._turns
+        whole = windowed = _rotations(shape, shape.rope_base, factors, shape.rope_divisor)
         if shape.windowed_rope_base not in (0.0, shape.rope_base):
-            self._windowed_turns = _rotations(shape, shape.windowed_rope_base, None, 1.0)
+            windowed = _rotations(shape, shape.windowed_rope_base, None, 1.0)
+        self.turns = Turns(whole, windowed)
 
     def forward(
-        self,
-        tokens: Tensor,
-        layout: StepLayout,
-        pool: KvPool,
-        adapters: StepAdapters | None = None,
+        self, tokens: Tensor, step: StepOperations, adapters: StepAdapters | None = None
     ) -> Tensor:
         """Compute a step. tokens: (rows,) ids. Gives (rows, width) float32, not normalised."""
         shape = self.shape
-        heads, kv_heads = shape.heads, shape.kv_heads
         hidden = torch.from_numpy(self._embedding.read(tokens.numpy()))
         if shape.embedding_scale != 1.0:
             hidden *= shape.embedding_scale
-        rows = len(tokens)
-        turn = self._turns[layout.positions].unsqueeze(1)
-        windowed_turn = turn
-        if self._windowed_turns is not self._turns:
-            windowed_turn = self._windowed_turns[layout.positions].unsqueeze(1)
+        change: Tensor | None = None
 
         def product(number: int, kind: Product, linear: Linear, given: Tensor) -> Tensor:
             result = linear(given)
@@ -95,51 +76,28 @@ class Decoder:
             return result
 
         for number, layer in enumerate(self._layers):
-            normal = _normalise(hidden, layer.attention_norm, self._epsilon)
+            normal = step.add_norm(hidden, change, layer.attention_norm)
             qkv = product(number, Product.QKV, layer.qkv, normal)
-            qkv = qkv.view(rows, heads + 2 * kv_heads, shape.head_width)
-            turned = qkv[:, : heads + kv_heads]
-            if layer.query_key_norm is not None:
-                normal = _normalise(turned, None, self._epsilon)
-                torch.mul(normal, layer.query_key_norm, out=turned)
-            pairs = torch.view_as_complex(turned.view(rows, -1, shape.head_width // 2, 2))
-            pairs.mul_(windowed_turn if layer.windowed else turn)
-            pool.write(number, layout.slots, qkv[:, heads:])
-            view = layout.windowed if layer.windowed else layout.whole
-            mixed = attend(view, number, pool, qkv, heads)
+            qkv = qkv.view(len(tokens), shape.heads + 2 * shape.kv_heads, shape.head_width)
+            step.turn_and_store(number, qkv, layer.query_key_norm, windowed=layer.windowed)
+            mixed = step.attend(number, qkv, windowed=layer.windowed)
             change = product(number, Product.ATTENTION_OUT, layer.attention_out, mixed)
             if layer.attention_out_norm is not None:
-                change = _normalise(change, layer.attention_out_norm, self._epsilon)
-            hidden += change
-            normal = _normalise(hidden, layer.inner_norm, self._epsilon)
-            inner = product(number, Product.GATE_UP, layer.gate_up, normal)
-            gate, up = inner[:, : shape.inner_width], inner[:, shape.inner_width :]
-            opened = gelu(gate, approximate="tanh") if shape.gelu else silu(gate)
-            change = product(number, Product.DOWN, layer.down, opened.mul_(up))
+                change = step.add_norm(change, None, layer.attention_out_norm)
+            normal = step.add_norm(hidden, change, layer.inner_norm)
+            opened = step.gate(product(number, Product.GATE_UP, layer.gate_up, normal))
+            change = product(number, Product.DOWN, layer.down, opened)
             if layer.down_norm is not None:
-                change = _normalise(change, layer.down_norm, self._epsilon)
-            hidden += change
-        return hidden
+                change = step.add_norm(change, None, layer.down_norm)
+        return hidden if change is None else hidden.add_(change)
 
     def finish(self, hidden: Tensor) -> Tensor:
         """The final norm of some rows that `forward` gave."""
-        return _normalise(hidden, self._final_norm, self._epsilon)
+        return normalise(hidden, self._final_norm, self._epsilon)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, vocabulary) float32 for some rows that `forward` gave."""
         return self._head(self.finish(hidden))
-
-
-def _normalise(rows: Tensor, weight: Tensor | None, epsilon: Tensor) -> Tensor:
-    """The root-mean-square norm over the last dimension, times `weight`.
-
-    Four calls into torch, where its own norm makes ten: on few rows each call costs more than its
-    arithmetic, and a step has two norms a layer. A row's result does not depend on the others.
-    """
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
-    level = torch.addcmul(epsilon, length, length, value=1 / rows.shape[-1]).rsqrt_()
-    result = torch.mul(rows, level)
-    return result if weight is None else result.mul_(weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +113,9 @@ class _Part:
 class _Loader:
     """Reads weights through one scratch buffer, so that loading leaves no holes in the heap."""
 
-    def __init__(self, file: Checkpoint, kind: WeightFormat, padding: PaddingDropper) -> None:
+    def __init__(self, file: Checkpoint, maker: LinearMaker) -> None:
         self._file = file
-        self._kind = kind
-        self._padding = padding
+        self._maker = maker
         self._scratch = torch.empty(0)
 
     def vector(self, name: str, size: int) -> Tensor:
@@ -168,19 +125,42 @@ class _Loader:
 
     def linear(self, width: int, *parts: _Part, biased: bool = False) -> Linear:
         """One product over `width` inputs, with the outputs of all parts in order."""
+        bias = None
+        if biased:
+            bias = torch.cat([self._bias(part) for part in parts])
+        if self._maker.takes_grids(width):
+            grids = [self._grid(part, width) for part in parts]
+            found = [grid for grid in grids if grid is not None]
+            if len(found) == len(parts):
+                return self._maker.make_from_grids(found, bias)
         rows = sum(part.outputs for part in parts)
         if self._scratch.numel() < rows * width:
             self._scratch = torch.empty(rows * width)
         weight = self._scratch[: rows * width].view(rows, width)
-        bias = torch.empty(rows) if biased else None
         first = 0
         for part in parts:
-            place = slice(first, first + part.outputs)
-            self._fill(f"{part.name}.weight", weight[place], part)
-            if bias is not None:
-                self._fill(f"{part.name}.bias", bias[place], part)
+            self._fill(f"{part.name}.weight", weight[first : first + part.outputs], part)
             first += part.outputs
-        return make_linear(weight, self._kind, self._padding, bias)
+        return self._maker.make(weight, bias)
+
+    def drop_scratch(self) -> None:
+        """Give the buffer back, after a matrix that is much larger than those to come."""
+        self._scratch = torch.empty(0)
+
+    def _bias(self, part: _Part) -> Tensor:
+        bias = torch.empty(part.outputs)
+        self._fill(f"{part.name}.bias", bias, part)
+        return bias
+
+    def _grid(self, part: _Part, width: int) -> Grid | None:
+        grid = load_grid(self._file, f"{part.name}.weight", part.outputs, width)
+        if grid is None:
+            return None
+        quants, scales, minimums = grid.quants, grid.scales, grid.minimums
+        if part.order is not None:
+            order = part.order.numpy()
+            quants, scales, minimums = quants[order], scales[order], minimums[order]
+        return Grid(grid.bits, quants, scales * part.scale, minimums * part.scale)
 
     def _fill(self, name: str, result: Tensor, part: _Part) -> None:
         load_weight(self._file, name, result.numpy())

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokenyard.engine.model import quantisation
-from tokenyard.engine.model.quantisation import Floats, TensorKind
+from tokenyard.engine.model.quantisation import Bytes, Floats, Grid, TensorKind
 from tokenyard.vocabulary.errors import StartError
 
 MAGIC = b"GGUF"
@@ -159,9 +159,12 @@ class GgufFile:
 
     def dequantise_into(self, name: str, result: Floats) -> None:
         """The same into contiguous memory of as many values."""
+        quantisation.dequantise(self._raw(name), self._entry(name).kind, result.reshape(-1))
+
+    def grid(self, name: str) -> Grid | None:
+        """A matrix on the grid that it is stored on; None where it is stored as plain numbers."""
         entry = self._entry(name)
-        raw = np.frombuffer(self._map, np.uint8, entry.size_bytes, entry.offset)
-        quantisation.dequantise(raw, entry.kind, result.reshape(-1))
+        return quantisation.read_grid(self._raw(name), entry.kind, entry.shape[0])
 
     def open_rows(self, name: str) -> "Rows":
         """The tensor's rows, read and dequantised when they are asked for."""
@@ -169,6 +172,10 @@ class GgufFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._entry(name).shape
+
+    def _raw(self, name: str) -> Bytes:
+        entry = self._entry(name)
+        return np.frombuffer(self._map, np.uint8, entry.size_bytes, entry.offset)
 
     def _entry(self, name: str) -> TensorEntry:
         entry = self.tensors.get(name)

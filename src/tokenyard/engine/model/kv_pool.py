@@ -55,6 +55,7 @@ class KvPool:
         kind: KvFormat = KvFormat.FP32,
     ) -> None:
         self.block_tokens = block_tokens
+        self.kind = kind
         self._rows, self._width = 2 * shape.kv_heads, shape.head_width
         size = (self._rows, (block_count + 1) * block_tokens, shape.head_width)
         # Whether what is read is what was written.
@@ -73,6 +74,10 @@ class KvPool:
         # for every 4 KiB.
         self._stored = torch.empty(0, dtype=self._layers[0].dtype)
         self._found = torch.empty(0)
+
+    def memory_of(self, layer: int) -> tuple[Tensor, Tensor | None]:
+        """A layer, (2 * kv_heads, slots, head_width), and its scales, (2 * kv_heads, slots, 1)."""
+        return self._layers[layer], self._scales[layer] if self._scales else None
 
     def rows_of(self, blocks: Tensor) -> Tensor:
         """Indices for `gather` of these blocks; made once a step and used in every layer."""

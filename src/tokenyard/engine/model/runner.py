@@ -7,16 +7,22 @@ requests, texts or time.
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from tokenyard.engine.model.adapters import AdapterBank, read_adapter
-from tokenyard.engine.model.attention import Span, lay_out, order_spans
-from tokenyard.engine.model.checkpoints import Checkpoint, read_shape
+from tokenyard.engine.model.attention import Span, order_spans
+from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, read_shape
+from tokenyard.engine.model.compiled import CompiledOperations, can_compute
 from tokenyard.engine.model.decoder import Decoder
+from tokenyard.engine.model.kernels import Kernels, Library, choose_library
 from tokenyard.engine.model.kv_pool import KvFormat, KvPool
-from tokenyard.engine.model.linear import WeightFormat, supports_packed_fp16
+from tokenyard.engine.model.linear import LinearMaker, WeightFormat, choose_format
+from tokenyard.engine.model.operations import BeginStep, TorchStep
+from tokenyard.engine.model.padding import PaddingDropper
+from tokenyard.engine.model.quantisation import has_grid
 from tokenyard.engine.model.sampler import History, draw, keep_raw, report, report_all
 from tokenyard.engine.ports import Draws, PromptReports
 from tokenyard.engine.rules.batching import Chunk
@@ -44,8 +50,8 @@ class _Computed:
 class TorchRunner:
     """Keeps the Runner port, with reports. Loading takes seconds and is in the constructor.
 
-    weights: "auto", "fp16" or "fp32". threads: 0 means one per core. kv_format: "auto" for the
-    format of the weights, or one by name.
+    weights: "auto" or a `WeightFormat`. threads: 0 means one per core. kv_format: "auto" for fp32
+    beside fp32 weights and else fp16, or one by name. kernels: as the setting of that name.
     """
 
     reports_logprobs = True
@@ -62,14 +68,20 @@ class TorchRunner:
         kv_cache_bytes: int,
         block_tokens: int,
         kv_format: str = KvFormat.FP32,
+        kernels: str = Kernels.AUTO,
     ) -> None:
         shape = read_shape(file)
-        self.weight_format = _choose_format(weights)
+        library = _choose_library(shape, block_tokens, Kernels(kernels))
+        self.instructions = None if library is None else library.instructions
+        gridded = any(has_grid(tensor.kind) for tensor in file.tensors.values())
+        self.weight_format = choose_format(weights, library, gridded=gridded)
         self._threads = threads
         self._use_threads()
         self.context_tokens = shape.context_tokens
         self.vocabulary_size = shape.vocabulary
-        kind = KvFormat(self.weight_format if kv_format == "auto" else kv_format)
+        kind = KvFormat(kv_format) if kv_format != "auto" else KvFormat.FP16
+        if kv_format == "auto" and self.weight_format is WeightFormat.FP32:
+            kind = KvFormat.FP32
         token_bytes = kind.bytes_per_token(shape)
         self.block_count = kv_cache_bytes // (token_bytes * block_tokens) - 1
         if self.block_count < 1:
@@ -81,9 +93,21 @@ class TorchRunner:
         self._adapters_lock = threading.Lock()
         # A step takes the bank as it is when it begins.
         self._adapters = AdapterBank(shape, {})
+        used = torch.get_num_threads()
         with torch.inference_mode():
-            self._decoder = Decoder(file, shape, self.weight_format)
+            with PaddingDropper() as padding:
+                maker = LinearMaker(self.weight_format, padding, library, used)
+                self._decoder = Decoder(file, shape, maker)
             self._pool = KvPool(shape, self.block_count, block_tokens, kind)
+        turns = self._decoder.turns
+        self._begin: BeginStep = partial(TorchStep, shape, turns, self._pool)
+        if library is not None:
+            self._begin = CompiledOperations(library, used, shape, turns, self._pool).begin
+
+    @property
+    def arithmetic(self) -> str:
+        by = "torch" if self.instructions is None else f"kernels for {self.instructions}"
+        return f"{self.weight_format} weights, {self._pool.kind} KV cache, {by}"
 
     def load_adapter(self, number: int, path: Path, *, rank_max: int) -> None:
         adapter = read_adapter(path, self._decoder.shape, rank_max=rank_max)
@@ -165,15 +189,9 @@ class TorchRunner:
                     ahead.append(place)
                     wanted.append(first + place)
         with torch.inference_mode():
-            layout = lay_out(
-                [spans[index] for index in order],
-                self._pool,
-                window=self._decoder.shape.window,
-            )
-            if len(layout.stale):
-                self._pool.clear(layout.stale)
+            step = self._begin([spans[index] for index in order])
             chosen = self._adapters.chosen(adapters) if any(adapters) else None
-            hidden = self._decoder.forward(torch.tensor(tokens), layout, self._pool, chosen)
+            hidden = self._decoder.forward(torch.tensor(tokens), step, chosen)
             logits = self._decoder.logits(hidden[torch.tensor(wanted, dtype=torch.int64)])
             prompts = {
                 chunk.sequence.id: self._report_prompt(hidden[first:], chunk)
@@ -228,12 +246,11 @@ def _accept(chunk: Chunk, drawn: Mapping[tuple[int, int], int | None]) -> list[i
     return more
 
 
-def _choose_format(wanted: str) -> WeightFormat:
-    if wanted == "auto":
-        return WeightFormat.FP16 if supports_packed_fp16() else WeightFormat.FP32
-    kind = WeightFormat(wanted)
-    if kind is WeightFormat.FP16 and not supports_packed_fp16():
+def _choose_library(shape: DecoderShape, block_tokens: int, asked: Kernels) -> Library | None:
+    if can_compute(shape, block_tokens):
+        return choose_library(asked)
+    if asked is Kernels.COMPILED:
         raise StartError(
-            "engine.weights = fp16 needs FBGEMM, which this build of torch does not have. Use fp32."
+            f"engine.kernels = compiled does not fit: {shape} with blocks of {block_tokens}."
         )
-    return kind
+    return None

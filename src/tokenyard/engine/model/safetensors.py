@@ -119,6 +119,9 @@ class SafetensorsFolder:
         if name.endswith("norm.weight"):
             result += self._norm_offset
 
+    def grid(self, name: str) -> None:
+        """There is none: these files hold plain numbers."""
+
     def open_rows(self, name: str) -> Rows:
         """The tensor's rows, read when they are asked for."""
         return Rows(*self._place(name))

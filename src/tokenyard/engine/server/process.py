@@ -19,7 +19,7 @@ import uvicorn
 from tokenyard.engine.catalogue import ModelFile, find_file
 from tokenyard.engine.front import Engine
 from tokenyard.engine.grammar import GrammarCompiler
-from tokenyard.engine.ports import Device, Runner
+from tokenyard.engine.ports import Described, Device, Runner
 from tokenyard.engine.server.app import LoadedModel, ModelServer, make_app
 from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
@@ -168,6 +168,7 @@ class _Life:
             seconds=round(shared.clock.monotonic() - started, 3),
             context_tokens=engine.capacity_tokens,
             kv_blocks=runner.block_count,
+            arithmetic=runner.arithmetic if isinstance(runner, Described) else "",
         )
 
     async def _load_adapters(self, engine: Engine) -> bool:
@@ -283,6 +284,7 @@ def _load_runner(file: "Checkpoint", settings: EngineSettings) -> "TorchRunner |
         kv_cache_bytes=settings.kv_cache_bytes,
         block_tokens=settings.block_tokens,
         kv_format=settings.kv_format,
+        kernels=settings.kernels,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tokenyard.engine.model.linear import WeightFormat, make_linear, supports_packed_fp16
+from tokenyard.engine.model.linear import LinearMaker, WeightFormat, supports_packed_fp16
 from tokenyard.engine.model.padding import PaddingDropper
 
 pytestmark = pytest.mark.skipif(
@@ -29,7 +29,7 @@ def test_the_padding_of_packed_weights_takes_no_memory() -> None:
     expected = torch.ops.quantized.linear_dynamic_fp16(rows, plain)
     with PaddingDropper() as padding:
         before = own_bytes()
-        linear = make_linear(weight, WeightFormat.FP16, padding)
+        linear = LinearMaker(WeightFormat.FP16, padding, None, 1).make(weight)
         taken = own_bytes() - before
     assert torch.equal(linear(rows), expected)
     padded = 2 * outputs * 1024
@@ -40,7 +40,7 @@ def test_the_padding_of_packed_weights_takes_no_memory() -> None:
 @pytest.mark.parametrize("inputs", [512, 64])
 def test_small_or_whole_matrices_are_left_alone(inputs: int) -> None:
     with PaddingDropper() as padding:
-        linear = make_linear(torch.ones(16, inputs), WeightFormat.FP16, padding)
+        linear = LinearMaker(WeightFormat.FP16, padding, None, 1).make(torch.ones(16, inputs))
     assert padding.dropped_bytes == 0
     assert torch.equal(linear(torch.ones(1, inputs)), torch.full((1, 16), float(inputs)))
 

@@ -56,13 +56,11 @@ def test_metadata_and_tensors_come_back(tmp_path: Path) -> None:
             file.dequantised("gone")
 
 
-@pytest.mark.parametrize("kind", QUANTISED, ids=lambda kind: kind.name)
-def test_dequantisation_is_equal_to_the_bit(kind: TensorKind) -> None:
+def draw_blocks(kind: TensorKind) -> quantisation.Bytes:
+    """Random blocks reach every bit pattern; scales that are NaN or infinite are left out."""
     random = np.random.default_rng(kind)
     items = quantisation.block_items(kind)
-    block_bytes = quantisation.size_bytes(kind, items)
-    # Random blocks reach every bit pattern; scales that are NaN or infinite are left out.
-    rows = random.integers(0, 256, (300, block_bytes), dtype=np.uint8)
+    rows = random.integers(0, 256, (300, quantisation.size_bytes(kind, items)), dtype=np.uint8)
     if items > 1:
         scale = random.standard_normal((300, 2)).astype(np.float16).view(np.uint8)
         columns = slice(208, 210) if kind is TensorKind.Q6_K else slice(0, 2)
@@ -72,10 +70,33 @@ def test_dequantisation_is_equal_to_the_bit(kind: TensorKind) -> None:
     else:
         rows = rows[:, :2]
         rows[:, 1] &= 0x3F
+    return rows
+
+
+@pytest.mark.parametrize("kind", QUANTISED, ids=lambda kind: kind.name)
+def test_dequantisation_is_equal_to_the_bit(kind: TensorKind) -> None:
+    rows = draw_blocks(kind)
     expected = quants.dequantize(rows, gguf.GGMLQuantizationType(int(kind))).reshape(-1)
     actual = np.empty(len(expected), dtype=np.float32)
     quantisation.dequantise(rows.reshape(-1), kind, actual)
     np.testing.assert_array_equal(actual.view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", TensorKind, ids=lambda kind: kind.name)
+def test_a_grid_has_the_same_weights(kind: TensorKind) -> None:
+    rows = draw_blocks(kind)
+    grid = quantisation.read_grid(rows.reshape(-1), kind, outputs=20)
+    assert (grid is not None) == quantisation.has_grid(kind)
+    if grid is None:
+        assert kind in (TensorKind.F32, TensorKind.F16, TensorKind.BF16)
+        return
+    weights = np.empty(grid.quants.size, dtype=np.float32)
+    quantisation.dequantise(rows.reshape(-1), kind, weights)
+    numbers = grid.quants.reshape(*grid.scales.shape, grid.group).astype(np.float64)
+    found = numbers * grid.scales[..., None] + grid.minimums[..., None]
+    # In float64 nothing is rounded here; the reference rounds once or twice.
+    np.testing.assert_allclose(found.reshape(-1), weights, rtol=1e-6, atol=1e-5)
+    assert grid.quants.max() < 2**grid.bits
 
 
 def test_a_file_cut_anywhere_is_a_named_error(tmp_path: Path) -> None:
