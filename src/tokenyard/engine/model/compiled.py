@@ -20,8 +20,9 @@ from tokenyard.engine.model.kv_pool import KvFormat, KvPool
 from tokenyard.engine.model.operations import Turns
 from tokenyard.engine.model.quantisation import Grid
 
-# Inputs of a product are whole groups.
+# Inputs of a product are whole groups; its rows are rounded in blocks.
 INPUTS_MULTIPLE = 32
+ROWS_MULTIPLE = 8
 _FORMATS = {KvFormat.FP32: 0, KvFormat.FP16: 1, KvFormat.INT8: 2}
 
 
@@ -93,7 +94,9 @@ class GridLinear:
         count = len(rows)
         result = torch.empty(count, self._outputs)
         source, target = rows.data_ptr(), result.data_ptr()
-        scratch = self._scratch.address(count * self._row_bytes)
+        scratch = self._scratch.address(
+            -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE * self._row_bytes
+        )
         bias = None if self._bias is None else self._bias.data_ptr()
         for matrix, offset in self._parts:
             self._product(

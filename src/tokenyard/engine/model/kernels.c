@@ -205,7 +205,8 @@ static void run_shares(Share does, const void *job, int count, int threads) {
 
 /* --- matrix products --- */
 
-enum { PART_MAX = 64, GROUP_MAX = 32, ROWS_AT_ONCE = 8, TILES_EACH = 4, ROWS_EACH = 64 };
+/* So many rows are summed at once that two sums and a result of each find place in registers. */
+enum { PART_MAX = 64, ROWS_AT_ONCE = LANES / 2, TILES_EACH = 4, ROWS_EACH = 64 };
 
 /* A matrix in tiles of LANES outputs; within a tile by group of inputs.
  * quants: four inputs of each output are LANES times 4 bytes; with 4 bits, the first half of a
@@ -217,24 +218,29 @@ typedef struct {
     const float *scales, *minimums;
 } Matrix;
 
+/* Four bytes of a row. */
+typedef int32_t Four;
+
+/* Rounded rows in blocks of ROWS_AT_ONCE, by group of inputs.
+ * parts: for each four inputs of a group the high parts of each row, then the low ones.
+ * levels: the size of a step, by group and row. sums: that of the rounded numbers. */
 typedef struct {
     const Matrix *matrix;
     const float *rows, *bias;
     float *result;
     int row_count, stride;
-    int8_t *parts;
+    Four *parts;
     float *levels, *sums;
 } ProductJob;
 
-/* One row in groups: for each the high parts and the low ones; level is the size of a step, and
- * sum that of the rounded numbers. */
-static void round_row(const void *given, int row) {
-    const ProductJob *job = given;
+static void round_row(const ProductJob *job, int row) {
     int inputs = job->matrix->inputs, group = job->matrix->group, groups = inputs / group;
     const float *numbers = job->rows + (size_t)row * inputs;
-    int8_t *parts = job->parts + 2 * (size_t)row * inputs;
-    float *levels = job->levels + (size_t)row * groups, *sums = job->sums + (size_t)row * groups;
-    for (int g = 0; g < groups; g++, numbers += group, parts += 2 * group) {
+    size_t block = row / ROWS_AT_ONCE, place = row % ROWS_AT_ONCE;
+    Four *parts = job->parts + block * ROWS_AT_ONCE * inputs / 2 + place;
+    float *levels = job->levels + block * ROWS_AT_ONCE * groups + place;
+    float *sums = job->sums + block * ROWS_AT_ONCE * groups + place;
+    for (int g = 0; g < groups; g++, levels += ROWS_AT_ONCE, sums += ROWS_AT_ONCE) {
         floats sizes = every(0.0f), none = every(0.0f), total = every(0.0f);
         for (int i = 0; i < group; i += LANES) {
             floats some = load_floats(numbers + i);
@@ -243,16 +249,38 @@ static void round_row(const void *given, int row) {
         }
         float largest = largest_of(sizes);
         floats inverse = every(largest > 0.0f ? PART_MAX * 127.0f / largest : 0.0f);
-        for (int i = 0; i < group; i += LANES) {
-            ints whole = round_to_ints(multiply(load_floats(numbers + i), inverse));
+        for (int i = 0; i < group; i += LANES, numbers += LANES) {
+            ints whole = round_to_ints(multiply(load_floats(numbers), inverse));
             ints high = shift_right(add_ints(whole, every_int(PART_MAX)), 7);
-            store_bytes(parts + i, high);
-            store_bytes(parts + group + i, subtract_ints(whole, shift_left(high, 7)));
+            int8_t highs[LANES], lows[LANES];
+            store_bytes(highs, high);
+            store_bytes(lows, subtract_ints(whole, shift_left(high, 7)));
+            for (int four = 0; four < LANES; four += 4, parts += 2 * ROWS_AT_ONCE) {
+                memcpy(parts, highs + four, 4);
+                memcpy(parts + ROWS_AT_ONCE, lows + four, 4);
+            }
             total = add(total, to_floats(whole));
         }
         /* `none` is NaN where a number is no number, or infinite; it must not be lost. */
-        levels[g] = largest / (PART_MAX * 127.0f) + sum_of(none);
-        sums[g] = levels[g] * sum_of(total);
+        *levels = largest / (PART_MAX * 127.0f) + sum_of(none);
+        *sums = *levels * sum_of(total);
+    }
+}
+
+/* One block: rows of a block lie in the same cache lines, so they are for one thread. */
+static void round_block(const void *given, int block) {
+    const ProductJob *job = given;
+    int row = block * ROWS_AT_ONCE, last = row + ROWS_AT_ONCE;
+    for (; row < last && row < job->row_count; row++) round_row(job, row);
+}
+
+/* Add products of four inputs of each output with those of `count` rows. */
+static inline __attribute__((always_inline)) void add_four(
+    ints *high, ints *low, ints weights, const Four *parts, int count) {
+#pragma GCC unroll 8
+    for (int row = 0; row < count; row++) {
+        high[row] = add_products(high[row], weights, every_int(parts[row]));
+        low[row] = add_products(low[row], weights, every_int(parts[row + ROWS_AT_ONCE]));
     }
 }
 
@@ -260,58 +288,53 @@ static inline __attribute__((always_inline)) void multiply_tile(
     const ProductJob *job, int tile, int first, int count, int bits, int group) {
     const Matrix *matrix = job->matrix;
     int inputs = matrix->inputs, groups = inputs / group, fours = group / 4;
-    int group_bytes = LANES * group * bits / 8;
+    int group_bytes = LANES * group * bits / 8, step = 2 * ROWS_AT_ONCE;
     const uint8_t *quants = matrix->quants + (size_t)tile * groups * group_bytes;
     const float *scales = matrix->scales + (size_t)tile * groups * LANES;
     const float *minimums = matrix->minimums + (size_t)tile * groups * LANES;
-    const int8_t *parts = job->parts + 2 * (size_t)first * inputs;
-    const float *levels = job->levels + (size_t)first * groups;
-    const float *sums = job->sums + (size_t)first * groups;
+    size_t block = first / ROWS_AT_ONCE, place = first % ROWS_AT_ONCE;
+    const Four *parts = job->parts + block * ROWS_AT_ONCE * inputs / 2 + place;
+    const float *levels = job->levels + block * ROWS_AT_ONCE * groups + place;
+    const float *sums = job->sums + block * ROWS_AT_ONCE * groups + place;
     floats results[ROWS_AT_ONCE];
 #pragma GCC unroll 8
     for (int row = 0; row < count; row++) results[row] = every(0.0f);
     for (int g = 0; g < groups; g++) {
-        ints weights[GROUP_MAX / 4];
+        ints high[ROWS_AT_ONCE], low[ROWS_AT_ONCE];
 #pragma GCC unroll 8
-        for (int four = 0; four < fours; four++) {
-            if (bits == 8) {
-                weights[four] = load_ints(quants + four * 4 * LANES);
-            } else if (four < fours / 2) {
+        for (int row = 0; row < count; row++) high[row] = low[row] = no_ints();
+        if (bits == 8) {
+#pragma GCC unroll 8
+            for (int four = 0; four < fours; four++)
+                add_four(
+                    high, low, load_ints(quants + four * 4 * LANES), parts + four * step, count);
+        } else {
+#pragma GCC unroll 4
+            for (int four = 0; four < fours / 2; four++) {
                 ints both = load_ints(quants + four * 4 * LANES);
-                weights[four] = low_halves(both);
-                weights[four + fours / 2] = high_halves(both);
+                add_four(high, low, low_halves(both), parts + four * step, count);
+                add_four(high, low, high_halves(both), parts + (four + fours / 2) * step, count);
             }
         }
         floats scale = load_floats(scales), minimum = load_floats(minimums);
 #pragma GCC unroll 8
         for (int row = 0; row < count; row++) {
-            const int8_t *own = parts + 2 * ((size_t)row * inputs + g * group);
-            ints high = no_ints(), low = no_ints();
-#pragma GCC unroll 8
-            for (int four = 0; four < fours; four++) {
-                int32_t pieces[2];
-                memcpy(&pieces[0], own + 4 * four, 4);
-                memcpy(&pieces[1], own + group + 4 * four, 4);
-                high = add_products(high, weights[four], every_int(pieces[0]));
-                low = add_products(low, weights[four], every_int(pieces[1]));
-            }
-            floats level = every(levels[(size_t)row * groups + g]);
-            results[row] = multiply_add(to_floats(add_ints(shift_left(high, 7), low)),
-                multiply(scale, level), results[row]);
-            results[row] =
-                multiply_add(minimum, every(sums[(size_t)row * groups + g]), results[row]);
+            floats whole = to_floats(add_ints(shift_left(high[row], 7), low[row]));
+            results[row] = multiply_add(whole, multiply(scale, every(levels[row])), results[row]);
+            results[row] = multiply_add(minimum, every(sums[row]), results[row]);
         }
         quants += group_bytes, scales += LANES, minimums += LANES;
+        parts += fours * step, levels += ROWS_AT_ONCE, sums += ROWS_AT_ONCE;
     }
     int output = tile * LANES, left = matrix->outputs - output;
 #pragma GCC unroll 8
     for (int row = 0; row < count; row++) {
-        float *place = job->result + (size_t)(first + row) * job->stride + output;
+        float *place_of = job->result + (size_t)(first + row) * job->stride + output;
         float whole[LANES];
         store_floats(whole, results[row]);
         if (job->bias)
             for (int i = 0; i < LANES && i < left; i++) whole[i] += job->bias[output + i];
-        memcpy(place, whole, sizeof(float) * (left < LANES ? left : LANES));
+        memcpy(place_of, whole, sizeof(float) * (left < LANES ? left : LANES));
     }
 }
 
@@ -320,8 +343,14 @@ static inline __attribute__((always_inline)) void multiply_rows(
     int row = first;
     for (; row + ROWS_AT_ONCE <= last; row += ROWS_AT_ONCE)
         multiply_tile(job, tile, row, ROWS_AT_ONCE, bits, group);
-    for (; row + 4 <= last; row += 4) multiply_tile(job, tile, row, 4, bits, group);
-    for (; row + 2 <= last; row += 2) multiply_tile(job, tile, row, 2, bits, group);
+    if (ROWS_AT_ONCE > 4 && row + 4 <= last) {
+        multiply_tile(job, tile, row, 4, bits, group);
+        row += 4;
+    }
+    if (row + 2 <= last) {
+        multiply_tile(job, tile, row, 2, bits, group);
+        row += 2;
+    }
     if (row < last) multiply_tile(job, tile, row, 1, bits, group);
 }
 
@@ -344,19 +373,20 @@ static void multiply_share(const void *given, int number) {
 }
 
 /* result[row][output] = sum of rows[row][input] * weight[output][input], plus the bias if any.
- * rows: (row_count, inputs). result: (row_count, stride). scratch: as `product_scratch` says. */
+ * rows: (row_count, inputs). result: (row_count, stride). scratch: 2 + 8 / group bytes for each
+ * input of the rows, of which there are a multiple of 8. */
 void product(const Matrix *matrix, const float *rows, int row_count, const float *bias,
-    float *result, int stride, int8_t *scratch, int threads) {
-    size_t count = (size_t)row_count * matrix->inputs, groups = count / matrix->group;
-    float *levels = (float *)scratch;
-    ProductJob job = {matrix, rows, bias, result, row_count, stride,
-        (int8_t *)(levels + 2 * groups), levels, levels + groups};
+    float *result, int stride, void *scratch, int threads) {
+    size_t blocks = (row_count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+    size_t count = blocks * ROWS_AT_ONCE * matrix->inputs, groups = count / matrix->group;
+    float *levels = scratch;
+    ProductJob job = {matrix, rows, bias, result, row_count, stride, (Four *)(levels + 2 * groups),
+        levels, levels + groups};
     int tiles = (matrix->outputs + LANES - 1) / LANES;
-    int columns = (tiles + TILES_EACH - 1) / TILES_EACH;
-    int blocks = (row_count + ROWS_EACH - 1) / ROWS_EACH;
+    int shares = (tiles + TILES_EACH - 1) / TILES_EACH * ((row_count + ROWS_EACH - 1) / ROWS_EACH);
     pthread_mutex_lock(&one_call);
-    run_shares(round_row, &job, row_count, row_count < 8 ? 1 : threads);
-    run_shares(multiply_share, &job, columns * blocks, threads);
+    run_shares(round_block, &job, (int)blocks, threads);
+    run_shares(multiply_share, &job, shares, threads);
     pthread_mutex_unlock(&one_call);
 }
 
