@@ -206,7 +206,7 @@ static void run_shares(Share does, const void *job, int count, int threads) {
 /* --- matrix products --- */
 
 /* So many rows are summed at once that two sums and a result of each find place in registers. */
-enum { PART_MAX = 64, ROWS_AT_ONCE = LANES / 2, TILES_EACH = 4, ROWS_EACH = 64 };
+enum { PART_MAX = 64, ROWS_AT_ONCE = LANES / 2, TILES_EACH = 2, ROWS_EACH = 64 };
 
 /* A matrix in tiles of LANES outputs; within a tile by group of inputs.
  * quants: four inputs of each output are LANES times 4 bytes; with 4 bits, the first half of a
@@ -393,7 +393,7 @@ void product(const Matrix *matrix, const float *rows, int row_count, const float
 /* --- between products --- */
 
 /* Rows are shared among threads from so many numbers on. */
-enum { SHARED_NUMBERS = 16384 };
+enum { SHARED_NUMBERS = 4096 };
 
 static void run_rows(Share does, const void *job, int rows, int width, int threads) {
     pthread_mutex_lock(&one_call);
