@@ -38,7 +38,7 @@ from tokenyard.vocabulary.errors import StartError
 
 SIZES: dict[str, Any] = {
     "hidden_size": 96,
-    "intermediate_size": 80,
+    "intermediate_size": 96,
     "num_hidden_layers": 3,
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
@@ -115,7 +115,7 @@ def gguf_name(name: str, architecture: str) -> str:
     return f"blk.{layer}.{names[stem]}.{ending}"
 
 
-def write(model: Any, architecture: str, path: Path) -> None:
+def write(model: Any, architecture: str, path: Path, *, quantised: bool = False) -> None:
     config, metadata = model.config, tiny_model.make_metadata()
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(config.num_hidden_layers)
@@ -146,7 +146,12 @@ def write(model: Any, architecture: str, path: Path) -> None:
         if architecture == "gemma3" and name.endswith("norm.weight"):
             # GGUF has the whole weight; Hugging Face how far it is from 1.
             values = values + 1
-        writer.add_tensor(gguf_name(name, architecture), np.ascontiguousarray(values))
+        kind = gguf.GGMLQuantizationType.Q8_0
+        if quantised and values.ndim == 2:
+            packed = gguf.quants.quantize(np.ascontiguousarray(values), kind)
+            writer.add_tensor(gguf_name(name, architecture), packed, raw_dtype=kind)
+        else:
+            writer.add_tensor(gguf_name(name, architecture), np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -182,6 +187,33 @@ def test_logits_from_gguf_are_equal(family: str, kernels: str, tmp_path: Path) -
     path = tmp_path / "model.gguf"
     write(model, family.split(maxsplit=1)[0], path)
     check_logits(model, path, kernels)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_at_once_equal_layers_one_by_one_to_the_bit(family: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    write(make_model(*FAMILIES[family]), family.split(maxsplit=1)[0], path, quantised=True)
+    text = Sequence(0, list(range(20, 60)), blocks=[3, 1, 2])
+    found = []
+    for at_once in (True, False):
+        with open_checkpoint(path) as file:
+            runner = TorchRunner(
+                file,
+                weights="quantised",
+                threads=2,
+                kv_cache_bytes=4 * 2**20,
+                block_tokens=16,
+                kernels="compiled",
+            )
+        operations = runner._begin.__self__  # type: ignore[attr-defined]
+        assert operations.layers is not None
+        if not at_once:
+            operations.layers = None
+        for start, count in ((0, 33), (33, 6), (39, 1)):
+            step = runner._compute([Chunk(text, start, count, draws=True)])
+            found.append(step.logits)
+    for once, one_by_one in zip(found[:3], found[3:], strict=True):
+        assert torch.equal(once, one_by_one)
 
 
 LLAMA_3_ROPE = {

@@ -1,28 +1,24 @@
-"""Products and a decoder's other steps by the compiled kernels.
+"""A decoder's steps between its products by the compiled kernels, or all of its layers at once.
 
-Checks what the kernels take for granted (widths, types, contiguity) when something is made, lays
-weights out as they want them, and hands tensors over by address. Does not know layers' order.
+Checks what the kernels take for granted (widths, types, contiguity) when something is made, and
+hands tensors over by address. Does not know sequences, nor how weights lie.
 """
 
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import Array, byref
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tokenyard.engine.model import kernels
 from tokenyard.engine.model.attention import Span
 from tokenyard.engine.model.checkpoints import DecoderShape
+from tokenyard.engine.model.grid_linear import GridLinear, Scratch, padded_rows
 from tokenyard.engine.model.kernels import WIDTH_MULTIPLE, Library
 from tokenyard.engine.model.kv_pool import KvFormat, KvPool
-from tokenyard.engine.model.operations import Turns
-from tokenyard.engine.model.quantisation import Grid
+from tokenyard.engine.model.operations import Layer, Turns
 
-# Inputs of a product are whole groups; its rows are rounded in blocks.
-INPUTS_MULTIPLE = 32
-ROWS_MULTIPLE = 8
 _FORMATS = {KvFormat.FP32: 0, KvFormat.FP16: 1, KvFormat.INT8: 2}
 
 
@@ -36,141 +32,74 @@ def can_compute(shape: DecoderShape, block_tokens: int) -> bool:
     )
 
 
-class Scratch:
-    """Memory that one product after the other rounds its rows in."""
-
-    def __init__(self) -> None:
-        self._room = torch.empty(0, dtype=torch.int8)
-
-    def address(self, size: int) -> int:
-        if self._room.numel() < size:
-            self._room = torch.empty(size, dtype=torch.int8)
-        return self._room.data_ptr()
-
-
-class GridLinear:
-    """A product with weights on their grids: (rows, inputs) to (rows, outputs), float32.
-
-    Parts stand one after the other in the outputs. Keeps the `Linear` contract.
-    """
+class CompiledOperations:
+    """Makes the operations of one step after the other, for a shape that the kernels fit."""
 
     def __init__(
         self,
         library: Library,
         threads: int,
-        scratch: Scratch,
-        parts: Sequence[Grid],
-        bias: Tensor | None,
-    ) -> None:
-        self._product = library.functions.product
-        self._threads = threads
-        self._scratch = scratch
-        self._bias = bias
-        self._inputs = parts[0].quants.shape[1]
-        self._outputs = sum(len(part.quants) for part in parts)
-        # Bytes that a row needs: two parts of each number, two floats for each of the groups.
-        self._row_bytes = 2 * self._inputs + 8 * (self._inputs // min(one.group for one in parts))
-        self._kept: list[NDArray[np.uint8] | NDArray[np.float32]] = []
-        self._parts = []
-        first = 0
-        for grid in _joined(parts):
-            self._parts.append((self._lay_out(grid, library.instructions.lanes), 4 * first))
-            first += len(grid.quants)
-
-    def _lay_out(self, grid: Grid, lanes: int) -> kernels.Matrix:
-        outputs, inputs = grid.quants.shape
-        kept = (
-            _tile_quants(grid, lanes),
-            _tile_floats(grid.scales, lanes),
-            _tile_floats(grid.minimums, lanes),
-        )
-        self._kept += kept
-        return kernels.Matrix(
-            outputs, inputs, grid.bits, grid.group, *(one.ctypes.data for one in kept)
-        )
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        rows = rows.contiguous()
-        count = len(rows)
-        result = torch.empty(count, self._outputs)
-        source, target = rows.data_ptr(), result.data_ptr()
-        scratch = self._scratch.address(
-            -(-count // ROWS_MULTIPLE) * ROWS_MULTIPLE * self._row_bytes
-        )
-        bias = None if self._bias is None else self._bias.data_ptr()
-        for matrix, offset in self._parts:
-            self._product(
-                byref(matrix),
-                source,
-                count,
-                None if bias is None else bias + offset,
-                target + offset,
-                self._outputs,
-                scratch,
-                self._threads,
-            )
-        return result
-
-
-def _joined(parts: Sequence[Grid]) -> list[Grid]:
-    """Neighbours of the same form as one."""
-    result: list[Grid] = []
-    for part in parts:
-        last = result[-1] if result else None
-        if last is not None and (last.bits, last.group) == (part.bits, part.group):
-            result[-1] = Grid(
-                part.bits,
-                np.concatenate([last.quants, part.quants]),
-                np.concatenate([last.scales, part.scales]),
-                np.concatenate([last.minimums, part.minimums]),
-            )
-        else:
-            result.append(part)
-    return result
-
-
-def _padded(rows: NDArray[np.generic], lanes: int) -> NDArray[np.generic]:
-    """Rows of zeros at the end, up to whole tiles."""
-    missing = -len(rows) % lanes
-    return np.pad(rows, ((0, missing), (0, 0))) if missing else rows
-
-
-def _tile_quants(grid: Grid, lanes: int) -> NDArray[np.uint8]:
-    """(tiles, groups, fours, lanes * 4) bytes; with 4 bits half as many fours."""
-    fours = grid.group // 4
-    rows = np.ascontiguousarray(_padded(grid.quants, lanes)).view(np.uint32)
-    tiled = rows.reshape(-1, lanes, grid.scales.shape[1], fours).transpose(0, 2, 3, 1)
-    if grid.bits == 4:
-        return np.ascontiguousarray(
-            tiled[:, :, : fours // 2] | (tiled[:, :, fours // 2 :] << 4)
-        ).view(np.uint8)
-    return np.ascontiguousarray(tiled).view(np.uint8)
-
-
-def _tile_floats(rows: NDArray[np.float32], lanes: int) -> NDArray[np.float32]:
-    """(tiles, groups, lanes)."""
-    tiled = _padded(rows, lanes).reshape(-1, lanes, rows.shape[1]).transpose(0, 2, 1)
-    return np.ascontiguousarray(tiled, dtype=np.float32)
-
-
-class CompiledOperations:
-    """Makes the operations of one step after the other, for a shape that the kernels fit."""
-
-    def __init__(
-        self, library: Library, threads: int, shape: DecoderShape, turns: Turns, pool: KvPool
+        shape: DecoderShape,
+        turns: Turns,
+        pool: KvPool,
+        *,
+        layers: Sequence[Layer] = (),
     ) -> None:
         self.functions = library.functions
         self.threads = threads
         self.shape = shape
         self.pool = pool
-        self._turns = turns
+        # What the kernels know by its address.
+        self._kept = (turns, layers)
         self.turns = {
             windowed: turns.of(windowed=windowed).data_ptr() for windowed in (False, True)
         }
-        self.caches = [byref(_cache_of(pool, layer)) for layer in range(shape.layers)]
+        self.caches = [_cache_of(pool, layer) for layer in range(shape.layers)]
+        self.layers: Array[kernels.Layer] | None = None
+        self._row_bytes = 0
+        self._room = Scratch()
+        self._describe(layers)
 
     def begin(self, spans: Sequence[Span]) -> "CompiledStep":
         return CompiledStep(self, spans)
+
+    def room(self, rows: int) -> int:
+        """The address of what `run_layers` needs beside its rows."""
+        return self._room.address(padded_rows(rows) * self._row_bytes)
+
+    def _describe(self, layers: Sequence[Layer]) -> None:
+        """Layers whose products are all on grids can be computed in one call."""
+        described = []
+        scratch_bytes = 0
+        for layer, cache in zip(layers, self.caches, strict=False):
+            products = (layer.qkv, layer.attention_out, layer.gate_up, layer.down)
+            found = [one for one in products if isinstance(one, GridLinear)]
+            if len(found) < len(products):
+                return
+            scratch_bytes = max(scratch_bytes, *(one.row_scratch_bytes for one in found))
+            norms = (
+                layer.attention_norm,
+                layer.query_key_norm,
+                layer.attention_out_norm,
+                layer.inner_norm,
+                layer.down_norm,
+            )
+            described.append(
+                kernels.Layer(
+                    *(one.product for one in found),
+                    *(None if norm is None else norm.data_ptr() for norm in norms),
+                    self.turns[layer.windowed],
+                    cache,
+                    self.shape.window if layer.windowed else 0,
+                    self.shape.gelu,
+                )
+            )
+        if described:
+            shape = self.shape
+            heads = 2 * shape.heads + 2 * shape.kv_heads
+            floats = 2 * shape.width + heads * shape.head_width + 3 * shape.inner_width
+            self._row_bytes = 4 * floats + scratch_bytes
+            self.layers = (kernels.Layer * len(described))(*described)
 
 
 class CompiledStep:
@@ -178,8 +107,8 @@ class CompiledStep:
 
     def __init__(self, operations: CompiledOperations, spans: Sequence[Span]) -> None:
         self._given = operations
-        self._blocks_max = max(len(span.blocks) for span in spans)
-        tables = np.zeros((len(spans), self._blocks_max), np.int32)
+        blocks_max = max(len(span.blocks) for span in spans)
+        tables = np.zeros((len(spans), blocks_max), np.int32)
         for line, span in enumerate(spans):
             tables[line, : len(span.blocks)] = span.blocks
         counts = [span.end - span.start for span in spans]
@@ -187,10 +116,26 @@ class CompiledStep:
         positions = np.concatenate([np.arange(span.start, span.end) for span in spans])
         size = operations.pool.block_tokens
         slots = tables[lines, positions // size].astype(np.int64) * size + positions % size
-        self._kept = (tables, lines, positions, slots)
-        self._tables, self._lines, self._positions, self._slots = (
-            one.ctypes.data for one in self._kept
+        self._kept = (positions, slots, tables, lines)
+        self._step = byref(
+            kernels.Step(
+                *(one.ctypes.data for one in self._kept),
+                len(positions),
+                blocks_max,
+                operations.shape.heads,
+                operations.threads,
+                operations.shape.epsilon,
+            )
         )
+
+    def run_layers(self, hidden: Tensor) -> bool:
+        given = self._given
+        if given.layers is None:
+            return False
+        given.functions.run_layers(
+            self._step, given.layers, len(given.layers), hidden.data_ptr(), given.room(len(hidden))
+        )
+        return True
 
     def add_norm(self, hidden: Tensor, change: Tensor | None, weight: Tensor) -> Tensor:
         rows, width = hidden.shape
@@ -212,33 +157,22 @@ class CompiledStep:
     ) -> None:
         given = self._given
         given.functions.turn_and_store(
+            self._step,
             qkv.data_ptr(),
-            len(qkv),
-            given.shape.heads,
             None if norms is None else norms.data_ptr(),
-            given.shape.epsilon,
             given.turns[windowed],
-            self._positions,
-            self._slots,
-            given.caches[layer],
-            given.threads,
+            byref(given.caches[layer]),
         )
 
     def attend(self, layer: int, qkv: Tensor, *, windowed: bool) -> Tensor:
-        given, rows = self._given, len(qkv)
-        result = torch.empty(rows, given.shape.heads * given.shape.head_width)
+        given = self._given
+        result = torch.empty(len(qkv), given.shape.heads * given.shape.head_width)
         given.functions.attend(
+            self._step,
             qkv.data_ptr(),
-            rows,
-            given.shape.heads,
-            self._positions,
-            self._tables,
-            self._blocks_max,
-            self._lines,
             given.shape.window if windowed else 0,
-            given.caches[layer],
+            byref(given.caches[layer]),
             result.data_ptr(),
-            given.threads,
         )
         return result
 

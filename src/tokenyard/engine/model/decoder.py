@@ -16,26 +16,8 @@ from torch import Tensor
 from tokenyard.engine.model.adapters import Product, StepAdapters
 from tokenyard.engine.model.checkpoints import Checkpoint, DecoderShape, load_grid, load_weight
 from tokenyard.engine.model.linear import Linear, LinearMaker
-from tokenyard.engine.model.operations import StepOperations, Turns, normalise
+from tokenyard.engine.model.operations import Layer, StepOperations, Turns, normalise
 from tokenyard.engine.model.quantisation import Grid
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """Weights of one layer; products over the same input are one."""
-
-    attention_norm: Tensor
-    qkv: Linear
-    # (heads + kv_heads, head_width), or None for families that have none.
-    query_key_norm: Tensor | None
-    attention_out: Linear
-    # Of what attention gives, before it is added (Gemma 3).
-    attention_out_norm: Tensor | None
-    inner_norm: Tensor
-    gate_up: Linear
-    down: Linear
-    down_norm: Tensor | None
-    windowed: bool
 
 
 class Decoder:
@@ -50,7 +32,7 @@ class Decoder:
         loader.drop_scratch()
         self._epsilon = torch.tensor(shape.epsilon)
         self._final_norm = loader.vector("output_norm.weight", shape.width)
-        self._layers = [_load_layer(number, shape, loader) for number in range(shape.layers)]
+        self.layers = [_load_layer(number, shape, loader) for number in range(shape.layers)]
         factors = None
         if "rope_freqs.weight" in file.tensors:
             factors = loader.vector("rope_freqs.weight", shape.head_width // 2)
@@ -67,6 +49,8 @@ class Decoder:
         hidden = torch.from_numpy(self._embedding.read(tokens.numpy()))
         if shape.embedding_scale != 1.0:
             hidden *= shape.embedding_scale
+        if adapters is None and step.run_layers(hidden):
+            return hidden
         change: Tensor | None = None
 
         def product(number: int, kind: Product, linear: Linear, given: Tensor) -> Tensor:
@@ -75,7 +59,7 @@ class Decoder:
                 adapters.add(number, kind, given, result)
             return result
 
-        for number, layer in enumerate(self._layers):
+        for number, layer in enumerate(self.layers):
             normal = step.add_norm(hidden, change, layer.attention_norm)
             qkv = product(number, Product.QKV, layer.qkv, normal)
             qkv = qkv.view(len(tokens), shape.heads + 2 * shape.kv_heads, shape.head_width)
@@ -170,7 +154,7 @@ class _Loader:
             result.mul_(part.scale)
 
 
-def _load_layer(number: int, shape: DecoderShape, loader: _Loader) -> _Layer:
+def _load_layer(number: int, shape: DecoderShape, loader: _Loader) -> Layer:
     start, width, inner = f"blk.{number}", shape.width, shape.inner_width
 
     def post_norm(name: str) -> Tensor | None:
@@ -182,7 +166,7 @@ def _load_layer(number: int, shape: DecoderShape, loader: _Loader) -> _Layer:
     if shape.query_key_norms:
         norm = _load_query_key_norm(start, shape, loader, scale)
         scale = 1.0
-    return _Layer(
+    return Layer(
         attention_norm=loader.vector(f"{start}.attn_norm.weight", width),
         qkv=loader.linear(
             width,

@@ -218,6 +218,14 @@ typedef struct {
     const float *scales, *minimums;
 } Matrix;
 
+/* Matrices over the same inputs, whose outputs stand side by side. bias: one for each output, or
+ * none. */
+typedef struct {
+    const Matrix *parts;
+    const float *bias;
+    int part_count, outputs;
+} Product;
+
 /* Four bytes of a row. */
 typedef int32_t Four;
 
@@ -338,7 +346,7 @@ static inline __attribute__((always_inline)) void multiply_tile(
     }
 }
 
-static inline __attribute__((always_inline)) void multiply_rows(
+static inline __attribute__((always_inline)) void multiply_some(
     const ProductJob *job, int tile, int first, int last, int bits, int group) {
     int row = first;
     for (; row + ROWS_AT_ONCE <= last; row += ROWS_AT_ONCE)
@@ -364,29 +372,36 @@ static void multiply_share(const void *given, int number) {
     int tile = number % columns * TILES_EACH;
     for (int end = tile + TILES_EACH; tile < end && tile < tiles; tile++) {
         if (matrix->bits == 4 && matrix->group == 32)
-            multiply_rows(job, tile, first, last, 4, 32);
+            multiply_some(job, tile, first, last, 4, 32);
         else if (matrix->group == 32)
-            multiply_rows(job, tile, first, last, 8, 32);
+            multiply_some(job, tile, first, last, 8, 32);
         else
-            multiply_rows(job, tile, first, last, 8, 16);
+            multiply_some(job, tile, first, last, 8, 16);
     }
 }
 
 /* result[row][output] = sum of rows[row][input] * weight[output][input], plus the bias if any.
- * rows: (row_count, inputs). result: (row_count, stride). scratch: 2 + 8 / group bytes for each
+ * rows: (row_count, inputs). result: (row_count, outputs). scratch: 2 + 8 / group bytes for each
  * input of the rows, of which there are a multiple of 8. */
-void product(const Matrix *matrix, const float *rows, int row_count, const float *bias,
-    float *result, int stride, void *scratch, int threads) {
+void multiply_rows(const Product *product, const float *rows, int row_count, float *result,
+    void *scratch, int threads) {
     size_t blocks = (row_count + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
-    size_t count = blocks * ROWS_AT_ONCE * matrix->inputs, groups = count / matrix->group;
-    float *levels = scratch;
-    ProductJob job = {matrix, rows, bias, result, row_count, stride, (Four *)(levels + 2 * groups),
-        levels, levels + groups};
-    int tiles = (matrix->outputs + LANES - 1) / LANES;
-    int shares = (tiles + TILES_EACH - 1) / TILES_EACH * ((row_count + ROWS_EACH - 1) / ROWS_EACH);
+    int first = 0;
     pthread_mutex_lock(&one_call);
-    run_shares(round_block, &job, (int)blocks, threads);
-    run_shares(multiply_share, &job, shares, threads);
+    for (int part = 0; part < product->part_count; part++) {
+        const Matrix *matrix = &product->parts[part];
+        const float *bias = product->bias ? product->bias + first : NULL;
+        size_t count = blocks * ROWS_AT_ONCE * matrix->inputs, groups = count / matrix->group;
+        float *levels = scratch;
+        ProductJob job = {matrix, rows, bias, result + first, row_count, product->outputs,
+            (Four *)(levels + 2 * groups), levels, levels + groups};
+        int tiles = (matrix->outputs + LANES - 1) / LANES;
+        int columns = (tiles + TILES_EACH - 1) / TILES_EACH;
+        run_shares(round_block, &job, (int)blocks, threads);
+        run_shares(
+            multiply_share, &job, columns * ((row_count + ROWS_EACH - 1) / ROWS_EACH), threads);
+        first += matrix->outputs;
+    }
     pthread_mutex_unlock(&one_call);
 }
 
@@ -530,25 +545,32 @@ static void store(const Cache *cache, int head, int64_t slot, const float *numbe
     }
 }
 
+/* The rows of a step: where each stands in its text, where its keys and values go, and which line
+ * of `tables`, (texts, blocks), has its text's blocks in order. Blocks are multiples of LANES. */
 typedef struct {
+    const int64_t *positions, *slots;
+    const int32_t *tables, *lines;
+    int rows, blocks, heads, threads;
+    float epsilon;
+} Step;
+
+typedef struct {
+    const Step *step;
+    const Cache *cache;
     float *qkv;
     const float *norms, *turns;
-    const int64_t *positions, *slots;
-    const Cache *cache;
-    int heads;
-    float epsilon;
 } TurnJob;
 
 static void turn_row(const void *given, int row) {
     const TurnJob *job = given;
     const Cache *cache = job->cache;
-    int width = cache->width, turned = job->heads + cache->kv_heads;
+    int width = cache->width, turned = job->step->heads + cache->kv_heads;
     float *own = job->qkv + (size_t)row * (turned + cache->kv_heads) * width;
-    const float *turn = job->turns + job->positions[row] * width;
+    const float *turn = job->turns + job->step->positions[row] * width;
     for (int head = 0; head < turned; head++) {
         float *numbers = own + head * width;
         if (job->norms) {
-            floats level = every(level_of(numbers, width, job->epsilon));
+            floats level = every(level_of(numbers, width, job->step->epsilon));
             for (int i = 0; i < width; i += LANES)
                 store_floats(numbers + i, multiply(multiply(load_floats(numbers + i), level),
                                               load_floats(job->norms + head * width + i)));
@@ -560,18 +582,18 @@ static void turn_row(const void *given, int row) {
         }
     }
     for (int head = 0; head < 2 * cache->kv_heads; head++)
-        store(cache, head, job->slots[row], own + (job->heads + head) * width);
+        store(cache, head, job->step->slots[row], own + (job->step->heads + head) * width);
 }
 
 /* Queries and keys are normalised head by head, if there are `norms`, and turned by their position;
  * keys and values go into the cache.
  * qkv: (rows, heads + 2 * kv_heads, width). norms: (heads + kv_heads, width).
  * turns: (positions, width / 2) pairs of a cosine and a sine; what it turns are neighbours. */
-void turn_and_store(float *qkv, int rows, int heads, const float *norms, float epsilon,
-    const float *turns, const int64_t *positions, const int64_t *slots, const Cache *cache,
-    int threads) {
-    TurnJob job = {qkv, norms, turns, positions, slots, cache, heads, epsilon};
-    run_rows(turn_row, &job, rows, (heads + 2 * cache->kv_heads) * cache->width, threads);
+void turn_and_store(
+    const Step *step, float *qkv, const float *norms, const float *turns, const Cache *cache) {
+    TurnJob job = {step, cache, qkv, norms, turns};
+    int width = (step->heads + 2 * cache->kv_heads) * cache->width;
+    run_rows(turn_row, &job, step->rows, width, step->threads);
 }
 
 /* --- attention --- */
@@ -580,12 +602,11 @@ void turn_and_store(float *qkv, int rows, int heads, const float *norms, float e
 enum { TOKENS_AT_ONCE = 128, QUERIES_AT_ONCE = 4 };
 
 typedef struct {
+    const Step *step;
+    const Cache *cache;
     const float *qkv;
     float *result;
-    const int64_t *positions;
-    const int32_t *tables, *lines;
-    const Cache *cache;
-    int heads, blocks, window;
+    int window;
 } AttendJob;
 
 /* Bring the keys or values of LANES tokens near, `line` being the first one's. */
@@ -639,14 +660,15 @@ static inline float weigh(float *scores, int some, float *most, float *total) {
  * Source: FlashAttention (arXiv 2205.14135). */
 static inline __attribute__((always_inline)) void attend_some(
     const AttendJob *job, int row, int kv_head, int query, int count, int format) {
+    const Step *step = job->step;
     const Cache *cache = job->cache;
     int width = cache->width, block_tokens = cache->block_tokens;
     const float *queries =
-        job->qkv + ((size_t)row * (job->heads + 2 * cache->kv_heads) + query) * width;
-    float *result = job->result + ((size_t)row * job->heads + query) * width;
-    const int32_t *table = job->tables + (size_t)job->lines[row] * job->blocks;
+        job->qkv + ((size_t)row * (step->heads + 2 * cache->kv_heads) + query) * width;
+    float *result = job->result + ((size_t)row * step->heads + query) * width;
+    const int32_t *table = step->tables + (size_t)step->lines[row] * step->blocks;
     int64_t keys = kv_head * cache->slots, values = (cache->kv_heads + kv_head) * cache->slots;
-    int64_t end = job->positions[row] + 1;
+    int64_t end = step->positions[row] + 1;
     int64_t begin = job->window && end > job->window ? end - job->window : 0;
     float scores[QUERIES_AT_ONCE][TOKENS_AT_ONCE];
     float most[QUERIES_AT_ONCE], total[QUERIES_AT_ONCE], kept[QUERIES_AT_ONCE];
@@ -712,7 +734,7 @@ static inline __attribute__((always_inline)) void attend_some(
 
 static inline __attribute__((always_inline)) void attend_queries(
     const AttendJob *job, int row, int kv_head, int format) {
-    int each = job->heads / job->cache->kv_heads, query = kv_head * each, last = query + each;
+    int each = job->step->heads / job->cache->kv_heads, query = kv_head * each, last = query + each;
     for (; query + 4 <= last; query += 4) attend_some(job, row, kv_head, query, 4, format);
     if (last - query == 3)
         attend_some(job, row, kv_head, query, 3, format);
@@ -735,12 +757,53 @@ static void attend_share(const void *given, int number) {
 
 /* Attention of each row over its text up to its own place, which the cache holds already.
  * qkv: (rows, heads + 2 * kv_heads, width), queries scaled. result: (rows, heads, width).
- * tables: (texts, blocks), the blocks of a text in order. lines: (rows), each row's text.
- * window: tokens that a row sees, its own included; 0 for all. Blocks are multiples of LANES. */
-void attend(const float *qkv, int rows, int heads, const int64_t *positions, const int32_t *tables,
-    int blocks, const int32_t *lines, int window, const Cache *cache, float *result, int threads) {
-    AttendJob job = {qkv, result, positions, tables, lines, cache, heads, blocks, window};
+ * window: tokens that a row sees, its own included; 0 for all. */
+void attend(const Step *step, const float *qkv, int window, const Cache *cache, float *result) {
+    AttendJob job = {step, cache, qkv, result, window};
     pthread_mutex_lock(&one_call);
-    run_shares(attend_share, &job, rows * cache->kv_heads, threads);
+    run_shares(attend_share, &job, step->rows * cache->kv_heads, step->threads);
     pthread_mutex_unlock(&one_call);
+}
+
+/* --- layers --- */
+
+/* Norms that a family does not have are absent. */
+typedef struct {
+    Product qkv, attention_out, gate_up, down;
+    const float *attention_norm, *query_key_norms, *attention_out_norm, *inner_norm, *down_norm;
+    const float *turns;
+    Cache cache;
+    int window, gelu;
+} Layer;
+
+/* All layers, in the order in which the decoder has them; the same operations, without the way back
+ * to Python between them. hidden: (rows, width). room: for each row, a multiple of 8 of them, the
+ * floats named below and the scratch of the largest product. */
+void run_layers(const Step *step, const Layer *layers, int count, float *hidden, float *room) {
+    int rows = step->rows, threads = step->threads, width = layers->attention_out.outputs;
+    int inner = layers->gate_up.outputs / 2;
+    float epsilon = step->epsilon;
+    float *normal = room, *change = normal + (size_t)rows * width;
+    float *qkv = change + (size_t)rows * width;
+    float *mixed = qkv + (size_t)rows * layers->qkv.outputs;
+    float *both = mixed + (size_t)rows * step->heads * layers->cache.width;
+    float *opened = both + (size_t)rows * 2 * inner, *scratch = opened + (size_t)rows * inner;
+    for (const Layer *layer = layers; layer < layers + count; layer++) {
+        const float *added = layer > layers ? change : NULL;
+        add_norm(hidden, added, layer->attention_norm, epsilon, normal, rows, width, threads);
+        multiply_rows(&layer->qkv, normal, rows, qkv, scratch, threads);
+        turn_and_store(step, qkv, layer->query_key_norms, layer->turns, &layer->cache);
+        attend(step, qkv, layer->window, &layer->cache, mixed);
+        multiply_rows(&layer->attention_out, mixed, rows, change, scratch, threads);
+        if (layer->attention_out_norm)
+            add_norm(
+                change, NULL, layer->attention_out_norm, epsilon, change, rows, width, threads);
+        add_norm(hidden, change, layer->inner_norm, epsilon, normal, rows, width, threads);
+        multiply_rows(&layer->gate_up, normal, rows, both, scratch, threads);
+        gate(both, layer->gelu, opened, rows, inner, threads);
+        multiply_rows(&layer->down, opened, rows, change, scratch, threads);
+        if (layer->down_norm)
+            add_norm(change, NULL, layer->down_norm, epsilon, change, rows, width, threads);
+    }
+    for (size_t i = 0; i < (size_t)rows * width; i++) hidden[i] += change[i];
 }

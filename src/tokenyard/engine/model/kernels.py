@@ -59,6 +59,17 @@ class Matrix(ctypes.Structure):
     )
 
 
+class Product(ctypes.Structure):
+    """`Product` of kernels.c."""
+
+    _fields_ = (
+        ("parts", POINTER(Matrix)),
+        ("bias", c_void_p),
+        ("part_count", c_int),
+        ("outputs", c_int),
+    )
+
+
 class Cache(ctypes.Structure):
     """`Cache` of kernels.c."""
 
@@ -73,20 +84,51 @@ class Cache(ctypes.Structure):
     )
 
 
-_FLOATS = _LONGS = _INTS = _BYTES = c_void_p
+class Step(ctypes.Structure):
+    """`Step` of kernels.c."""
+
+    _fields_ = (
+        ("positions", c_void_p),
+        ("slots", c_void_p),
+        ("tables", c_void_p),
+        ("lines", c_void_p),
+        ("rows", c_int),
+        ("blocks", c_int),
+        ("heads", c_int),
+        ("threads", c_int),
+        ("epsilon", c_float),
+    )
+
+
+class Layer(ctypes.Structure):
+    """`Layer` of kernels.c."""
+
+    _fields_ = (
+        ("qkv", Product),
+        ("attention_out", Product),
+        ("gate_up", Product),
+        ("down", Product),
+        ("attention_norm", c_void_p),
+        ("query_key_norms", c_void_p),
+        ("attention_out_norm", c_void_p),
+        ("inner_norm", c_void_p),
+        ("down_norm", c_void_p),
+        ("turns", c_void_p),
+        ("cache", Cache),
+        ("window", c_int),
+        ("gelu", c_int),
+    )
+
+
+_FLOATS = c_void_p
 _SIGNATURES: dict[str, list[type]] = {
-    "product": [
-        POINTER(Matrix), _FLOATS, c_int, _FLOATS, _FLOATS, c_int, _BYTES, c_int,
-    ],
+    "multiply_rows": [POINTER(Product), _FLOATS, c_int, _FLOATS, c_void_p, c_int],
     "add_norm": [_FLOATS, _FLOATS, _FLOATS, c_float, _FLOATS, c_int, c_int, c_int],
     "gate": [_FLOATS, c_int, _FLOATS, c_int, c_int, c_int],
-    "turn_and_store": [
-        _FLOATS, c_int, c_int, _FLOATS, c_float, _FLOATS, _LONGS, _LONGS, POINTER(Cache), c_int,
-    ],
-    "attend": [
-        _FLOATS, c_int, c_int, _LONGS, _INTS, c_int, _INTS, c_int, POINTER(Cache), _FLOATS, c_int,
-    ],
-}  # fmt: skip
+    "turn_and_store": [POINTER(Step), _FLOATS, _FLOATS, _FLOATS, POINTER(Cache)],
+    "attend": [POINTER(Step), _FLOATS, c_int, POINTER(Cache), _FLOATS],
+    "run_layers": [POINTER(Step), POINTER(Layer), c_int, _FLOATS, _FLOATS],
+}
 
 
 @dataclass(frozen=True, slots=True)

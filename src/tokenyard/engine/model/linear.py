@@ -11,7 +11,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from tokenyard.engine.model.compiled import INPUTS_MULTIPLE, GridLinear, Scratch
+from tokenyard.engine.model.grid_linear import INPUTS_MULTIPLE, GridLinear, Scratch
 from tokenyard.engine.model.kernels import Library
 from tokenyard.engine.model.padding import PaddingDropper
 from tokenyard.engine.model.quantisation import Grid

@@ -15,6 +15,7 @@ from torch.nn.functional import gelu, silu
 from tokenyard.engine.model.attention import Span, attend, lay_out
 from tokenyard.engine.model.checkpoints import DecoderShape
 from tokenyard.engine.model.kv_pool import KvPool
+from tokenyard.engine.model.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,33 @@ class Turns:
         return self.windowed if windowed else self.whole
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Weights of one layer; products over the same input are one."""
+
+    attention_norm: Tensor
+    qkv: Linear
+    # (heads + kv_heads, head_width), or None for families that have none.
+    query_key_norm: Tensor | None
+    attention_out: Linear
+    # Of what attention gives, before it is added (Gemma 3).
+    attention_out_norm: Tensor | None
+    inner_norm: Tensor
+    gate_up: Linear
+    down: Linear
+    down_norm: Tensor | None
+    windowed: bool
+
+
 class StepOperations(Protocol):
     """The rows of one step between products. All numbers are float32."""
+
+    def run_layers(self, hidden: Tensor) -> bool:
+        """Take (rows, width) through all layers in place, if that can be done in one piece.
+
+        False leaves `hidden` as it was: the decoder then goes layer by layer.
+        """
+        ...
 
     def add_norm(self, hidden: Tensor, change: Tensor | None, weight: Tensor) -> Tensor:
         """Add `change` to `hidden` in place, and give its root-mean-square norm times `weight`.
@@ -80,6 +106,9 @@ class TorchStep:
         self._windowed_turn = self._turn
         if turns.windowed is not turns.whole:
             self._windowed_turn = turns.windowed[self._layout.positions].unsqueeze(1)
+
+    def run_layers(self, hidden: Tensor) -> bool:
+        return False
 
     def add_norm(self, hidden: Tensor, change: Tensor | None, weight: Tensor) -> Tensor:
         if change is not None:

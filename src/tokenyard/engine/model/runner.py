@@ -102,7 +102,9 @@ class TorchRunner:
         turns = self._decoder.turns
         self._begin: BeginStep = partial(TorchStep, shape, turns, self._pool)
         if library is not None:
-            self._begin = CompiledOperations(library, used, shape, turns, self._pool).begin
+            self._begin = CompiledOperations(
+                library, used, shape, turns, self._pool, layers=self._decoder.layers
+            ).begin
 
     @property
     def arithmetic(self) -> str:

@@ -13,8 +13,9 @@ from torch import Tensor
 from support import tiny_model
 from tokenyard.engine.model.attention import Span
 from tokenyard.engine.model.checkpoints import DecoderShape
-from tokenyard.engine.model.compiled import CompiledOperations, GridLinear, Scratch
+from tokenyard.engine.model.compiled import CompiledOperations
 from tokenyard.engine.model.gguf import GgufFile
+from tokenyard.engine.model.grid_linear import GridLinear, Scratch
 from tokenyard.engine.model.kernels import (
     Instructions,
     Kernels,
