@@ -19,6 +19,8 @@ from tokenyard.engine.model.kernels import WIDTH_MULTIPLE, Library
 from tokenyard.engine.model.kv_pool import KvFormat, KvPool
 from tokenyard.engine.model.operations import Layer, Turns
 
+# As in kernels.c: layers are computed for so many rows at once.
+ROWS_EACH = 64
 _FORMATS = {KvFormat.FP32: 0, KvFormat.FP16: 1, KvFormat.INT8: 2}
 
 
@@ -65,7 +67,7 @@ class CompiledOperations:
 
     def room(self, rows: int) -> int:
         """The address of what `run_layers` needs beside its rows."""
-        return self._room.address(padded_rows(rows) * self._row_bytes)
+        return self._room.address(padded_rows(min(rows, ROWS_EACH)) * self._row_bytes)
 
     def _describe(self, layers: Sequence[Layer]) -> None:
         """Layers whose products are all on grids can be computed in one call."""

@@ -324,6 +324,13 @@ static inline __attribute__((always_inline)) void multiply_tile(
                 add_four(high, low, high_halves(both), parts + (four + fours / 2) * step, count);
             }
         }
+        if (first % ROWS_EACH == 0) {
+            /* The same group of the next tile, which the first rows would wait for. */
+            for (int i = 0; i < group_bytes; i += 64)
+                _mm_prefetch((const char *)quants + groups * group_bytes + i, _MM_HINT_T1);
+            _mm_prefetch((const char *)(scales + groups * LANES), _MM_HINT_T1);
+            _mm_prefetch((const char *)(minimums + groups * LANES), _MM_HINT_T1);
+        }
         floats scale = load_floats(scales), minimum = load_floats(minimums);
 #pragma GCC unroll 8
         for (int row = 0; row < count; row++) {
@@ -776,34 +783,44 @@ typedef struct {
     int window, gelu;
 } Layer;
 
-/* All layers, in the order in which the decoder has them; the same operations, without the way back
- * to Python between them. hidden: (rows, width). room: for each row, a multiple of 8 of them, the
- * floats named below and the scratch of the largest product. */
-void run_layers(const Step *step, const Layer *layers, int count, float *hidden, float *room) {
-    int rows = step->rows, threads = step->threads, width = layers->attention_out.outputs;
-    int inner = layers->gate_up.outputs / 2;
+/* One layer for rows few enough that what lies between its products stays in the cache. */
+static void run_layer(const Step *step, const Layer *layer, float *hidden, float *room) {
+    int rows = step->rows, threads = step->threads, width = layer->attention_out.outputs;
+    int inner = layer->gate_up.outputs / 2;
     float epsilon = step->epsilon;
-    float *normal = room, *change = normal + (size_t)rows * width;
-    float *qkv = change + (size_t)rows * width;
-    float *mixed = qkv + (size_t)rows * layers->qkv.outputs;
-    float *both = mixed + (size_t)rows * step->heads * layers->cache.width;
-    float *opened = both + (size_t)rows * 2 * inner, *scratch = opened + (size_t)rows * inner;
-    for (const Layer *layer = layers; layer < layers + count; layer++) {
-        const float *added = layer > layers ? change : NULL;
-        add_norm(hidden, added, layer->attention_norm, epsilon, normal, rows, width, threads);
-        multiply_rows(&layer->qkv, normal, rows, qkv, scratch, threads);
-        turn_and_store(step, qkv, layer->query_key_norms, layer->turns, &layer->cache);
-        attend(step, qkv, layer->window, &layer->cache, mixed);
-        multiply_rows(&layer->attention_out, mixed, rows, change, scratch, threads);
-        if (layer->attention_out_norm)
-            add_norm(
-                change, NULL, layer->attention_out_norm, epsilon, change, rows, width, threads);
-        add_norm(hidden, change, layer->inner_norm, epsilon, normal, rows, width, threads);
-        multiply_rows(&layer->gate_up, normal, rows, both, scratch, threads);
-        gate(both, layer->gelu, opened, rows, inner, threads);
-        multiply_rows(&layer->down, opened, rows, change, scratch, threads);
-        if (layer->down_norm)
-            add_norm(change, NULL, layer->down_norm, epsilon, change, rows, width, threads);
-    }
-    for (size_t i = 0; i < (size_t)rows * width; i++) hidden[i] += change[i];
+    float *normal = room, *change = normal + rows * width, *qkv = change + rows * width;
+    float *mixed = qkv + rows * layer->qkv.outputs;
+    float *both = mixed + rows * step->heads * layer->cache.width;
+    float *opened = both + rows * 2 * inner, *scratch = opened + rows * inner;
+    add_norm(hidden, NULL, layer->attention_norm, epsilon, normal, rows, width, threads);
+    multiply_rows(&layer->qkv, normal, rows, qkv, scratch, threads);
+    turn_and_store(step, qkv, layer->query_key_norms, layer->turns, &layer->cache);
+    attend(step, qkv, layer->window, &layer->cache, mixed);
+    multiply_rows(&layer->attention_out, mixed, rows, change, scratch, threads);
+    if (layer->attention_out_norm)
+        add_norm(change, NULL, layer->attention_out_norm, epsilon, change, rows, width, threads);
+    add_norm(hidden, change, layer->inner_norm, epsilon, normal, rows, width, threads);
+    multiply_rows(&layer->gate_up, normal, rows, both, scratch, threads);
+    gate(both, layer->gelu, opened, rows, inner, threads);
+    multiply_rows(&layer->down, opened, rows, change, scratch, threads);
+    if (layer->down_norm)
+        add_norm(change, NULL, layer->down_norm, epsilon, change, rows, width, threads);
+    for (int i = 0; i < rows * width; i++) hidden[i] += change[i];
+}
+
+/* All layers, in the order in which the decoder has them: the same operations, without the way back
+ * to Python between them. Rows of a text stand in its order, so a row finds the keys and values of
+ * those before it, whichever block of rows they are in. hidden: (rows, width). room: what
+ * `run_layer` needs for ROWS_EACH rows, or for all of them rounded up to a multiple of 8. */
+void run_layers(const Step *step, const Layer *layers, int count, float *hidden, float *room) {
+    for (const Layer *layer = layers; layer < layers + count; layer++)
+        for (int first = 0; first < step->rows; first += ROWS_EACH) {
+            Step some = *step;
+            some.positions += first, some.slots += first, some.lines += first;
+            if (some.rows - first < ROWS_EACH)
+                some.rows -= first;
+            else
+                some.rows = ROWS_EACH;
+            run_layer(&some, layer, hidden + (size_t)first * layer->attention_out.outputs, room);
+        }
 }
