@@ -1,9 +1,9 @@
 """How often does a cheaper way to compute choose the token that float32 would choose?
 
-`python -m benchmarks.engine.agreement` writes greedy answers with float32 weights and an exact KV
-cache, and then forces the other ways along these texts: the share of places where their likeliest
-token is the same, and how much memory a token of the KV cache takes. Nothing is timed, so a busy
-machine does no harm. Results go to benchmarks/results/agreement.json.
+`python -m benchmarks.engine.agreement` writes greedy answers by torch with float32 weights and an
+exact KV cache, and then forces the other ways along these texts: the share of places where their
+likeliest token is the same, and how much memory a token of the KV cache takes. Nothing is timed, so
+a busy machine does no harm. Results go to benchmarks/results/agreement.json.
 """
 
 import argparse
@@ -28,6 +28,9 @@ from tokenyard.vocabulary.messages import Message, Role
 
 RESULTS = Path(__file__).parents[1] / "results" / "agreement.json"
 WAYS = (
+    ("quantised", KvFormat.FP32),
+    ("quantised", KvFormat.FP16),
+    ("quantised", KvFormat.INT8),
     ("fp16", KvFormat.FP32),
     ("fp32", KvFormat.FP16),
     ("fp16", KvFormat.FP16),
@@ -39,11 +42,11 @@ CACHE_BYTES = 256 * 1024 * 1024
 STEP_TOKENS = 256
 
 
-def make_runner(model: Path, weights: str, kind: KvFormat) -> TorchRunner:
+def make_runner(model: Path, weights: str, kind: KvFormat, kernels: str = "auto") -> TorchRunner:
     with open_checkpoint(model) as file:
         return TorchRunner(
             file, weights=weights, threads=0, kv_cache_bytes=CACHE_BYTES, block_tokens=16,
-            kv_format=kind,
+            kv_format=kind, kernels=kernels,
         )  # fmt: skip
 
 
@@ -98,7 +101,7 @@ def main() -> None:
         )
         for subject in SUBJECTS
     ]
-    reference = make_runner(model, "fp32", KvFormat.FP32)
+    reference = make_runner(model, "fp32", KvFormat.FP32, kernels="torch")
     texts = write_answers(reference, prompts, asked.tokens)
     del reference
     places = len(texts) * asked.tokens

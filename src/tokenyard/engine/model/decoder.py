@@ -28,7 +28,7 @@ class Decoder:
         loader = _Loader(file, maker)
         self._embedding = file.open_rows("token_embd.weight")
         head = "output" if "output.weight" in file.tensors else "token_embd"
-        self._head = loader.linear(shape.width, _Part(head, shape.vocabulary))
+        self.head = loader.linear(shape.width, _Part(head, shape.vocabulary))
         loader.drop_scratch()
         self._epsilon = torch.tensor(shape.epsilon)
         self._final_norm = loader.vector("output_norm.weight", shape.width)
@@ -81,7 +81,7 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(rows, vocabulary) float32 for some rows that `forward` gave."""
-        return self._head(self.finish(hidden))
+        return self.head(self.finish(hidden))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,9 @@ typedef __m512i ints;
 #define high_halves(x) _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15))
 #define add_products(sum, unsigned_bytes, signed_bytes)                                            \
     _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes)
+/* Products of 4 bits might be summed in less than 32 bits; here there is nothing to gain. */
+#define add_small_products add_products
+#define widen(x) (x)
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 enum { LANES = 8 };
 typedef __m256 floats;
@@ -93,6 +96,11 @@ static inline ints add_products(ints sum, ints unsigned_bytes, ints signed_bytes
     ints pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+/* With weights of 4 bits, sums of a group of 32 do: 8 * 2 * 15 * 64 < 32,768. */
+static inline ints add_small_products(ints sum, ints unsigned_bytes, ints signed_bytes) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(unsigned_bytes, signed_bytes));
+}
+#define widen(x) _mm256_madd_epi16(x, _mm256_set1_epi16(1))
 static inline void store_bytes(int8_t *place, ints numbers) {
     __m128i low = _mm256_castsi256_si128(numbers), high = _mm256_extracti128_si256(numbers, 1);
     __m128i words = _mm_packs_epi32(low, high);
@@ -284,11 +292,17 @@ static void round_block(const void *given, int block) {
 
 /* Add products of four inputs of each output with those of `count` rows. */
 static inline __attribute__((always_inline)) void add_four(
-    ints *high, ints *low, ints weights, const Four *parts, int count) {
+    ints *high, ints *low, ints weights, const Four *parts, int count, int bits) {
 #pragma GCC unroll 8
     for (int row = 0; row < count; row++) {
-        high[row] = add_products(high[row], weights, every_int(parts[row]));
-        low[row] = add_products(low[row], weights, every_int(parts[row + ROWS_AT_ONCE]));
+        ints highs = every_int(parts[row]), lows = every_int(parts[row + ROWS_AT_ONCE]);
+        if (bits == 4) {
+            high[row] = add_small_products(high[row], weights, highs);
+            low[row] = add_small_products(low[row], weights, lows);
+        } else {
+            high[row] = add_products(high[row], weights, highs);
+            low[row] = add_products(low[row], weights, lows);
+        }
     }
 }
 
@@ -313,16 +327,21 @@ static inline __attribute__((always_inline)) void multiply_tile(
         for (int row = 0; row < count; row++) high[row] = low[row] = no_ints();
         if (bits == 8) {
 #pragma GCC unroll 8
-            for (int four = 0; four < fours; four++)
-                add_four(
-                    high, low, load_ints(quants + four * 4 * LANES), parts + four * step, count);
+            for (int four = 0; four < fours; four++) {
+                ints weights = load_ints(quants + four * 4 * LANES);
+                add_four(high, low, weights, parts + four * step, count, bits);
+            }
         } else {
 #pragma GCC unroll 4
             for (int four = 0; four < fours / 2; four++) {
                 ints both = load_ints(quants + four * 4 * LANES);
-                add_four(high, low, low_halves(both), parts + four * step, count);
-                add_four(high, low, high_halves(both), parts + (four + fours / 2) * step, count);
+                const Four *second = parts + (four + fours / 2) * step;
+                add_four(high, low, low_halves(both), parts + four * step, count, bits);
+                add_four(high, low, high_halves(both), second, count, bits);
             }
+#pragma GCC unroll 8
+            for (int row = 0; row < count; row++)
+                high[row] = widen(high[row]), low[row] = widen(low[row]);
         }
         if (first % ROWS_EACH == 0) {
             /* The same group of the next tile, which the first rows would wait for. */

@@ -243,7 +243,7 @@ def test_sums_for_embeddings_do_not_depend_on_chunks(tiny_model: Path, step: int
     whole, parts = (torch.tensor(one).sum(dim=0) for one in sums)
     assert torch.allclose(whole, parts, atol=1e-4)
     # The head is linear: applied to the sum it gives the sum of all logits.
-    logits = runner._decoder._head(whole.float().unsqueeze(0))[0]
+    logits = runner._decoder.head(whole.float().unsqueeze(0))[0]
     expected = naive_logits(tiny_model, tokens).sum(dim=0)
     assert torch.allclose(logits, expected, atol=1e-3 * expected.abs().max().item())
 

@@ -79,6 +79,13 @@ def weights_of(grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     return scaled.reshape(grid.quants.shape)
 
 
+def allowed(rows: Tensor, grid: Grid) -> Tensor:
+    """How far results may be off: a number is rounded by at most half a step of its group."""
+    steps = rows.view(len(rows), -1, grid.group).abs().amax(-1).double() / 8128
+    sizes = torch.from_numpy(weights_of(grid)).abs().view(*grid.scales.shape, grid.group).sum(-1)
+    return steps / 2 @ sizes.T + 1e-3
+
+
 @pytest.mark.parametrize(("bits", "group"), [(4, 32), (8, 32), (8, 16)])
 @pytest.mark.parametrize("outputs", [5, 16, 200])
 @pytest.mark.parametrize("rows", [1, 3, 8, 79])
@@ -95,12 +102,8 @@ def test_a_product_is_exact_but_for_the_rounding_of_rows(
     product = GridLinear(library, 2, Scratch(), [grid], bias)
     weights = torch.from_numpy(weights_of(grid))
     expected = given.double() @ weights.T + bias.double()
-    # A number is rounded by at most half a step, and 8,128 steps are the largest of its group.
-    steps = given.view(rows, -1, group).abs().amax(-1).double() / 8128
-    worst = steps / 2 @ weights.abs().view(outputs, -1, group).sum(-1).T
-    assert (
-        (product(given).double() - expected).abs() <= worst + 1e-4 * expected.abs() + 1e-3
-    ).all()
+    difference = (product(given).double() - expected).abs()
+    assert (difference <= allowed(given, grid) + 1e-5 * expected.abs()).all()
 
 
 def test_parts_of_several_forms_stand_side_by_side(library: Library) -> None:
@@ -110,7 +113,19 @@ def test_parts_of_several_forms_stand_side_by_side(library: Library) -> None:
     bias, rows = torch.randn(46), torch.randn(9, 64)
     product = GridLinear(library, 1, Scratch(), grids, bias)
     weights = torch.from_numpy(np.concatenate([weights_of(grid) for grid in grids]))
-    assert torch.allclose(product(rows), (rows.double() @ weights.T + bias).float(), atol=0.03)
+    expected = rows.double() @ weights.T + bias
+    limits = torch.cat([allowed(rows, grid) for grid in grids], dim=1)
+    assert ((product(rows).double() - expected).abs() <= limits).all()
+
+
+@pytest.mark.parametrize(("bits", "group"), [(4, 32), (8, 32), (8, 16)])
+def test_the_largest_numbers_do_not_overflow(library: Library, bits: int, group: int) -> None:
+    numbers = np.full((16, 64), 2**bits - 1, np.uint8)
+    ones = np.ones((16, 64 // group), np.float32)
+    product = GridLinear(library, 1, Scratch(), [Grid(bits, numbers, ones, -ones)], None)
+    for sign in (1.0, -1.0):
+        rows = torch.full((3, 64), sign)
+        assert torch.allclose(product(rows), torch.full((3, 16), sign * 64 * (2**bits - 2)))
 
 
 def test_a_row_is_the_same_alone_and_in_a_crowd_on_any_number_of_threads(library: Library) -> None:
