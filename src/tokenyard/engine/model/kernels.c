@@ -306,6 +306,7 @@ static inline __attribute__((always_inline)) void add_four(
     }
 }
 
+/* LANES outputs of `count` rows, all of one block. count, bits, group: constants where inlined. */
 static inline __attribute__((always_inline)) void multiply_tile(
     const ProductJob *job, int tile, int first, int count, int bits, int group) {
     const Matrix *matrix = job->matrix;
