@@ -80,7 +80,7 @@ class Served:
                 self.engine,
                 tokenizer,
                 chat,
-                GrammarCompiler(tokenizer, bytes_max=1000, kept_max=4),
+                GrammarCompiler(tokenizer, bytes_max=4000, kept_max=4),
             ),
         )
         self.client = AsgiClient(make_app(self.server))

@@ -1,4 +1,4 @@
-"""Tools as a model sees them: offered in words where its template cannot, and forced by a grammar.
+"""Tools as a model sees them: offered in words where its template cannot, and held by a grammar.
 
 Decides which way of writing calls a checkpoint has, by its chat template. Does not know requests,
 nor how calls are found in an answer (`rules.speech` does).
@@ -7,10 +7,17 @@ nor how calls are found in an answer (`rules.speech` does).
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from tokenyard.engine.grammar import JSON_OPTIONS, Form, FormKind
-from tokenyard.engine.rules.speech import CALL_CLOSES, CALL_OPENS, CallStyle
+from tokenyard.engine.rules.speech import (
+    CALL_CLOSES,
+    CALL_OPENS,
+    THOUGHT_CLOSES,
+    THOUGHT_OPENS,
+    CallStyle,
+)
 from tokenyard.vocabulary.messages import Message, Role, ToolUse
 
 RESULT_OPENS, RESULT_CLOSES = "<tool_response>", "</tool_response>"
@@ -23,19 +30,42 @@ _HOW_TO_CALL = (
     f"and {CALL_CLOSES}. Its result comes back between {RESULT_OPENS} and {RESULT_CLOSES}."
 )
 
+# Of grammars. A lazy one ends where it first can: what could be a mark is one. WORDS: what the
+# parser of a bare style takes for no call.
+_TERMS = rf"""
+thought_opens[lazy]: BLANKS "{THOUGHT_OPENS}"
+thought_closes[lazy]: TEXT "{THOUGHT_CLOSES}"
+TEXT: /(.|\n)*/
+WORDS: /([^{{;\s\x1c-\x1f](.|\n)*)?/
+BLANKS: /[\s\x1c-\x1f]*/
+BLANK: /\n{{0,2}}/
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that is offered. parameters: a JSON schema of its one object of arguments."""
+    """A function that is offered. parameters: a JSON schema of its one object of arguments.
+
+    strict: its arguments have to fit that schema even where the model chooses to call it.
+    """
 
     name: str
     description: str
     parameters: dict[str, Any]
+    strict: bool = False
 
     def described(self) -> dict[str, Any]:
         """As chat templates expect it."""
         told = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": told}
+
+
+class Thinking(StrEnum):
+    """What an answer may begin with. open: the rest of a thought that the prompt has begun."""
+
+    NONE = "none"
+    MAY_OPEN = "may_open"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +77,12 @@ class Manners:
     thinks: bool
     # Whether a caller can ask for answers without thoughts.
     thought_optional: bool
+
+    def thinking(self, opened: bool) -> Thinking:
+        """opened: the prompt has begun a thought."""
+        if opened:
+            return Thinking.OPEN
+        return Thinking.MAY_OPEN if self.thinks else Thinking.NONE
 
 
 def read_manners(template: str) -> Manners:
@@ -89,8 +125,48 @@ def spell_out(messages: Sequence[Message], functions: Sequence[Function]) -> lis
     return told
 
 
-def force_calls(style: CallStyle, functions: Sequence[Function], *, many: bool) -> Form:
-    """The form of an answer that is nothing but calls of these functions."""
+def force_calls(
+    style: CallStyle, functions: Sequence[Function], *, many: bool, thinking: Thinking
+) -> Form:
+    """The form of an answer that is nothing but calls of these functions, after an open thought."""
+    rest = f" ({_between(style)} call)*" if many else ""
+    start = f"call{rest}"
+    if thinking is Thinking.OPEN:
+        start = f"thought_closes BLANK {start}"
+    opens = "" if style is CallStyle.BARE else json.dumps(CALL_OPENS)
+    return _form(style, f"start: {start}", f"call_opens: {opens}", functions)
+
+
+def guide_calls(
+    style: CallStyle, functions: Sequence[Function], *, many: bool, thinking: Thinking
+) -> Form:
+    """The form of an answer of any words in which what is begun as a call is whole and fits.
+
+    Thoughts are free. Arguments of a function that is not strict are any object.
+    """
+    if style is CallStyle.BARE:
+        # A call stands in place of all words: it is what begins with a brace.
+        rest = f" ({_between(style)} call)*" if many else ""
+        answer, opens = f"call{rest} | WORDS", "call_opens:"
+    else:
+        answer = "call* TEXT" if many else "call | TEXT"
+        opens = f"call_opens[lazy]: TEXT {json.dumps(CALL_OPENS)}"
+    after_thought = "TEXT | thought_closes BLANK answer"
+    start = {
+        Thinking.NONE: "answer",
+        Thinking.MAY_OPEN: f"answer | thought_opens ({after_thought})",
+        Thinking.OPEN: after_thought,
+    }[thinking]
+    loose: dict[str, Any] = {"type": "object"}
+    kept = [one if one.strict else replace(one, parameters=loose) for one in functions]
+    return _form(style, f"start: {start}\nanswer: {answer}", opens, kept)
+
+
+def _between(style: CallStyle) -> str:
+    return json.dumps("; " if style is CallStyle.BARE else "\n")
+
+
+def _form(style: CallStyle, start: str, opens: str, functions: Sequence[Function]) -> Form:
     key = "parameters" if style is CallStyle.BARE else "arguments"
     schema = {
         "anyOf": [
@@ -104,14 +180,11 @@ def force_calls(style: CallStyle, functions: Sequence[Function], *, many: bool) 
         ],
         "x-guidance": JSON_OPTIONS,
     }
-    call = f"%json {json.dumps(schema)}"
-    if style is CallStyle.BARE:
-        grammar = f"start: call\ncall: {call}"
-    else:
-        opens, closes = json.dumps(f"{CALL_OPENS}\n"), json.dumps(f"\n{CALL_CLOSES}")
-        rest = ' ("\\n" call)*' if many else ""
-        grammar = f"start: call{rest}\ncall: {opens} object {closes}\nobject: {call}"
-    return Form(FormKind.LARK, grammar, "tools")
+    call = "call_opens object"
+    if style is CallStyle.TAGGED:
+        call = rf'call_opens "\n" object "\n{CALL_CLOSES}"'
+    told = f"{start}\ncall: {call}\n{opens}\nobject: %json {json.dumps(schema)}"
+    return Form(FormKind.LARK, told + _TERMS, "tools")
 
 
 def _write_call(call: ToolUse) -> str:

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
+import jsonschema
 import pytest
 
-from support.engine_server import ASK, check
+from support.engine_server import ASK, END, check
 from support.tiny_model import CHATML
+from tokenyard.engine.rules.batching import Sequence
+from tokenyard.engine.rules.drawing import DrawRule
+from tokenyard.engine.scripted import NextToken
+from tokenyard.engine.tokenizer import Tokenizer
 
 Serve = Callable[..., Any]
-ADD = {
+ADD: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "add",
@@ -156,6 +162,132 @@ async def test_thoughts_are_told_apart(serve: Serve, template: str) -> None:
     counts = whole["usage"]["completion_tokens_details"]
     assert counts == events[-1]["usage"]["completion_tokens_details"]
     assert 3 <= counts["reasoning_tokens"] < whole["usage"]["completion_tokens"] - 2
+
+
+BARE = "{# <|python_tag|> #}" + CHATML
+STRICT: dict[str, Any] = {**ADD, "function": {**ADD["function"], "strict": True}}
+PAINT: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "paint",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "colour": {"enum": ["red", "green"]},
+                "what": {"type": "string", "maxLength": 3},
+            },
+            "required": ["colour", "what"],
+            "additionalProperties": False,
+        },
+    },
+}
+SCHEMAS = {one["function"]["name"]: one["function"].get("parameters") for one in (STRICT, PAINT)}
+
+
+def babble(favourites: list[str], tokenizer: Tokenizer) -> NextToken:
+    """A model that says anything that it may, and likes some texts, and to end."""
+    random = Random(1)
+    liked = [[END], *(tokenizer.encode(text, specials=False) for text in favourites)]
+    begun: list[int] = []
+
+    def next_token(text: Sequence, rule: DrawRule) -> int:
+        allowed = rule.allowed
+        assert allowed is not None
+        may = [one for one in range(tokenizer.vocabulary_size) if allowed[one // 8] >> one % 8 & 1]
+        if not begun and random.random() < 0.5:
+            begun[:] = random.choice(liked)
+        if begun and begun[0] in may:
+            return begun.pop(0)
+        begun.clear()
+        return random.choice(may)
+
+    return next_token
+
+
+def read(answer: Any, *, streams: bool) -> tuple[str, list[tuple[str, str]], str | None]:
+    """Words, names and arguments of calls, and the finish of an answer of one choice."""
+    if streams:
+        words, _, calls, finish = gather(answer.data())
+        return words, [(call["name"], call["arguments"]) for call in calls.values()], finish
+    (choice,) = answer.json()["choices"]
+    made = [call["function"] for call in choice["message"].get("tool_calls") or []]
+    told = [(call["name"], call["arguments"]) for call in made]
+    return choice["message"]["content"] or "", told, choice["finish_reason"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    ("template", "favourites"),
+    [
+        (CHATML, ["<tool_call>"]),
+        (BARE, ["{", "; {"]),
+        (THINKING, ["<think>", "</think>", "<tool_call>"]),
+        (THINKING + "<think>\n", ["</think>", "<tool_call>"]),
+    ],
+    ids=["tagged", "bare", "thinks", "opened"],
+)
+async def test_arguments_of_a_strict_tool_fit_wherever_a_call_begins(
+    serve: Serve, tokenizer: Tokenizer, template: str, favourites: list[str], many: bool
+) -> None:
+    called, most, spoken = 0, 0, 0
+    asked = {"tools": [STRICT, PAINT], "parallel_tool_calls": many}
+    model = babble(favourites, tokenizer)
+    async with serve(next_token=model, template=template, context_tokens=4000) as served:
+        for number in range(16):
+            streams = number % 2 == 1
+            answer = await ask(served, **asked, stream=streams)
+            words, told, finish = read(answer, streams=streams)
+            assert finish == ("tool_calls" if told else "stop")
+            assert "<tool_call>" not in words
+            for name, arguments in told:
+                jsonschema.validate(json.loads(arguments), SCHEMAS[name])
+            called, most, spoken = called + bool(told), max(most, len(told)), spoken + bool(words)
+    assert called
+    assert spoken
+    assert (most > 1) == many
+
+
+async def test_a_call_of_a_lax_tool_beside_a_strict_one_has_any_object(
+    serve: Serve, tokenizer: Tokenizer
+) -> None:
+    said = '<tool_call>\n{"name": "add", "arguments": {"b": []}}\n</tool_call>'
+    for tools, kept in (([ADD, PAINT], True), ([STRICT, PAINT], False), ([ADD], True)):
+        async with serve(said, context_tokens=2000) as served:
+            (choice,) = (await ask(served, tools=tools, max_tokens=150)).json()["choices"]
+        call = choice["message"]["tool_calls"][0]["function"]
+        assert (json.loads(call["arguments"]) == {"b": []}) == kept
+
+
+async def test_in_a_thought_the_marks_of_a_call_are_text(serve: Serve) -> None:
+    said = f"<think>\n<tool_call>hm\n</think>\n\n{CALL}"
+    async with serve(said, template=THINKING, context_tokens=2000) as served:
+        (choice,) = (await ask(served, tools=[STRICT])).json()["choices"]
+    assert choice["message"]["reasoning_content"] == "<tool_call>hm"
+    assert len(choice["message"]["tool_calls"]) == 1
+
+
+async def test_a_call_is_forced_after_the_thought_that_the_prompt_began(serve: Serve) -> None:
+    said, template = f"why\n</think>\n\n{CALL}", THINKING + "<think>\n"
+    async with serve(said, template=template, context_tokens=2000) as served:
+        (choice,) = (await ask(served, tools=[ADD], tool_choice="required")).json()["choices"]
+    assert choice["message"]["reasoning_content"] == "why"
+    assert len(choice["message"]["tool_calls"]) == 1
+
+
+async def test_an_answer_in_a_form_of_its_own_has_no_calls(serve: Serve) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMAS["add"]}}
+    async with serve('{"a": 1}', context_tokens=2000) as served:
+        (choice,) = (await ask(served, tools=[STRICT], response_format=form)).json()["choices"]
+    assert choice["message"]["content"] == '{"a": 1}'
+
+
+async def test_a_strict_schema_that_cannot_be_kept_is_refused(serve: Serve) -> None:
+    odd = {"type": "array", "uniqueItems": True}
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": odd}}
+    async with serve("x", context_tokens=2000) as served:
+        answer = await ask(served, tools=[tool])
+    assert (answer.status, answer.error["param"]) == (400, "tools")
 
 
 async def test_a_turn_can_go_on(serve: Serve) -> None:

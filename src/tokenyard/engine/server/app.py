@@ -239,11 +239,13 @@ class _Routes:
         loaded = server.ready()
         template = loaded.chat_template()
         manners = template.manners
-        tools = read_tools(body, manners.style)
+        tools = read_tools(body)
         asking = read_asking(body, manners, tools.functions)
         prompt = await _encode_chat(server, template, body.turns(), asking)
         prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
-        grammar = await _compile_form(loaded, body, tools.form)
+        opened = manners.thinks and opens_thought(loaded.tokenizer, prompt)
+        calls = tools.form(manners.style, manners.thinking(opened))
+        grammar = await _compile_form(loaded, read_form(body, calls, forced=tools.forced))
         limit = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
         generation = loaded.engine.submit_group(
             prompt,
@@ -258,7 +260,6 @@ class _Routes:
             tells_progress=bool(body.return_progress and body.stream),
         )
         head = _head(server, IdPrefix.CHAT_COMPLETION, body.model)
-        opened = manners.thinks and opens_thought(loaded.tokenizer, prompt)
 
         def parse() -> SpeechParser:
             return SpeechParser(
@@ -281,7 +282,7 @@ class _Routes:
         loaded = server.ready()
         prompt = await encode_prompt(loaded.tokenizer, body.prompt)
         prompt = cut_prompt(prompt, body.truncate_prompt_tokens, loaded.engine.capacity_tokens)
-        grammar = await _compile_form(loaded, body)
+        grammar = await _compile_form(loaded, read_form(body))
         generation = loaded.engine.submit_group(
             prompt,
             body.sampling(server.sampling_defaults()),
@@ -403,12 +404,7 @@ async def _answer(
         raise
 
 
-async def _compile_form(
-    loaded: LoadedModel,
-    request: ChatCompletionRequest | CompletionRequest,
-    forced: Form | None = None,
-) -> Grammar | None:
-    form = read_form(request, forced)
+async def _compile_form(loaded: LoadedModel, form: Form | None) -> Grammar | None:
     if form is None:
         return None
     if not loaded.engine.masks_tokens:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from tokenyard.engine.adapters import AdapterTable
-from tokenyard.engine.calls import Function, Manners, force_calls
+from tokenyard.engine.calls import Function, Manners, Thinking, force_calls, guide_calls
 from tokenyard.engine.grammar import Form, FormKind, any_json_object, one_of
 from tokenyard.engine.rules.speech import CallStyle
 from tokenyard.engine.server.answers import Telling
@@ -101,18 +101,24 @@ def check_supported(request: ChatCompletionRequest | CompletionRequest) -> None:
 
 
 def read_form(
-    request: ChatCompletionRequest | CompletionRequest, forced: Form | None = None
+    request: ChatCompletionRequest | CompletionRequest,
+    calls: Form | None = None,
+    *,
+    forced: bool = False,
 ) -> Form | None:
     """What the answer has to look like; raises InvalidRequest when that is said in two ways.
 
-    forced: of an answer that has to be a call.
+    calls: what holds the calls in it. forced: it has to be a call; else an answer in another form
+    has none.
     """
-    found = [forced]
+    found = []
     if isinstance(request, ChatCompletionRequest) and request.response_format is not None:
         found.append(_read_response_format(request.response_format))
     if request.structured_outputs is not None:
         found += _read_structured(request.structured_outputs)
     forms = [form for form in found if form is not None]
+    if calls is not None and (forced or not forms):
+        forms.insert(0, calls)
     if len(forms) > 1:
         raise InvalidRequest("An answer can have one form only.", param=forms[1].param)
     return forms[0] if forms else None
@@ -200,13 +206,26 @@ def choose_adapter(asked: str | None, served: str, adapters: AdapterTable | None
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """What a request says of tools. form: what forces a call; None when the model may choose."""
+    """What a request says of tools. functions: those that the model is told of.
+
+    allowed: those that it may call. forced: whether it has to. many: more than one call.
+    """
 
     functions: tuple[Function, ...] = ()
-    form: Form | None = None
+    allowed: tuple[Function, ...] = ()
+    forced: bool = False
+    many: bool = True
+
+    def form(self, style: CallStyle, thinking: Thinking) -> Form | None:
+        """What holds the calls of an answer to what was asked for; None when nothing has to."""
+        if self.forced:
+            return force_calls(style, self.allowed, many=self.many, thinking=thinking)
+        if any(one.strict for one in self.allowed):
+            return guide_calls(style, self.allowed, many=self.many, thinking=thinking)
+        return None
 
 
-def read_tools(request: ChatCompletionRequest, style: CallStyle) -> ToolPlan:
+def read_tools(request: ChatCompletionRequest) -> ToolPlan:
     """The tools that the model is told of; raises InvalidRequest when the choice is not offered."""
     choice = request.tool_choice
     if not request.tools:
@@ -218,18 +237,16 @@ def read_tools(request: ChatCompletionRequest, style: CallStyle) -> ToolPlan:
     functions = tuple(_read_function(tool) for tool in request.tools)
     if len({one.name for one in functions}) < len(functions):
         raise InvalidRequest("Two tools have the same name.", param="tools")
-    if choice in (None, "auto"):
-        return ToolPlan(functions)
-    forced = functions
-    if isinstance(choice, ChosenTool):
-        forced = tuple(one for one in functions if one.name == choice.function.name)
-        if not forced:
-            raise InvalidRequest(
-                f"'tool_choice' names {choice.function.name!r}, which is not among the tools.",
-                param="tool_choice",
-            )
-    many = choice == "required" and request.parallel_tool_calls is not False
-    return ToolPlan(functions, force_calls(style, forced, many=many))
+    many = request.parallel_tool_calls is not False
+    if not isinstance(choice, ChosenTool):
+        return ToolPlan(functions, functions, forced=choice == "required", many=many)
+    chosen = tuple(one for one in functions if one.name == choice.function.name)
+    if not chosen:
+        raise InvalidRequest(
+            f"'tool_choice' names {choice.function.name!r}, which is not among the tools.",
+            param="tool_choice",
+        )
+    return ToolPlan(functions, chosen, forced=True, many=False)
 
 
 def read_asking(
@@ -258,5 +275,8 @@ def read_asking(
 def _read_function(tool: Tool) -> Function:
     told = tool.function
     return Function(
-        told.name, told.description or "", told.parameters or {"type": "object", "properties": {}}
+        told.name,
+        told.description or "",
+        told.parameters or {"type": "object", "properties": {}},
+        strict=bool(told.strict),
     )
