@@ -67,11 +67,13 @@ def main() -> None:
 @told_in_words
 def up(ready_file: Path | None, **options: Any) -> None:
     """Start everything on this machine and stay until Ctrl-C."""
-    from tokenyard.cli.serving import serve_all
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)
     settings = settings_beside(home, beside=False, **options)
+    # Not above: what is wrong with a setting is told before anything large is loaded.
+    from tokenyard.cli.serving import serve_all
+
     sys.exit(serve_all(settings, home, ready_file, os.environ))
 
 
@@ -96,7 +98,7 @@ def gateway(name: str, host: str, port: int) -> None:
 @told_in_words
 def engine(address_file: Path | None, exit_with_parent: bool) -> None:
     """Run the model server alone, of the kind that the settings choose."""
-    from tokenyard.cli.serving import serve_engine
+    from tokenyard.cli.model_server import serve_engine
     from tokenyard.runtime.settings import home_folder
 
     home = home_folder(os.environ)

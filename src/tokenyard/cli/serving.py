@@ -1,4 +1,4 @@
-"""`tokenyard up` and `tokenyard engine`: start, say what is there, stay, and stop in order."""
+"""`tokenyard up` and `tokenyard gateway`: start, say what is there, stay, and stop in order."""
 
 import asyncio
 import json
@@ -7,7 +7,6 @@ import signal
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
 import click
 import msgspec
@@ -15,17 +14,15 @@ import msgspec
 from tokenyard import __version__
 from tokenyard.assembly import Yard, open_gateway, open_scaled_yard, open_yard
 from tokenyard.cli.checkpoints import MODELS_FOLDER
-from tokenyard.fleet.engines import command, llamacpp
-from tokenyard.fleet.engines.choice import EngineKind, check_startable
+from tokenyard.fleet.engines.choice import check_startable
 from tokenyard.fleet.engines.contract import hold_lifeline
 from tokenyard.gateway.keys import KeyTerms, command_line
 from tokenyard.gateway.server import run
 from tokenyard.runtime import garbage
 from tokenyard.runtime.clock import RealClock
 from tokenyard.runtime.lifecycle import StopSignal, hold_home
-from tokenyard.runtime.randomness import SystemRandomness
 from tokenyard.runtime.settings import Settings
-from tokenyard.telemetry.logs import bridge_library_logs, open_log, open_log_file
+from tokenyard.telemetry.logs import bridge_library_logs, open_log_file
 from tokenyard.vocabulary.errors import StartError
 from tokenyard.vocabulary.identity import DEFAULT_PROJECT, EVERYTHING
 
@@ -96,48 +93,6 @@ def serve_gateway(
 
         run(main())
     return 0
-
-
-def serve_engine(
-    settings: Settings, home: Path, address_file: Path | None, *, exit_with_parent: bool
-) -> int:
-    """Run the model server until a stop signal; returns the exit status."""
-    clock = RealClock()
-    log = open_log(clock, settings.logs.level)
-    bridge_library_logs(log)
-    match EngineKind(settings.engine.kind):
-        case EngineKind.OWN:
-            # Only here: the others run where its packages are not installed.
-            from tokenyard.engine.server import serve
-
-            return serve(
-                settings.engine,
-                home,
-                address_file=address_file,
-                exit_with_parent=exit_with_parent,
-                log=log,
-                clock=clock,
-                randomness=SystemRandomness(),
-            )
-        case EngineKind.LLAMACPP:
-            return llamacpp.serve(
-                settings.engine,
-                home / MODELS_FOLDER,
-                address_file=address_file,
-                exit_with_parent=exit_with_parent,
-                log=log,
-                clock=clock,
-            )
-        case EngineKind.VLLM:
-            return command.serve(
-                settings.engine,
-                address_file=address_file,
-                exit_with_parent=exit_with_parent,
-                log=log,
-                clock=clock,
-            )
-        case kind:
-            assert_never(kind)
 
 
 def _loading(settings: Settings, yard: Yard) -> str:
