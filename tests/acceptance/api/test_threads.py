@@ -111,10 +111,12 @@ def test_a_history_that_does_not_fit_is_cut_only_when_asked(
     model = client.models.retrieve(MODEL)
     assert model.model_extra is not None
     window = model.model_extra["context_window"]
-    long = "word " * (window // 2)
-    talk = client.conversations.create(
-        items=[{"role": "user", "content": long}, {"role": "user", "content": long}]
-    )
+    # What is left after the cut is short, so that it is soon read.
+    items: Any = [
+        {"role": "user", "content": "word " * (window - 100)},
+        {"role": "user", "content": "word " * 200},
+    ]
+    talk = client.conversations.create(items=items)
     with pytest.raises(openai.BadRequestError) as refused:
         ask(client, "Say hello.", conversation=talk.id)
     assert refused.value.code == "context_length_exceeded"
