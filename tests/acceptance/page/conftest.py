@@ -24,16 +24,23 @@ def browser(chromium: str) -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="session")
+def signed_in() -> list[Any]:
+    """The cookies of the first module's sign-in, for the browsers of all modules."""
+    return []
+
+
 @pytest.fixture(scope="module")
-def cookies(browser: Browser, yard: Yard) -> Any:
+def cookies(browser: Browser, yard: Yard, signed_in: list[Any]) -> list[Any]:
     """What a browser keeps of having signed in; each window begins with it."""
-    context = browser.new_context()
-    window = Window(context.new_page())
-    window.go(sign_in_address(yard))
-    window.draft.wait_for()
-    kept = context.cookies()
-    context.close()
-    return kept
+    if not signed_in:
+        context = browser.new_context()
+        window = Window(context.new_page())
+        window.go(sign_in_address(yard))
+        window.draft.wait_for()
+        signed_in += context.cookies()
+        context.close()
+    return signed_in
 
 
 @pytest.fixture
