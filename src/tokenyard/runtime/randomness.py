@@ -1,7 +1,7 @@
 """Chance as a parameter: secrets from the operating system, or everything from one seed."""
 
+import os
 import random
-import secrets
 from typing import Protocol
 
 from tokenyard.vocabulary.ids import IdPrefix
@@ -26,7 +26,7 @@ class SystemRandomness:
     """Unpredictable: for secrets, ids and jitter in production."""
 
     def bytes(self, count: int) -> bytes:
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def uniform(self, low: float, high: float) -> float:
         return random.uniform(low, high)

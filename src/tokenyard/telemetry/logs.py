@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+import msgspec
+
 from tokenyard.runtime.clock import Clock
 from tokenyard.runtime.settings import LogSettings
 
@@ -144,11 +146,17 @@ class Log:
             line = f"{level:7} {event} {details}".rstrip()
         else:
             stamp = round(self._clock.now(), 3)
-            line = json.dumps(
-                {"time": stamp, "level": level, "event": event, **fields}, default=str
-            )
+            line = _spell({"time": stamp, "level": level, "event": event, **fields})
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def _spell(fields: dict[str, Any]) -> str:
+    try:
+        return msgspec.json.encode(fields, enc_hook=str).decode()
+    except (UnicodeEncodeError, TypeError):
+        # Half a character of a client's, or a key that is no text: a log takes everything.
+        return json.dumps(fields, default=str)
 
 
 class _Bridge(logging.Handler):

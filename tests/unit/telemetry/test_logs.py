@@ -76,7 +76,7 @@ def test_old_files_are_deleted_by_number_and_by_age(tmp_path: Path) -> None:
         "gateway.log",
         *(f"gateway.log.{number}" for number in (1, 2, 3)),
     ]
-    assert '"number": 7' in (tmp_path / "gateway.log.1").read_text()
+    assert '"number":7' in (tmp_path / "gateway.log.1").read_text()
     clock._now += 2_000
     with open_log_file(path, clock, settings):
         assert [file.name for file in tmp_path.iterdir()] == ["gateway.log"]
@@ -87,4 +87,13 @@ def test_hidden_fields_are_in_no_line(tmp_path: Path) -> None:
     with open_log_file(path, SimulatedClock(), LogSettings(hidden_fields=("user",))) as log:
         log.info(Event.REQUEST_DONE, user="user_1", status=200)
     assert "user" not in path.read_text()
-    assert '"status": 200' in path.read_text()
+    assert '"status":200' in path.read_text()
+
+
+def test_what_is_no_text_is_told_all_the_same() -> None:
+    out = io.StringIO()
+    log = Log(out, SimulatedClock())
+    log.info(Event.STARTED, half="\ud83d", path=Path("/x"), number=float("inf"))
+    log.info(Event.STARTED, path=Path("/x"))
+    first, second = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert (first["half"], first["path"], second["path"]) == ("\ud83d", "/x", "/x")
