@@ -7,7 +7,7 @@ answers in progress of this process; the counts of limits are in a store, the de
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from tokenyard.gateway.limits import LimitBook, subjects_of
+from tokenyard.gateway.limits import LimitBook
 from tokenyard.gateway.ports import LimitStore
 from tokenyard.gateway.rules.admission import Class, Room, decide, judge_load
 from tokenyard.gateway.rules.tiers import Service, choose_service
@@ -116,6 +116,7 @@ class Admission:
         self._metrics = metrics
         self._loads = loads
         self.active = 0
+        metrics.active.set_function(lambda: self.active)
         self.closed = False
 
     def close(self) -> None:
@@ -141,16 +142,16 @@ class Admission:
     def give_back(self, lease: Lease, row: UsageRow | None) -> None:
         """A lease has ended; `row` is what it took, None when there was no answer."""
         self.active -= 1
-        self._metrics.active.set(self.active)
-        changes = [
-            Demand(demand.limit, demand.bucket, _taken(demand, row) - demand.amount)
-            for demand in lease.demands
-        ]
+        changes = []
+        for demand in lease.demands:
+            more = _taken(demand, row) - demand.amount
+            # Most count as one request, of which there is nothing to correct.
+            if more or demand.limit.window is Window.NOW:
+                changes.append(Demand(demand.limit, demand.bucket, more))
         self._counts.post_settle(changes, place=lease.place, now=self._clock.now())
 
     async def _enter(self, caller: Principal, asking: Asking | None) -> Lease:
-        subjects = subjects_of(caller, None if asking is None else asking.model)
-        limits = self.book.find_counted(caller.organisation, subjects)
+        limits = self.book.find_counted(caller, None if asking is None else asking.model)
         demands = [Demand(limit, bucket, self._need(limit, asking)) for limit, bucket in limits]
         place = mint(IdPrefix.LEASE, self._randomness)
         now = self._clock.now()
@@ -168,7 +169,6 @@ class Admission:
             limit = demands[told.place].limit
             self._metrics.limit_denials.labels(limit.name).inc()
             raise _refuse(limit, told)
-        self._metrics.active.set(self.active)
         return Lease(self, place, demands, _headers(demands, told))
 
     def _need(self, limit: Limit, asking: Asking | None) -> int:
@@ -275,4 +275,4 @@ def _spell(word: str, limit: Limit, grant: Grant) -> dict[str, str]:
 
 
 def _is_tokens(limit: Limit) -> bool:
-    return limit.measure in (Measure.INPUT_TOKENS, Measure.OUTPUT_TOKENS)
+    return limit.measure is Measure.INPUT_TOKENS or limit.measure is Measure.OUTPUT_TOKENS

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from tokenyard.gateway.identity import Identity, credentials_of
 from tokenyard.gateway.presence import ReaderGone
@@ -75,15 +75,17 @@ class Doorway:
             raise self._too_large()
         chunks: list[bytes] = []
         size = 0
-        try:
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > self._body_bytes_max:
-                    raise self._too_large()
-                chunks.append(chunk)
-        except ClientDisconnect:
-            raise ReaderGone from None
-        return b"".join(chunks)
+        more = True
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ReaderGone
+            chunk, more = message.get("body", b""), message.get("more_body", False)
+            size += len(chunk)
+            if size > self._body_bytes_max:
+                raise self._too_large()
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The body is longer than {self._body_bytes_max} bytes.")

@@ -73,8 +73,8 @@ class LimitBook:
         self._clock = clock
         self._log = log
         self._default = default_limits(settings)
-        # By the names alone, whose order tells their levels: words of an enumeration hash slowly.
-        self._found: dict[tuple[str, ...], tuple[tuple[Limit, str], ...]] = {}
+        # By caller and model.
+        self._found: dict[tuple[str | None, ...], tuple[tuple[Limit, str], ...]] = {}
         self._stored: list[Limit] = []
 
     async def read(self) -> None:
@@ -107,20 +107,18 @@ class LimitBook:
 
         A limit of a subject's own stands in the place of the one for each of its level.
         """
-        return tuple(limit for limit, _ in self.find_counted(organisation, subjects))
+        return tuple(self._look(organisation, subjects))
 
-    def find_counted(
-        self, organisation: OrganisationId, subjects: Subjects
-    ) -> tuple[tuple[Limit, str], ...]:
-        """The same, each with the bucket in which it is counted."""
-        place = (organisation, *[name for _, name in subjects])
+    def find_counted(self, caller: Principal, model: str | None) -> tuple[tuple[Limit, str], ...]:
+        """Those of a caller, each with the bucket in which it is counted."""
+        place = (caller.organisation, caller.project, caller.user, caller.key, model)
         found = self._found.get(place)
         if found is None:
             if len(self._found) >= _BUCKETS_KEPT:
                 self._found.clear()
             found = self._found[place] = tuple(
                 (limit, f"{limit.name}:{limit.subject}")
-                for limit in self._look(organisation, subjects)
+                for limit in self._look(caller.organisation, subjects_of(caller, model))
             )
         return found
 

@@ -85,8 +85,8 @@ class ChatMessage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             return "".join(part.text for part in self.content)
         return self.content or ""
 
-    def turn(self, place: int) -> Message:
-        """The turn without its wire form; raises InvalidRequest when it says nothing.
+    def check(self, place: int) -> None:
+        """Raise InvalidRequest for a turn that says nothing or has what it must not.
 
         place: its index among the messages.
         """
@@ -103,6 +103,10 @@ class ChatMessage(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             raise InvalidRequest(
                 "Only an assistant calls tools.", param=f"messages[{place}].tool_calls"
             )
+
+    def turn(self, place: int) -> Message:
+        """The turn without its wire form; raises as `check`."""
+        self.check(place)
         calls = tuple(
             ToolUse(call.id, call.function.name, call.function.arguments)
             for call in self.tool_calls or ()
@@ -264,7 +268,8 @@ class ChatCompletionRequest(_Sampling, kw_only=True):
 
     def check_turns(self) -> None:
         """Raise InvalidRequest for the first turn that says nothing or has what it must not."""
-        self.turns()
+        for place, message in enumerate(self.messages):
+            message.check(place)
 
     def turns(self) -> tuple[Message, ...]:
         """The conversation without its wire form; raises as `check_turns`."""

@@ -4,6 +4,7 @@ The engine's names are those that vLLM dashboards know, under our own prefix. Ea
 instance of its class and serves it as text in the Prometheus exposition format.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
@@ -45,6 +46,10 @@ class _Counter(Counter):
             found = self._known[values] = super().labels(*values)
         return found
 
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        # Without the library's checks of each call: it is one of ours, and nobody has exemplars.
+        self._value.inc(amount)
+
 
 class _Histogram(Histogram):
     """The same."""
@@ -60,6 +65,11 @@ class _Histogram(Histogram):
         if found is None:
             found = self._known[values] = super().labels(*values)
         return found
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        self._sum.inc(amount)
+        # The last bound is infinite.
+        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
 
 
 class _Metrics:

@@ -152,8 +152,11 @@ class UpstreamPool:
 
     @property
     def affinity_bytes(self) -> int:
-        """How much of the beginning requests must share to go to the same server."""
-        return self._routing.affinity_bytes
+        """How much of the beginning requests must share to go to the same server.
+
+        0 while it does not matter, because there is one server or none.
+        """
+        return self._routing.affinity_bytes if len(self._members) > 1 else 0
 
     def loads(self, model: str) -> list[Load]:
         """How busy the servers are that could answer for a model, as far as they tell."""

@@ -296,3 +296,21 @@ async def test_spend_is_a_limit_too(yard: FakeYard) -> None:
 )
 async def test_a_limit_that_makes_no_sense_is_refused(yard: FakeYard, body: dict[str, Any]) -> None:
     assert (await yard.client.call("POST", LIMITS, json_body=body)).status == 400
+
+
+def test_places_that_end_by_themselves_do_so_one_by_one() -> None:
+    one, bucket = limit(3, Window.NOW), Bucket()
+    for place, until in (("a", 160.0), ("b", 130.0), ("c", 190.0)):
+        told = take(bucket, one, 1, 100.0, place=place, until=until)
+        assert isinstance(told, Taken)
+        bucket = told.bucket
+    assert isinstance(take(bucket, one, 1, 129.9, place="d", until=200.0), Denied)
+    # The first end is that of a place that was given back; the others still hold theirs.
+    bucket = settle(bucket, one, 0, 110.0, place="b")
+    told = take(bucket, one, 1, 131.0, place="d", until=200.0)
+    assert isinstance(told, Taken)
+    assert told.bucket.places == {"a": 160.0, "c": 190.0, "d": 200.0}
+    assert isinstance(take(told.bucket, one, 1, 159.0, place="e", until=300.0), Denied)
+    later = take(told.bucket, one, 1, 160.0, place="e", until=300.0)
+    assert isinstance(later, Taken)
+    assert later.bucket.places == {"c": 190.0, "d": 200.0, "e": 300.0}

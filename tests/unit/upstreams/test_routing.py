@@ -28,8 +28,9 @@ def test_table() -> None:
 
 
 candidates = st.lists(
+    # Of one weight and priority: of a tuple's class all fields would be drawn.
     st.builds(
-        Candidate,
+        lambda *told: Candidate(*told),
         st.sampled_from("abcdef"),
         st.sampled_from(Readiness),
         st.sampled_from([M, frozenset({"n"}), frozenset({"m", "n"})]),

@@ -270,7 +270,8 @@ class CompletionRoutes:
         self._metrics.admission.observe(self._clock.monotonic() - began)
         task.tree["model"] = model
         call = GenerationCall(task.path, msgspec.json.encode(task.tree), request_id(request))
-        affinity = affinity_of(task.tree, self._pool.affinity_bytes)
+        size = self._pool.affinity_bytes
+        affinity = affinity_of(task.tree, size) if size else b""
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             try:

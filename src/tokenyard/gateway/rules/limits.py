@@ -6,6 +6,7 @@ and one contract suite holds for both. Source: ITU-T I.371, annex A, the virtual
 algorithm, with a cost for each cell.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,13 +23,14 @@ class Bucket(NamedTuple):
     """The state of one limit for one subject.
 
     arrival_time: of a minute's limit. day, used: of a day's limit. places: who holds one now, and
-    until when at the latest (Unix seconds).
+    until when at the latest (Unix seconds); none of them ends before `first_end`.
     """
 
     arrival_time: float = 0.0
     day: int = 0
     used: int = 0
     places: Mapping[str, float] | None = None
+    first_end: float = math.inf
 
 
 class Taken(NamedTuple):
@@ -78,7 +80,7 @@ def settle(bucket: Bucket, limit: Limit, change: int, now: float, *, place: str)
         case Window.NOW:
             held = dict(bucket.places or {})
             held.pop(place, None)
-            return Bucket(places=held)
+            return Bucket(places=held, first_end=bucket.first_end)
 
 
 def _take_minute(bucket: Bucket, limit: Limit, amount: int, now: float) -> Taken | Denied:
@@ -109,13 +111,16 @@ def _take_day(bucket: Bucket, limit: Limit, amount: int, now: float) -> Taken | 
 def _take_place(
     bucket: Bucket, limit: Limit, now: float, place: str, until: float
 ) -> Taken | Denied:
-    held = dict(bucket.places or {})
-    if held and min(held.values()) <= now:
+    held, first_end = dict(bucket.places or {}), bucket.first_end
+    if first_end <= now:
         held = {one: end for one, end in held.items() if end > now}
+        first_end = min(held.values(), default=math.inf)
     if len(held) >= limit.amount:
         return Denied(1.0, 0)
     held[place] = until
-    return Taken(Bucket(places=held), Grant(limit.amount - len(held), 0.0))
+    return Taken(
+        Bucket(places=held, first_end=min(first_end, until)), Grant(limit.amount - len(held), 0.0)
+    )
 
 
 def _interval(limit: Limit) -> float:

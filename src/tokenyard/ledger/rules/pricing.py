@@ -79,6 +79,9 @@ class PriceBook:
     _found: dict[tuple[str, str, Tier, int], Rates | None] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
+    _found_all: dict[tuple[str, Tier, int], tuple[Rates, ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
     _begins: tuple[float, ...] = field(default=(), init=False, compare=False, repr=False)
     _upstreams: tuple[str, ...] = field(default=(), init=False, compare=False, repr=False)
 
@@ -114,8 +117,17 @@ class PriceBook:
                 return self._at_tier(newest.rates, tier)
         return None
 
-    def find_all(self, model: str, at: float, *, tier: Tier = Tier.DEFAULT) -> list[Rates]:
+    def find_all(self, model: str, at: float, *, tier: Tier = Tier.DEFAULT) -> Sequence[Rates]:
         """What the model may be billed at, wherever it is served."""
+        place = (model, tier, bisect_right(self._begins, at))
+        known = self._found_all.get(place)
+        if known is None:
+            if len(self._found_all) >= _FOUND_MAX:
+                self._found_all.clear()
+            known = self._found_all[place] = tuple(self._look_all(model, at, tier))
+        return known
+
+    def _look_all(self, model: str, at: float, tier: Tier) -> list[Rates]:
         found: list[Rates] = []
         for name in self._upstreams:
             rates = self.find(model, at, upstream=name, tier=tier)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 # How much busier than the mean a server may be and still get what is cached there.
 _BOUND = 1.25
@@ -27,8 +28,8 @@ class Readiness(StrEnum):
     DOWN = "down"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+# A tuple, since each request asks for one of every server.
+class Candidate(NamedTuple):
     """What routing knows of one model server.
 
     priority: lower is asked first; the next ones only when none of it can be. weight: its share
