@@ -27,10 +27,14 @@ def test_table() -> None:
     assert choose([other, busy], "n") == Chosen("other")
 
 
+def equal(name: str, readiness: Readiness, models: frozenset[str], in_flight: int) -> Candidate:
+    """One of the usual weight and priority."""
+    return Candidate(name, readiness, models, in_flight)
+
+
 candidates = st.lists(
-    # Of one weight and priority: of a tuple's class all fields would be drawn.
     st.builds(
-        lambda *told: Candidate(*told),
+        equal,
         st.sampled_from("abcdef"),
         st.sampled_from(Readiness),
         st.sampled_from([M, frozenset({"n"}), frozenset({"m", "n"})]),
