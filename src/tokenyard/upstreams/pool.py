@@ -152,10 +152,7 @@ class UpstreamPool:
 
     @property
     def affinity_bytes(self) -> int:
-        """How much of the beginning requests must share to go to the same server.
-
-        0 while it does not matter, because there is one server or none.
-        """
+        """How much of the beginning the requests to one server share; 0 while there is no other."""
         return self._routing.affinity_bytes if len(self._members) > 1 else 0
 
     def loads(self, model: str) -> list[Load]:
