@@ -158,7 +158,7 @@ def test_a_wrong_key_is_not_the_caller_s_fault_and_is_not_told(open_yard: Opener
         yard = open_yard(settings, wait=False, OTHER_KEY="sk-wrong")
         run = yard.home / "run"
         wait_until(lambda: "process.started" in read(run / "gateway.log"), SECONDS_MAX, "it serves")
-        port = json.loads(read(run / "gateway.log").partition('"url": ')[2].split(",")[0])
+        port = json.loads(read(run / "gateway.log").partition('"url":')[2].split(",")[0])
         yard.ready = {"url": port, "api_key": new_key(yard)}
         answer = yard.request("POST", CHAT, BODY)
         assert answer.status == 503

@@ -31,7 +31,7 @@ sys.stdin.read()
 async def test_dead_server_is_replaced_and_all_end_with_us(tmp_path: Path) -> None:
     out, connected = io.StringIO(), list[ScriptedUpstream]()
     async with run_replica(tmp_path, out, connected) as (replica, pool, metrics):
-        pid = int(out.getvalue().partition('"pid": ')[2].partition("}")[0])
+        pid = int(out.getvalue().partition('"pid":')[2].partition("}")[0])
         os.kill(pid, signal.SIGKILL)
         await until(lambda: len(connected) == 2 and pool.ready)
         assert replica.deaths == 1
