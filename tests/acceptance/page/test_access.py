@@ -96,7 +96,8 @@ def test_the_keyboard_is_enough(window: Window) -> None:
             break
         page.keyboard.press("Tab")
     assert {"Code", "Script", "System", "Add a message"} <= set(reached)
-    page.keyboard.type("Say hello.")
+    # Long enough that it can be stopped.
+    page.keyboard.type("Describe a walk along a river, in detail.")
     page.keyboard.press("Control+Enter")
     expect(window.button("Stop")).to_be_visible()
     page.keyboard.press("Escape")

@@ -10,11 +10,10 @@ from acceptance.browser import Window, wait_for
 from acceptance.yard import MODEL, Yard
 
 
-def start(window: Window, yard: Yard) -> None:
-    """A conversation whose answers are a few tokens long."""
-    made = yard.request(
-        "POST", "/v1/conversations", {"metadata": {"max_output_tokens": "12", "temperature": "0"}}
-    ).json()
+def start(window: Window, yard: Yard, *, tokens: int = 12) -> None:
+    """A conversation whose answers are at most so many tokens long."""
+    metadata = {"max_output_tokens": str(tokens), "temperature": "0"}
+    made = yard.request("POST", "/v1/conversations", {"metadata": metadata}).json()
     window.go(f"{yard.url}/chat/{made['id']}")
     window.draft.wait_for()
 
@@ -73,7 +72,8 @@ def test_a_cut_answer_goes_on(window: Window, yard: Yard) -> None:
 
 
 def test_a_message_waits_for_the_answer_before_it(window: Window, yard: Yard) -> None:
-    start(window, yard)
+    # Long enough that the next message is written before its end.
+    start(window, yard, tokens=150)
     window.send("Describe a walk along a river, in detail.")
     window.button("Stop").wait_for()
     window.send("Name a fruit.")

@@ -19,7 +19,7 @@ def limit_tokens(window: Window, count: int) -> None:
 
 
 def test_an_answer_arrives_in_steps_and_is_metered(window: Window) -> None:
-    limit_tokens(window, 24)
+    limit_tokens(window, 64)
     seen = window.watch_reply()
     window.run(QUESTION)
     expect(window.button("Stop")).to_be_visible()
@@ -47,7 +47,7 @@ def test_a_month_counts_what_a_run_cost(window: Window, yard: Yard) -> None:
 
 
 def test_the_same_seed_writes_the_same_text(window: Window) -> None:
-    limit_tokens(window, 12)
+    limit_tokens(window, 48)
     window.page.get_by_label("Seed").fill("7")
     window.page.get_by_label("Temperature", exact=True).fill("1")
     window.run(QUESTION)
@@ -146,7 +146,7 @@ def test_a_limit_is_named_counts_down_and_loses_nothing(window: Window) -> None:
 
 def test_a_stopped_answer_goes_on_from_its_last_token(window: Window) -> None:
     window.page.get_by_label("Temperature", exact=True).fill("0")
-    limit_tokens(window, 12)
+    limit_tokens(window, 48)
     window.run("Explain in detail how a steam engine works.")
     window.wait_for_end()
     expect(window.meter).to_contain_text("cut at the token limit")
