@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from support.greedy import continue_greedily
+from support.kernels import NEEDS_KERNELS
 from support.llama_cpp import LlamaCpp, run_llama_cpp, write_float32
 from tokenyard.engine.model.gguf import GgufFile
 from tokenyard.engine.model.runner import TorchRunner
-from tokenyard.engine.rules.batching import Batch, BatchLimits, Sequence
+from tokenyard.engine.rules.batching import BatchLimits
 from tokenyard.engine.rules.drawing import DrawRule
-from tokenyard.engine.rules.paging import BlockPool
 from tokenyard.engine.template import ChatTemplate
 from tokenyard.engine.tokenizer import Tokenizer
 from tokenyard.vocabulary.messages import Message, Role
@@ -116,7 +117,12 @@ def expected(template: ChatTemplate, llama_cpp: LlamaCpp) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("weights", "kernels"), [("fp32", "torch"), ("fp16", "torch"), ("quantised", "compiled")]
+    ("weights", "kernels"),
+    [
+        ("fp32", "torch"),
+        ("fp16", "torch"),
+        pytest.param("quantised", "compiled", marks=NEEDS_KERNELS),
+    ],
 )
 def test_greedy_texts_are_equal_in_a_crowd(
     model_path: Path, template: ChatTemplate, expected: list[list[int]], weights: str, kernels: str
@@ -132,18 +138,7 @@ def test_greedy_texts_are_equal_in_a_crowd(
             kernels=kernels,
         )
     limits = BatchLimits(step_tokens_max=48, sequences_max=8, block_tokens=16, chunk_tokens_max=16)
-    batch = Batch(BlockPool(runner.block_count), limits)
-    sequences = [Sequence(number, list(prompt)) for number, prompt in enumerate(prompts)]
-    for sequence in sequences:
-        batch.add(sequence)
-    while batch.running or batch.waiting:
-        plan = batch.plan_step()
-        drawn = runner.run(plan.chunks, {one.sequence.id: GREEDY for one in plan.chunks})
-        batch.settle(plan, {key: token for key, token in drawn.items() if token is not None})
-        for sequence in list(batch.running):
-            if len(sequence.tokens) == sequence.prompt_count + ANSWER_TOKENS:
-                batch.end(sequence)
-    found = [one.tokens[one.prompt_count :] for one in sequences]
+    found = continue_greedily(runner, prompts, ANSWER_TOKENS, limits)
     for prompt, ours, theirs in zip(PROMPTS, found, expected, strict=True):
         assert _until_end(ours) == _until_end(theirs), prompt
 

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from support import tiny_model
+from support.kernels import COMPILED, NEEDS_KERNELS
 from tokenyard.engine.catalogue import find_file
 from tokenyard.engine.model.adapters import read_adapter
 from tokenyard.engine.model.checkpoints import open_checkpoint, read_shape
@@ -68,7 +69,7 @@ FAMILIES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         },
     ),
 }
-KERNELS = ["torch", "compiled"]
+KERNELS = ["torch", COMPILED]
 GEMMA_NAMES = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
@@ -158,20 +159,24 @@ def write(model: Any, architecture: str, path: Path, *, quantised: bool = False)
     writer.close()
 
 
+def open_runner(path: Path, weights: str, kernels: str, *, threads: int = 1) -> TorchRunner:
+    with open_checkpoint(path) as file:
+        return TorchRunner(
+            file,
+            weights=weights,
+            threads=threads,
+            kv_cache_bytes=4 * 2**20,
+            block_tokens=16,
+            kernels=kernels,
+        )
+
+
 def check_logits(model: Any, path: Path, kernels: str) -> None:
     """A prompt in two chunks and then token by token, at every place that draws."""
     tokens = torch.randint(3, 250, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     with torch.no_grad():
         expected = model(torch.tensor([tokens])).logits[0]
-    with open_checkpoint(path) as file:
-        runner = TorchRunner(
-            file,
-            weights="fp32",
-            threads=1,
-            kv_cache_bytes=4 * 2**20,
-            block_tokens=16,
-            kernels=kernels,
-        )
+    runner = open_runner(path, "fp32", kernels)
     text = Sequence(0, tokens, blocks=[3, 1, 2])
     for start, count in ((0, 17), (17, 15), *((place, 1) for place in range(32, 40))):
         logits = runner._compute([Chunk(text, start, count, draws=True)]).logits
@@ -189,6 +194,7 @@ def test_logits_from_gguf_are_equal(family: str, kernels: str, tmp_path: Path) -
     check_logits(model, path, kernels)
 
 
+@NEEDS_KERNELS
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_at_once_equal_layers_one_by_one_to_the_bit(family: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
@@ -196,15 +202,7 @@ def test_layers_at_once_equal_layers_one_by_one_to_the_bit(family: str, tmp_path
     text = Sequence(0, list(range(20, 60)), blocks=[3, 1, 2])
     found = []
     for at_once in (True, False):
-        with open_checkpoint(path) as file:
-            runner = TorchRunner(
-                file,
-                weights="quantised",
-                threads=2,
-                kv_cache_bytes=4 * 2**20,
-                block_tokens=16,
-                kernels="compiled",
-            )
+        runner = open_runner(path, "quantised", "compiled", threads=2)
         operations = runner._begin.__self__  # type: ignore[attr-defined]
         assert operations.layers is not None
         if not at_once:
@@ -332,7 +330,10 @@ def merged_logits(model: Any, folder: Path | None, scale: float, tokens: list[in
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma3"])
-@pytest.mark.parametrize(("from_gguf", "kernels"), [(True, "torch"), (False, "compiled")])
+@pytest.mark.parametrize(
+    ("from_gguf", "kernels"),
+    [(True, "torch"), pytest.param(False, "compiled", marks=NEEDS_KERNELS)],
+)
 def test_adapters_equal_merged_weights_in_one_batch(
     family: str, from_gguf: bool, kernels: str, tmp_path: Path
 ) -> None:
@@ -346,15 +347,7 @@ def test_adapters_equal_merged_weights_in_one_batch(
     one, two = tmp_path / "one", tmp_path / "two"
     write_adapter(model, one, rank=4, seed=1, targets=TARGETS)
     write_adapter(model, two, rank=2, seed=2, targets=("q_proj", "down_proj"), use_rslora=True)
-    with open_checkpoint(path) as file:
-        runner = TorchRunner(
-            file,
-            weights="fp32",
-            threads=1,
-            kv_cache_bytes=4 * 2**20,
-            block_tokens=16,
-            kernels=kernels,
-        )
+    runner = open_runner(path, "fp32", kernels)
     runner.load_adapter(1, one, rank_max=8)
     runner.load_adapter(5, two, rank_max=8)
     tokens = list(range(10, 26))

@@ -1,7 +1,6 @@
 """The compiled kernels against plain arithmetic and against torch, in each build that runs here."""
 
 import random
-import shutil
 from pathlib import Path
 
 import gguf
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from support import tiny_model
+from support.greedy import continue_greedily
+from support.kernels import NEEDS_KERNELS
 from tokenyard.engine.model.attention import Span
 from tokenyard.engine.model.checkpoints import DecoderShape
 from tokenyard.engine.model.compiled import CompiledOperations
@@ -29,15 +30,10 @@ from tokenyard.engine.model.linear import WeightFormat
 from tokenyard.engine.model.operations import TorchStep, Turns
 from tokenyard.engine.model.quantisation import Grid
 from tokenyard.engine.model.runner import TorchRunner
-from tokenyard.engine.rules.batching import Batch, BatchLimits, Chunk, Sequence
-from tokenyard.engine.rules.drawing import DrawRule
-from tokenyard.engine.rules.paging import BlockPool
+from tokenyard.engine.rules.batching import BatchLimits, Chunk, Sequence
 from tokenyard.vocabulary.errors import StartError
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("cc") is None or not fitting(), reason="needs a C compiler and AVX2"
-)
-GREEDY = DrawRule(temperature=0.0, top_p=1.0, top_k=0, seed=0, position=0)
+pytestmark = NEEDS_KERNELS
 BLOCK = 16
 SHAPE = DecoderShape(
     layers=2,
@@ -294,22 +290,8 @@ def generate(
     """Greedy texts of five prompts, so many at a time."""
     draw = random.Random(6)
     prompts = [[draw.randrange(3, 250) for _ in range(length)] for length in (3, 16, 40, 21, 5)]
-    batch = Batch(
-        BlockPool(runner.block_count),
-        BatchLimits(step, together, BLOCK, step),
-        prefix_cache=prefix_cache,
-    )
-    texts = [Sequence(number, list(prompt)) for number, prompt in enumerate(prompts)]
-    for text in texts:
-        batch.add(text)
-    while batch.running or batch.waiting:
-        plan = batch.plan_step()
-        drawn = runner.run(plan.chunks, {one.sequence.id: GREEDY for one in plan.chunks})
-        batch.settle(plan, {key: token for key, token in drawn.items() if token is not None})
-        for text in list(batch.running):
-            if len(text.tokens) == text.prompt_count + 12:
-                batch.end(text)
-    return [text.tokens for text in texts]
+    limits = BatchLimits(step, together, BLOCK, step)
+    return continue_greedily(runner, prompts, 12, limits, prefix_cache=prefix_cache)
 
 
 def test_texts_are_equal_for_all_chunks_and_crowds(tmp_path: Path) -> None:
