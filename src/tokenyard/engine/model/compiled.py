@@ -5,7 +5,7 @@ hands tensors over by address. Does not know sequences, nor how weights lie.
 """
 
 from collections.abc import Sequence
-from ctypes import Array, byref
+from ctypes import Array, byref, c_int
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from tokenyard.engine.model.kernels import WIDTH_MULTIPLE, Library
 from tokenyard.engine.model.kv_pool import KvFormat, KvPool
 from tokenyard.engine.model.operations import Layer, Turns
 
-# As in kernels.c: layers are computed for so many rows at once.
-ROWS_EACH = 64
 _FORMATS = {KvFormat.FP32: 0, KvFormat.FP16: 1, KvFormat.INT8: 2}
 
 
@@ -58,6 +56,7 @@ class CompiledOperations:
         }
         self.caches = [_cache_of(pool, layer) for layer in range(shape.layers)]
         self.layers: Array[kernels.Layer] | None = None
+        self._rows_max = c_int.in_dll(library.functions, "layer_rows_max").value
         self._row_bytes = 0
         self._room = Scratch()
         self._describe(layers)
@@ -67,7 +66,7 @@ class CompiledOperations:
 
     def room(self, rows: int) -> int:
         """The address of what `run_layers` needs beside its rows."""
-        return self._room.address(padded_rows(min(rows, ROWS_EACH)) * self._row_bytes)
+        return self._room.address(padded_rows(min(rows, self._rows_max)) * self._row_bytes)
 
     def _describe(self, layers: Sequence[Layer]) -> None:
         """Layers whose products are all on grids can be computed in one call."""

@@ -803,6 +803,9 @@ typedef struct {
     int window, gelu;
 } Layer;
 
+/* So many rows `run_layer` takes at most; its `room` is for as many. */
+const int layer_rows_max = ROWS_EACH;
+
 /* One layer for rows few enough that what lies between its products stays in the cache. */
 static void run_layer(const Step *step, const Layer *layer, float *hidden, float *room) {
     int rows = step->rows, threads = step->threads, width = layer->attention_out.outputs;
@@ -831,7 +834,7 @@ static void run_layer(const Step *step, const Layer *layer, float *hidden, float
 /* All layers, in the order in which the decoder has them: the same operations, without the way back
  * to Python between them. Rows of a text stand in its order, so a row finds the keys and values of
  * those before it, whichever block of rows they are in. hidden: (rows, width). room: what
- * `run_layer` needs for ROWS_EACH rows, or for all of them rounded up to a multiple of 8. */
+ * `run_layer` needs for `layer_rows_max` rows, or for all of them rounded up to a multiple of 8. */
 void run_layers(const Step *step, const Layer *layers, int count, float *hidden, float *room) {
     for (const Layer *layer = layers; layer < layers + count; layer++)
         for (int first = 0; first < step->rows; first += ROWS_EACH) {
